@@ -1,0 +1,75 @@
+"""The invariants of a window, as equations. The agent watches them at run time, the collector at its door.
+
+I1  used + idle + unallocated + unavailable + unobserved = capacity, per device and window, to the microsecond
+I2  the lines' energy sums to the counter's difference where the counter did not break, to the millijoule
+I3  nothing is negative
+"""
+
+from collections.abc import Iterator
+
+from gputally.accounting.line import DeviceWindow, Line, Window
+
+
+def violations(window: Window) -> list[str]:
+    """Every rule that the window breaks, one sentence each; an empty list is a good window."""
+    return [
+        *_time_violations(window),
+        *(text for device in window.devices for text in _device_violations(window, device)),
+    ]
+
+
+def conservation_error_us(window: Window) -> int:
+    """The sum over devices of |states - capacity|, microseconds; must be 0 (I1)."""
+    return sum(
+        abs(sum(line.capacity_us for line in device.lines) - device.capacity_us) for device in window.devices
+    )
+
+
+def _time_violations(window: Window) -> Iterator[str]:
+    if window.end_us <= window.start_us:
+        yield f"the window ends ({window.end_us}) before it starts ({window.start_us})"
+    uuids = [device.uuid for device in window.devices]
+    if len(set(uuids)) != len(uuids):
+        yield "a device stands twice in the window"
+
+
+def _device_violations(window: Window, device: DeviceWindow) -> Iterator[str]:
+    states = sum(line.capacity_us for line in device.lines)
+    if states != device.capacity_us:
+        yield f"{device.uuid}: states sum to {states} us, capacity is {device.capacity_us} us (I1)"
+    if device.capacity_us > window.end_us - window.start_us:
+        yield f"{device.uuid}: capacity {device.capacity_us} us is longer than the window (I1)"
+    if len({line.key for line in device.lines}) != len(device.lines):
+        yield f"{device.uuid}: two lines have the same key"
+    energy = _energy_violation(device)
+    if energy:
+        yield energy
+    for line in device.lines:
+        if _negative(line):
+            yield f"{device.uuid}: a line of {line.key.owner.text} is negative (I3)"
+
+
+def _energy_violation(device: DeviceWindow) -> str:
+    if device.energy_start_mj is None or device.energy_end_mj is None or device.energy_breaks:
+        return ""
+    energy = sum(line.energy_mj or 0 for line in device.lines)
+    difference = device.energy_end_mj - device.energy_start_mj
+    if energy == difference:
+        return ""
+    return f"{device.uuid}: lines hold {energy} mJ, the counter moved by {difference} mJ (I2)"
+
+
+def _negative(line: Line) -> bool:
+    amounts = (
+        line.used_us,
+        line.idle_us,
+        line.unallocated_us,
+        line.unavailable_us,
+        line.unobserved_us,
+        line.burst_us,
+        line.intruder_us,
+        line.held_us,
+        line.energy_idle_mj or 0,
+        line.energy_dynamic_mj or 0,
+    )
+    return min(amounts) < 0

@@ -1,0 +1,140 @@
+"""The nouns of a sample: what NVML and /proc said about all devices at one instant.
+
+The probe makes them, attribution reads them. They travel through a pipe between the two processes, so they are plain
+frozen dataclasses. None always means "not known"; an empty tuple means "asked, and there is nothing".
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gputally.accounting.states import Source
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRef:
+    """What a cgroup path says about its process. `kind`: pod, container (an id without a pod) or monitor."""
+
+    pod_uid: str | None
+    container_id: str | None
+    qos: str | None
+    runtime: str | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as /proc knows it. Identity is (pid, start time)."""
+
+    pid: int
+    start_ticks: int  # field 22 of /proc/<pid>/stat, clock ticks since boot
+    container: ContainerRef | None = None  # None: not in any container
+    user: str = ""  # login name, or the uid in digits where it has no name
+    unit: str = ""  # innermost systemd unit of its cgroup path, "" where there is none
+    command: str = ""
+
+
+class ProcessKind(StrEnum):
+    """On which of the driver's lists a process stands."""
+
+    COMPUTE = "compute"
+    GRAPHICS = "graphics"
+    MPS = "mps"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """One entry of a device's process lists, merged by pid. `process` is None when /proc had no such pid."""
+
+    pid: int
+    kind: ProcessKind
+    memory_bytes: int | None = None
+    process: Process | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BusySample:
+    """One entry of the driver's utilisation buffer: `percent` busy over (previous entry, end_us].
+
+    `end_us` is the driver's time stamp (CPU wall clock, microseconds since the epoch). `percent` is None for a reading
+    that was rejected at the border: the time existed, its value did not.
+    """
+
+    end_us: int
+    percent: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessBusy:
+    """A process's utilisation over the interval since the previous query of that device, in percent."""
+
+    pid: int
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What does not change while a device is there. `index` is for display only: it is not stable."""
+
+    uuid: str
+    index: int
+    model: str
+    minor: int | None = None  # N of /dev/nvidiaN
+    pci_bus_id: str = ""  # lower case, four-digit domain: 0000:3b:00.0
+    mig_enabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The cheap values of one device at one tick; the driver's answer, validated.
+
+    `busy`: the buffer's entries since the last read; () when the driver had none (idle, or asked too soon); None where
+    the device has no buffer. `busy_source` says what `busy` or `utilization_percent` is good for as the billing base:
+    DEVICE_SAMPLES, DEVICE_RATE, or NONE. `rejected` counts refused readings by reason.
+    """
+
+    busy: tuple[BusySample, ...] | None = None
+    busy_source: Source = Source.NONE
+    utilization_percent: int | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    power_mw: int | None = None
+    energy_mj: int | None = None
+    energy_supported: bool = False
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReading:
+    """The costly values of one device: who is on it, and how busy each was since the previous such reading.
+
+    `processes` is None when the lists could not be read. `busy` is None where the driver cannot tell per process,
+    () when every process was idle.
+    """
+
+    processes: tuple[GpuProcess, ...] | None = None
+    busy: tuple[ProcessBusy, ...] | None = None
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSample:
+    """One device at one instant. `unavailable`: present but unusable (lost, reset required); then nothing was read.
+
+    `reading` is None when the driver gave no usable answer for this device at this tick; `detail` is None on the ticks
+    between process readings.
+    """
+
+    info: DeviceInfo
+    reading: Reading | None = None
+    detail: ProcessReading | None = None
+    unavailable: bool = False
+    error: str = ""  # why `reading` is None, in the driver's words
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All devices at one instant, by the monotonic clock; `wall_us` is what the wall clock said at that instant."""
+
+    monotonic_us: int
+    wall_us: int
+    devices: tuple[DeviceSample, ...]

@@ -1,0 +1,171 @@
+"""Windows to and from the wire: the tables of owners and partitions, and the lines as packed columns."""
+
+from gputally.accounting.keys import LineKey, Owner
+from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.accounting.states import Basis, OwnerKind, Reason, Source
+from gputally.proto import telemetry_pb2 as pb
+
+_TIMES = (
+    "used_us",
+    "idle_us",
+    "unallocated_us",
+    "unavailable_us",
+    "unobserved_us",
+    "burst_us",
+    "intruder_us",
+    "held_us",
+)
+_POINTERS = ("device", "partition", "owner", "basis", "reason", "source")
+_BASES = (Basis.NONE, Basis.RESERVATION, Basis.PROCESS)
+_REASONS = tuple(Reason)
+_SOURCES = (Source.NONE, *(source for source in Source if source is not Source.NONE))
+
+
+class WireError(ValueError):
+    """A window on the wire that cannot be read; the message says what is wrong with it."""
+
+
+def encode(window: Window, agent_id: str, boot_id: str, sequence: int) -> bytes:
+    """The window as a serialised `gputally.v1.Window`; the same window gives the same bytes."""
+    message = pb.Window(
+        agent_id=agent_id,
+        boot_id=boot_id,
+        sequence=sequence,
+        cluster=window.cluster,
+        node=window.node,
+        start_us=window.start_us,
+        end_us=window.end_us,
+        skipped_us=window.skipped_us,
+        waited_us=window.waited_us,
+    )
+    owners: dict[Owner, int] = {}
+    partitions: dict[str, int] = {}
+    columns: dict[str, list[int]] = {
+        name: [] for name in (*_POINTERS, *_TIMES, "energy_idle_mj", "energy_dynamic_mj")
+    }
+    for index, device in enumerate(window.devices):
+        message.devices.append(_device(device))
+        for line in device.lines:
+            columns["device"].append(index)
+            columns["partition"].append(partitions.setdefault(line.key.partition, len(partitions)))
+            columns["owner"].append(owners.setdefault(line.key.owner, len(owners)))
+            columns["basis"].append(_BASES.index(line.key.basis))
+            columns["reason"].append(_REASONS.index(line.key.reason))
+            columns["source"].append(_SOURCES.index(line.source))
+            for name in _TIMES:
+                columns[name].append(getattr(line, name))
+            columns["energy_idle_mj"].append(line.energy_idle_mj or 0)
+            columns["energy_dynamic_mj"].append(line.energy_dynamic_mj or 0)
+    message.owners.extend(_owner(owner) for owner in owners)
+    message.partitions.extend(partitions)
+    message.lines.count = len(columns["device"])
+    for name, values in columns.items():
+        if any(values):
+            getattr(message.lines, name).extend(values)
+    return message.SerializeToString(deterministic=True)
+
+
+def _device(device: DeviceWindow) -> pb.Device:
+    return pb.Device(
+        uuid=device.uuid,
+        model=device.model,
+        capacity_us=device.capacity_us,
+        energy_start_mj=device.energy_start_mj,
+        energy_end_mj=device.energy_end_mj,
+        energy_estimated=device.energy_estimated,
+        energy_breaks=device.energy_breaks,
+        energy_known=any(line.energy_mj is not None for line in device.lines),
+        idle_energy_known=any(line.energy_idle_mj is not None for line in device.lines),
+    )
+
+
+def _owner(owner: Owner) -> pb.Owner:
+    return pb.Owner(
+        kind=owner.kind.value,
+        namespace=owner.namespace,
+        pod=owner.pod,
+        container=owner.container,
+        pod_uid=owner.pod_uid,
+        first_seen_us=owner.first_seen_us,
+        user=owner.user,
+        unit=owner.unit,
+    )
+
+
+def decode(message: pb.Window) -> Window:
+    """The window that a message carries; raises WireError where it contradicts itself."""
+    lines: list[list[Line]] = [[] for _ in message.devices]
+    try:
+        owners = [_read_owner(owner) for owner in message.owners]
+        columns = _columns(message.lines)
+        for row in range(message.lines.count):
+            device = columns["device"][row]
+            lines[device].append(_line(message, owners, columns, row))
+    except (IndexError, ValueError) as error:
+        raise WireError(f"window {message.sequence} of {message.node}: {error}") from error
+    devices = tuple(
+        _read_device(device, tuple(rows)) for device, rows in zip(message.devices, lines, strict=True)
+    )
+    return Window(
+        message.cluster,
+        message.node,
+        message.start_us,
+        message.end_us,
+        devices,
+        message.skipped_us,
+        message.waited_us,
+    )
+
+
+def _columns(lines: pb.Lines) -> dict[str, list[int]]:
+    zeros = [0] * min(lines.count, 1_000_000)
+    columns = {}
+    for name in (*_POINTERS, *_TIMES, "energy_idle_mj", "energy_dynamic_mj"):
+        column = list(getattr(lines, name)) or zeros
+        if len(column) != lines.count:
+            raise ValueError(f"column {name} has {len(column)} values for {lines.count} lines")
+        columns[name] = column
+    return columns
+
+
+def _line(message: pb.Window, owners: list[Owner], columns: dict[str, list[int]], row: int) -> Line:
+    device = message.devices[columns["device"][row]]
+    key = LineKey(
+        message.partitions[columns["partition"][row]],
+        owners[columns["owner"][row]],
+        _BASES[columns["basis"][row]],
+        _REASONS[columns["reason"][row]],
+    )
+    return Line(
+        key,
+        _SOURCES[columns["source"][row]],
+        *(columns[name][row] for name in _TIMES),
+        energy_idle_mj=columns["energy_idle_mj"][row] if device.idle_energy_known else None,
+        energy_dynamic_mj=columns["energy_dynamic_mj"][row] if device.energy_known else None,
+    )
+
+
+def _read_owner(owner: pb.Owner) -> Owner:
+    return Owner(
+        OwnerKind(owner.kind),
+        owner.namespace,
+        owner.pod,
+        owner.container,
+        owner.pod_uid,
+        owner.first_seen_us,
+        owner.user,
+        owner.unit,
+    )
+
+
+def _read_device(device: pb.Device, lines: tuple[Line, ...]) -> DeviceWindow:
+    return DeviceWindow(
+        device.uuid,
+        device.model,
+        device.capacity_us,
+        lines,
+        device.energy_start_mj if device.HasField("energy_start_mj") else None,
+        device.energy_end_mj if device.HasField("energy_end_mj") else None,
+        device.energy_estimated,
+        device.energy_breaks,
+    )

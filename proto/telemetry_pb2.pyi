@@ -1,0 +1,199 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Basis(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BASIS_NONE: _ClassVar[Basis]
+    BASIS_RESERVATION: _ClassVar[Basis]
+    BASIS_PROCESS: _ClassVar[Basis]
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_NONE: _ClassVar[Reason]
+    REASON_NO_SAMPLE: _ClassVar[Reason]
+    REASON_NO_UTILISATION: _ClassVar[Reason]
+    REASON_INVALID_READING: _ClassVar[Reason]
+    REASON_UNATTRIBUTED: _ClassVar[Reason]
+    REASON_TWO_HOLDERS: _ClassVar[Reason]
+    REASON_MIG_REMAINDER: _ClassVar[Reason]
+    REASON_CLAIM_UNUSED: _ClassVar[Reason]
+
+class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOURCE_NONE: _ClassVar[Source]
+    SOURCE_DEVICE_SAMPLES: _ClassVar[Source]
+    SOURCE_DEVICE_RATE: _ClassVar[Source]
+    SOURCE_PROCESS_SAMPLES: _ClassVar[Source]
+    SOURCE_GPM: _ClassVar[Source]
+    SOURCE_ESTIMATED_SHARE: _ClassVar[Source]
+BASIS_NONE: Basis
+BASIS_RESERVATION: Basis
+BASIS_PROCESS: Basis
+REASON_NONE: Reason
+REASON_NO_SAMPLE: Reason
+REASON_NO_UTILISATION: Reason
+REASON_INVALID_READING: Reason
+REASON_UNATTRIBUTED: Reason
+REASON_TWO_HOLDERS: Reason
+REASON_MIG_REMAINDER: Reason
+REASON_CLAIM_UNUSED: Reason
+SOURCE_NONE: Source
+SOURCE_DEVICE_SAMPLES: Source
+SOURCE_DEVICE_RATE: Source
+SOURCE_PROCESS_SAMPLES: Source
+SOURCE_GPM: Source
+SOURCE_ESTIMATED_SHARE: Source
+
+class Batch(_message.Message):
+    __slots__ = ("sent_at_us", "windows")
+    SENT_AT_US_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    sent_at_us: int
+    windows: _containers.RepeatedCompositeFieldContainer[Window]
+    def __init__(self, sent_at_us: _Optional[int] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("committed_through", "refusals")
+    COMMITTED_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    committed_through: int
+    refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
+    def __init__(self, committed_through: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("sequence", "reason", "detail")
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        REFUSAL_UNSPECIFIED: _ClassVar[Refusal.Reason]
+        REFUSAL_INVALID: _ClassVar[Refusal.Reason]
+        REFUSAL_CONFLICT: _ClassVar[Refusal.Reason]
+        REFUSAL_CLOCK: _ClassVar[Refusal.Reason]
+        REFUSAL_TOO_OLD: _ClassVar[Refusal.Reason]
+    REFUSAL_UNSPECIFIED: Refusal.Reason
+    REFUSAL_INVALID: Refusal.Reason
+    REFUSAL_CONFLICT: Refusal.Reason
+    REFUSAL_CLOCK: Refusal.Reason
+    REFUSAL_TOO_OLD: Refusal.Reason
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    reason: Refusal.Reason
+    detail: str
+    def __init__(self, sequence: _Optional[int] = ..., reason: _Optional[_Union[Refusal.Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Window(_message.Message):
+    __slots__ = ("agent_id", "boot_id", "sequence", "cluster", "node", "start_us", "end_us", "skipped_us", "waited_us", "devices", "owners", "partitions", "lines")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    START_US_FIELD_NUMBER: _ClassVar[int]
+    END_US_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_US_FIELD_NUMBER: _ClassVar[int]
+    WAITED_US_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    boot_id: str
+    sequence: int
+    cluster: str
+    node: str
+    start_us: int
+    end_us: int
+    skipped_us: int
+    waited_us: int
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    owners: _containers.RepeatedCompositeFieldContainer[Owner]
+    partitions: _containers.RepeatedScalarFieldContainer[str]
+    lines: Lines
+    def __init__(self, agent_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., sequence: _Optional[int] = ..., cluster: _Optional[str] = ..., node: _Optional[str] = ..., start_us: _Optional[int] = ..., end_us: _Optional[int] = ..., skipped_us: _Optional[int] = ..., waited_us: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., partitions: _Optional[_Iterable[str]] = ..., lines: _Optional[_Union[Lines, _Mapping]] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("uuid", "model", "capacity_us", "energy_start_mj", "energy_end_mj", "energy_estimated", "energy_breaks", "energy_known", "idle_energy_known")
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_US_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_START_MJ_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_END_MJ_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_BREAKS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    IDLE_ENERGY_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    uuid: str
+    model: str
+    capacity_us: int
+    energy_start_mj: int
+    energy_end_mj: int
+    energy_estimated: bool
+    energy_breaks: int
+    energy_known: bool
+    idle_energy_known: bool
+    def __init__(self, uuid: _Optional[str] = ..., model: _Optional[str] = ..., capacity_us: _Optional[int] = ..., energy_start_mj: _Optional[int] = ..., energy_end_mj: _Optional[int] = ..., energy_estimated: bool = ..., energy_breaks: _Optional[int] = ..., energy_known: bool = ..., idle_energy_known: bool = ...) -> None: ...
+
+class Owner(_message.Message):
+    __slots__ = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    POD_UID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEEN_US_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    namespace: str
+    pod: str
+    container: str
+    pod_uid: str
+    first_seen_us: int
+    user: str
+    unit: str
+    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., pod_uid: _Optional[str] = ..., first_seen_us: _Optional[int] = ..., user: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class Lines(_message.Message):
+    __slots__ = ("count", "device", "partition", "owner", "basis", "reason", "source", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "burst_us", "intruder_us", "held_us", "energy_idle_mj", "energy_dynamic_mj")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    BASIS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    USED_US_FIELD_NUMBER: _ClassVar[int]
+    IDLE_US_FIELD_NUMBER: _ClassVar[int]
+    UNALLOCATED_US_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_US_FIELD_NUMBER: _ClassVar[int]
+    UNOBSERVED_US_FIELD_NUMBER: _ClassVar[int]
+    BURST_US_FIELD_NUMBER: _ClassVar[int]
+    INTRUDER_US_FIELD_NUMBER: _ClassVar[int]
+    HELD_US_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_IDLE_MJ_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_DYNAMIC_MJ_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    device: _containers.RepeatedScalarFieldContainer[int]
+    partition: _containers.RepeatedScalarFieldContainer[int]
+    owner: _containers.RepeatedScalarFieldContainer[int]
+    basis: _containers.RepeatedScalarFieldContainer[Basis]
+    reason: _containers.RepeatedScalarFieldContainer[Reason]
+    source: _containers.RepeatedScalarFieldContainer[Source]
+    used_us: _containers.RepeatedScalarFieldContainer[int]
+    idle_us: _containers.RepeatedScalarFieldContainer[int]
+    unallocated_us: _containers.RepeatedScalarFieldContainer[int]
+    unavailable_us: _containers.RepeatedScalarFieldContainer[int]
+    unobserved_us: _containers.RepeatedScalarFieldContainer[int]
+    burst_us: _containers.RepeatedScalarFieldContainer[int]
+    intruder_us: _containers.RepeatedScalarFieldContainer[int]
+    held_us: _containers.RepeatedScalarFieldContainer[int]
+    energy_idle_mj: _containers.RepeatedScalarFieldContainer[int]
+    energy_dynamic_mj: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, count: _Optional[int] = ..., device: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., owner: _Optional[_Iterable[int]] = ..., basis: _Optional[_Iterable[_Union[Basis, str]]] = ..., reason: _Optional[_Iterable[_Union[Reason, str]]] = ..., source: _Optional[_Iterable[_Union[Source, str]]] = ..., used_us: _Optional[_Iterable[int]] = ..., idle_us: _Optional[_Iterable[int]] = ..., unallocated_us: _Optional[_Iterable[int]] = ..., unavailable_us: _Optional[_Iterable[int]] = ..., unobserved_us: _Optional[_Iterable[int]] = ..., burst_us: _Optional[_Iterable[int]] = ..., intruder_us: _Optional[_Iterable[int]] = ..., held_us: _Optional[_Iterable[int]] = ..., energy_idle_mj: _Optional[_Iterable[int]] = ..., energy_dynamic_mj: _Optional[_Iterable[int]] = ...) -> None: ...
