@@ -20,9 +20,7 @@ def violations(window: Window) -> list[str]:
 
 def conservation_error_us(window: Window) -> int:
     """The sum over devices of |states - capacity|, microseconds; must be 0 (I1)."""
-    return sum(
-        abs(sum(line.capacity_us for line in device.lines) - device.capacity_us) for device in window.devices
-    )
+    return sum(abs(sum(line.capacity_us for line in device.lines) - device.capacity_us) for device in window.devices)
 
 
 def _time_violations(window: Window) -> Iterator[str]:

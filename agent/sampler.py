@@ -7,7 +7,7 @@ The driver and the process table stand behind protocols that are declared here, 
 from collections.abc import Sequence
 from typing import Protocol
 
-from gputally.agent.sample import DeviceInfo, DeviceSample, Process, ProcessReading, Reading, Sample
+from gputally.agent.sample import DeviceInfo, Process, ProcessReading, Reading
 
 
 class DriverError(Exception):

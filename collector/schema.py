@@ -33,13 +33,8 @@ def _amounts() -> list[Column[int]]:
     """The integers of a line: states, memos, energies. An energy of NULL is unknown, which is not 0."""
     times = ("used", "idle", "unallocated", "unavailable", "unobserved", "burst", "intruder", "held")
     return [
-        *(
-            Column(f"{name}_us", BigInteger, nullable=False, comment=f"{name}, microseconds")
-            for name in times
-        ),
-        Column(
-            "energy_idle_mj", BigInteger, comment="energy it would have drawn idle, millijoules; NULL unknown"
-        ),
+        *(Column(f"{name}_us", BigInteger, nullable=False, comment=f"{name}, microseconds") for name in times),
+        Column("energy_idle_mj", BigInteger, comment="energy it would have drawn idle, millijoules; NULL unknown"),
         Column("energy_dynamic_mj", BigInteger, comment="the rest of its energy, millijoules; NULL unknown"),
     ]
 
@@ -112,9 +107,7 @@ window_device = Table(
     Column("energy_start_mj", BigInteger, comment="counter at the window's start"),
     Column("energy_end_mj", BigInteger, comment="counter at the window's end"),
     Column("energy_estimated", Integer, nullable=False, comment="1: the integral of power, not a counter"),
-    Column(
-        "energy_breaks", Integer, nullable=False, comment="restarts of the counter and stretches without it"
-    ),
+    Column("energy_breaks", Integer, nullable=False, comment="restarts of the counter and stretches without it"),
     comment="A device's part of a window",
 )
 

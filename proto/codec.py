@@ -40,9 +40,7 @@ def encode(window: Window, agent_id: str, boot_id: str, sequence: int) -> bytes:
     )
     owners: dict[Owner, int] = {}
     partitions: dict[str, int] = {}
-    columns: dict[str, list[int]] = {
-        name: [] for name in (*_POINTERS, *_TIMES, "energy_idle_mj", "energy_dynamic_mj")
-    }
+    columns: dict[str, list[int]] = {name: [] for name in (*_POINTERS, *_TIMES, "energy_idle_mj", "energy_dynamic_mj")}
     for index, device in enumerate(window.devices):
         message.devices.append(_device(device))
         for line in device.lines:
@@ -103,9 +101,7 @@ def decode(message: pb.Window) -> Window:
             lines[device].append(_line(message, owners, columns, row))
     except (IndexError, ValueError) as error:
         raise WireError(f"window {message.sequence} of {message.node}: {error}") from error
-    devices = tuple(
-        _read_device(device, tuple(rows)) for device, rows in zip(message.devices, lines, strict=True)
-    )
+    devices = tuple(_read_device(device, tuple(rows)) for device, rows in zip(message.devices, lines, strict=True))
     return Window(
         message.cluster,
         message.node,
@@ -136,12 +132,13 @@ def _line(message: pb.Window, owners: list[Owner], columns: dict[str, list[int]]
         _BASES[columns["basis"][row]],
         _REASONS[columns["reason"][row]],
     )
+    times = {name: columns[name][row] for name in _TIMES}
     return Line(
         key,
         _SOURCES[columns["source"][row]],
-        *(columns[name][row] for name in _TIMES),
         energy_idle_mj=columns["energy_idle_mj"][row] if device.idle_energy_known else None,
         energy_dynamic_mj=columns["energy_dynamic_mj"][row] if device.energy_known else None,
+        **times,
     )
 
 
