@@ -1,0 +1,124 @@
+"""When a device was busy: successive readings become contiguous pieces of time without overlap or hole.
+
+A buffer entry (end, percent) covers the time since the entry before it. What the buffer does not reach is a gap: up to
+two sample intervals are filled with the last value (and say so), a longer one is unobserved as a whole.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median_low
+
+from gputally.accounting.settlement import Coverage
+from gputally.accounting.states import Source
+from gputally.agent.sample import BusySample, Reading
+
+SLOWEST_BUFFER_US = 1_000_000  # NVML: the period of utilisation is between 1/6 s and 1 s, by product
+_CONTIGUOUS = 1.5  # of the buffer's period: entries closer than this have nothing between them
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`percent` busy over (start_us, end_us], microseconds of the agent's timeline; 0 where it was not measured."""
+
+    start_us: int
+    end_us: int
+    percent: int
+    coverage: Coverage = Coverage.MEASURED
+    source: Source = Source.NONE
+    held: bool = False
+
+
+class BusyTrack:
+    """One device's busy time, known up to `known_us`; `extend` and `give_up` move that forward and return pieces."""
+
+    def __init__(self, start_us: int, interval_us: int, first: Reading | None) -> None:
+        self.known_us = start_us
+        self._interval_us = interval_us
+        self._period_us: int | None = None
+        self._asked_us = start_us  # the last time at which the driver had nothing newer than what is known
+        self._percent: int | None = None
+        self._source = first.busy_source if first else Source.NONE
+        if first:
+            self._remember(first)
+
+    def extend(self, now_us: int, reading: Reading, offset_us: int) -> list[Piece]:
+        """Take the reading at `now_us`; `offset_us` is the agent's timeline less the driver's wall clock."""
+        if reading.busy_source is Source.DEVICE_SAMPLES and reading.busy is not None:
+            entries = [BusySample(e.end_us + offset_us, e.percent) for e in reading.busy]
+            pieces = self._from_buffer(now_us, [e for e in entries if self.known_us < e.end_us <= now_us])
+        elif reading.busy_source is Source.DEVICE_RATE and reading.utilization_percent is not None:
+            pieces = self._from_rate(now_us, reading.utilization_percent)
+        else:
+            invalid = any(reason.startswith("utilization") for reason in reading.rejected)
+            pieces = self._unmeasured(now_us, Coverage.INVALID_READING if invalid else Coverage.NO_UTILISATION)
+        self._source = reading.busy_source
+        self._remember(reading)
+        return pieces
+
+    def give_up(self, until_us: int, *, hold: bool) -> list[Piece]:
+        """No more can be learned of the time up to `until_us`: a short gap holds the last value, a long one nothing."""
+        if until_us <= self.known_us:
+            return []
+        if hold and self._percent is not None and until_us - self.known_us <= 2 * self._interval_us:
+            return self._to(until_us, self._percent, held=True)
+        return self._unmeasured(until_us, Coverage.NO_SAMPLE)
+
+    def _remember(self, reading: Reading) -> None:
+        if reading.busy and reading.busy[-1].percent is not None:
+            self._percent = reading.busy[-1].percent
+        elif reading.utilization_percent is not None:
+            self._percent = reading.utilization_percent
+
+    def _from_rate(self, now_us: int, percent: int) -> list[Piece]:
+        if now_us - self.known_us > 2 * self._interval_us:
+            return self._unmeasured(now_us, Coverage.NO_SAMPLE)
+        self._source = Source.DEVICE_RATE
+        return self._to(now_us, percent) if now_us > self.known_us else []
+
+    def _from_buffer(self, now_us: int, entries: list[BusySample]) -> list[Piece]:
+        self._source = Source.DEVICE_SAMPLES
+        if not entries:
+            return self._nothing_newer(now_us)
+        if len(entries) > 1:
+            self._period_us = median_low([b.end_us - a.end_us for a, b in pairwise(entries)])
+        pieces = self._before(entries[0])
+        for entry in entries:
+            pieces += self._entry(entry)
+        self._asked_us = self.known_us
+        return pieces
+
+    def _nothing_newer(self, now_us: int) -> list[Piece]:
+        """The driver has no newer entry: idle, or asked too soon. Idle is sure only up to one period ago."""
+        self._asked_us = now_us
+        return self._idle_to(now_us - (self._period_us or SLOWEST_BUFFER_US))
+
+    def _before(self, first: BusySample) -> list[Piece]:
+        """What lies between the known time and the first entry's own period: idle, a gap, or nothing."""
+        distance_us = first.end_us - self.known_us
+        if self._period_us is None and self._asked_us <= self.known_us and distance_us <= 2 * self._interval_us:
+            return []
+        period_us = self._period_us or SLOWEST_BUFFER_US
+        if distance_us <= _CONTIGUOUS * period_us:
+            return []
+        pieces = self._idle_to(min(self._asked_us, first.end_us - period_us))
+        return pieces + self.give_up(first.end_us - period_us, hold=True)
+
+    def _idle_to(self, until_us: int) -> list[Piece]:
+        return self._to(until_us, 0) if until_us > self.known_us else []
+
+    def _entry(self, entry: BusySample) -> list[Piece]:
+        if entry.percent is None:
+            return self._unmeasured(entry.end_us, Coverage.INVALID_READING)
+        return self._to(entry.end_us, entry.percent)
+
+    def _to(self, until_us: int, percent: int, *, held: bool = False) -> list[Piece]:
+        piece = Piece(self.known_us, until_us, percent, Coverage.MEASURED, self._source, held)
+        self.known_us = until_us
+        return [piece]
+
+    def _unmeasured(self, until_us: int, coverage: Coverage) -> list[Piece]:
+        if until_us <= self.known_us:
+            return []
+        piece = Piece(self.known_us, until_us, 0, coverage)
+        self.known_us = until_us
+        return [piece]
