@@ -1,0 +1,86 @@
+"""Whose process is it? A process on a GPU becomes an owner, or stays unattributed: nobody is guessed.
+
+A pod's UID comes from the cgroup, its name from the API. Without the API a pod process on a wholly held device is
+taken for the holder's (settlement does that with busy time that no known process explains).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gputally.accounting.keys import Owner
+from gputally.accounting.states import OwnerKind
+from gputally.agent.holders import Held
+from gputally.agent.sample import ContainerRef, GpuProcess, Process
+
+
+@dataclass(frozen=True, slots=True)
+class PodName:
+    """What a pod is called: the part of it that an owner needs."""
+
+    uid: str
+    namespace: str
+    name: str
+
+
+class Pods(Protocol):
+    """The pods of this node, as far as naming an owner goes."""
+
+    def of_uid(self, uid: str) -> PodName | None:
+        """The pod with this UID (a static pod's config hash counts as one)."""
+
+    def of_container(self, container_id: str) -> tuple[PodName, str] | None:
+        """The pod that a container belongs to, and the container's name in it."""
+
+
+class NoPods:
+    """No API: no pod can be named."""
+
+    def of_uid(self, uid: str) -> PodName | None:  # noqa: ARG002 - the protocol's name
+        """Nothing is known."""
+        return None
+
+    def of_container(self, container_id: str) -> tuple[PodName, str] | None:  # noqa: ARG002
+        """Nothing is known."""
+        return None
+
+
+class Identity:
+    """Maps processes to owners. `kubernetes`: whether this node has pods at all; without, containers are the host's."""
+
+    def __init__(self, pods: Pods, *, kubernetes: bool) -> None:
+        self._pods = pods
+        self._kubernetes = kubernetes
+
+    def owners(self, gpu_process: GpuProcess, held: Held) -> Sequence[Owner]:
+        """The owners among whom the process's time is split evenly; empty: unattributed."""
+        process = gpu_process.process
+        if process is None:
+            return ()
+        container = process.container
+        if container is None or (container.kind == "container" and not self._kubernetes):
+            return (host_owner(process),)
+        named = self._pods.of_container(container.container_id) if container.container_id else None
+        if named:
+            return (pod_owner(named[0], named[1]),)
+        return self._of_pod(container, held)
+
+    def _of_pod(self, container: ContainerRef, held: Held) -> Sequence[Owner]:
+        """The container is not known: the pod's holders of the device, evenly; else the pod as such."""
+        pod = self._pods.of_uid(container.pod_uid) if container.pod_uid else None
+        if pod is None:
+            return ()
+        listed = held.contest.owners if held.contest else frozenset()
+        owners = {*(holding.owner for holding in held.holdings), *listed}
+        holders = [o for o in owners if (o.namespace, o.pod) == (pod.namespace, pod.name)]
+        return sorted(holders, key=lambda owner: owner.text) or (pod_owner(pod, ""),)
+
+
+def pod_owner(pod: PodName, container: str) -> Owner:
+    """A container of a pod whose UID is known."""
+    return Owner(OwnerKind.POD, pod.namespace, pod.name, container, pod.uid)
+
+
+def host_owner(process: Process) -> Owner:
+    """A process outside pods."""
+    return Owner(OwnerKind.HOST, user=process.user, unit=process.unit)

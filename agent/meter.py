@@ -1,0 +1,183 @@
+"""The meter of a node: samples and reservations go in, finished windows come out.
+
+It has no thread, no clock and no file: the running agent, the demo's back-fill and the tests drive the same code.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gputally.accounting.line import Window
+from gputally.agent.attribution import DeviceAccount, Owners
+from gputally.agent.clock import Instant, Timeline
+from gputally.agent.energy import IdlePower
+from gputally.agent.holders import NOBODY, UNKNOWN, Held
+from gputally.agent.sample import DeviceInfo, DeviceSample, Sample
+from gputally.agent.window import DeviceFold
+
+DRIVER_BUFFER_US = 10_000_000  # the driver's sample buffer reaches back about this far: later is too late
+Placement = Callable[[Sequence[DeviceInfo]], dict[str, Held]]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSettings:
+    """Which node, and how time is cut. Intervals are microseconds; the window divides a minute."""
+
+    cluster: str
+    node: str
+    window_us: int = 60_000_000
+    sample_interval_us: int = 1_000_000
+    process_interval_us: int = 5_000_000
+
+    @property
+    def patience_us(self) -> int:
+        """How long after a window's end a late sample may still explain it."""
+        return DRIVER_BUFFER_US + self.process_interval_us + 2 * self.sample_interval_us
+
+
+class Meter:
+    """All devices of a node and the window that is open. One thread calls it."""
+
+    def __init__(self, settings: MeterSettings, owners: Owners, *, kubernetes: bool) -> None:
+        self._settings = settings
+        self._owners = owners
+        self._timeline = Timeline()
+        self._placement: Placement = lambda _: {}
+        self._unplaced = UNKNOWN if kubernetes else NOBODY
+        self._accounts: dict[str, DeviceAccount] = {}
+        self._folds: dict[str, DeviceFold] = {}
+        self._idle: dict[str, IdlePower] = {}
+        self._start_us = 0
+        self._sent_us = 0
+        self._last: tuple[Instant, int] | None = None  # the last sample's instant and its monotonic time
+        self._skipped_us = 0
+        self._waited_us = 0
+        self._behind = False  # the clock was set back behind what is billed
+
+    def held(self, uuid: str) -> Held:
+        """Who holds a device now; nobody knows of a device that was never seen."""
+        return self._accounts[uuid].held if uuid in self._accounts else UNKNOWN
+
+    def on_reservations(self, monotonic_us: int, placement: Placement) -> None:
+        """The kubelet's word as of this instant."""
+        self._placement = placement
+        if self._accounts:
+            now_us = self._now_us(monotonic_us)
+            placed = placement([account.info for account in self._accounts.values()])
+            for uuid, account in self._accounts.items():
+                account.hold(now_us, placed.get(uuid, self._unplaced))
+
+    def on_sample(self, sample: Sample) -> list[Window]:
+        """Take a sample; returns the windows that it finished."""
+        instant = self._timeline.at(sample.monotonic_us, sample.wall_us)
+        windows = self._step(instant.step_us) if instant.step_us else []
+        if instant.us <= self._sent_us:
+            return windows  # the clock was set back: this time is already billed
+        self._caught_up(sample.monotonic_us)
+        self._observe(instant, sample.devices)
+        self._last = (instant, sample.monotonic_us)
+        return windows + self._advance(instant.us)
+
+    def on_time(self, monotonic_us: int) -> list[Window]:
+        """No sample came: after long enough, windows close without one."""
+        if not self._accounts or not self._last:
+            return []
+        return self._advance(self._now_us(monotonic_us))
+
+    def cut(self, monotonic_us: int) -> list[Window]:
+        """Close the open window here and now: the agent stops, or the clock was stepped."""
+        if not self._accounts or not self._last:
+            return []
+        now_us = self._now_us(monotonic_us)
+        windows = self._advance(now_us)
+        while self._accounts and self._end_us() <= now_us:
+            windows.append(self._force(self._end_us()))
+        if now_us > self._start_us:
+            windows.append(self._force(now_us))
+        self._accounts.clear()
+        self._folds.clear()
+        return windows
+
+    def _now_us(self, monotonic_us: int) -> int:
+        instant, then_us = self._last or (Instant(0, 0), 0)
+        return instant.us + monotonic_us - then_us
+
+    def _step(self, step_us: int) -> list[Window]:
+        """The wall clock was stepped: end the window at the last sample, and begin anew on the new timeline."""
+        windows = self.cut(self._last[1]) if self._last else []
+        self._behind = step_us < 0
+        self._skipped_us += max(0, step_us)
+        return windows
+
+    def _caught_up(self, monotonic_us: int) -> None:
+        """Wall time has passed the last end sent again: say how long was not counted."""
+        if self._behind and self._last:
+            self._waited_us += monotonic_us - self._last[1]
+            self._behind = False
+
+    def _observe(self, instant: Instant, samples: Sequence[DeviceSample]) -> None:
+        fresh = [sample for sample in samples if sample.info.uuid not in self._accounts]
+        if fresh:
+            self._open_accounts(instant, fresh)
+        opened = {sample.info.uuid for sample in fresh}
+        for sample in samples:
+            if sample.info.uuid not in opened:
+                self._accounts[sample.info.uuid].observe(instant, sample, self._owners)
+
+    def _open_accounts(self, instant: Instant, fresh: Sequence[DeviceSample]) -> None:
+        if not self._accounts:
+            self._start_us = instant.us
+        placed = self._placement([*(a.info for a in self._accounts.values()), *(s.info for s in fresh)])
+        for sample in fresh:
+            uuid = sample.info.uuid
+            held = placed.get(uuid, self._unplaced)
+            idle = self._idle.setdefault(uuid, IdlePower())
+            account = DeviceAccount(instant, sample, held, self._settings.sample_interval_us, idle)
+            self._accounts[uuid] = account
+            self._folds[uuid] = DeviceFold(instant.us)
+
+    def _end_us(self) -> int:
+        return (self._start_us // self._settings.window_us + 1) * self._settings.window_us
+
+    def _advance(self, now_us: int) -> list[Window]:
+        """Attribute what is known, and close every window that is fully known or that was waited for long enough."""
+        windows = []
+        while self._accounts:
+            end_us = self._end_us()
+            if now_us - end_us > self._settings.patience_us:
+                windows.append(self._force(end_us))
+                continue
+            for uuid, account in self._accounts.items():
+                self._folds[uuid].fold(account.advance(min(account.ready_us, end_us)))
+            if any(account.done_us < end_us for account in self._accounts.values()):
+                break
+            windows.append(self._close(end_us))
+        return windows
+
+    def _force(self, end_us: int) -> Window:
+        """Close the window at `end_us` with what is known: the rest of it holds the last value or is unobserved."""
+        for uuid, account in self._accounts.items():
+            self._folds[uuid].fold(account.advance(min(account.ready_us, end_us)))
+            account.give_up(end_us, hold=True)
+            self._folds[uuid].fold(account.advance(end_us))
+        return self._close(end_us)
+
+    def _close(self, end_us: int) -> Window:
+        devices = []
+        for uuid, account in self._accounts.items():
+            fold = self._folds[uuid]
+            fold.fold([account.cut()])
+            if fold.end_us > fold.start_us:
+                devices.append(fold.close(account.info, account.energy))
+            self._folds[uuid] = DeviceFold(max(end_us, fold.start_us))
+        window = Window(
+            self._settings.cluster,
+            self._settings.node,
+            self._start_us,
+            end_us,
+            tuple(devices),
+            self._skipped_us,
+            self._waited_us,
+        )
+        self._start_us = self._sent_us = end_us
+        self._skipped_us = self._waited_us = 0
+        return window

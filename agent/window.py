@@ -1,0 +1,92 @@
+"""Windows: usage folded into clock-aligned pieces and rounded once, when a window closes."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from gputally.accounting.keys import LineKey
+from gputally.accounting.line import DeviceWindow, Line
+from gputally.accounting.settlement import Amounts, Settled, settle
+from gputally.accounting.split import largest_remainder
+from gputally.accounting.states import State
+from gputally.agent.attribution import Usage
+from gputally.agent.energy import EnergyTrack
+from gputally.agent.sample import DeviceInfo
+
+_STATES = tuple(State)
+
+
+class DeviceFold:
+    """One device's part of the window that is open."""
+
+    def __init__(self, start_us: int) -> None:
+        self.start_us = start_us
+        self.end_us = start_us
+        self._settled: Settled = {}
+        self._energy_mj: int | None = None
+        self._breaks = 0
+        self._idle_known = False
+
+    def fold(self, usages: Iterable[Usage | None]) -> None:
+        """Settle each stretch and add it; stretches follow each other without a hole."""
+        for usage in usages:
+            if usage is not None:
+                self._add(usage)
+
+    def _add(self, usage: Usage) -> None:
+        self.end_us = usage.end_us
+        self._idle_known |= usage.stretch.idle_power_mw is not None
+        if usage.energy:
+            self._energy_mj = (self._energy_mj or 0) + usage.energy.whole_mj
+            self._breaks += usage.energy.breaks
+        for key, amounts in settle(usage.stretch).items():
+            self._settled.setdefault(key, Amounts()).merge(amounts)
+
+    def close(self, info: DeviceInfo, energy: EnergyTrack) -> DeviceWindow:
+        """Round what was folded to integers that sum to the device's time and to its energy."""
+        lines = _lines(self._settled, self.end_us - self.start_us, self._energy_mj, idle_known=self._idle_known)
+        return DeviceWindow(
+            info.uuid,
+            info.model,
+            self.end_us - self.start_us,
+            lines,
+            energy.value_mj(self.start_us) if self._energy_mj is not None else None,
+            energy.value_mj(self.end_us) if self._energy_mj is not None else None,
+            energy.estimated,
+            self._breaks,
+        )
+
+
+def _lines(settled: Settled, capacity_us: int, energy_mj: int | None, *, idle_known: bool) -> tuple[Line, ...]:
+    keys = sorted(settled, key=lambda key: key.text)
+    times = _times(settled, keys, capacity_us)
+    energies = _energies(settled, keys, energy_mj or 0)
+    lines = []
+    for key in keys:
+        amounts = settled[key]
+        idle_mj, dynamic_mj = energies[key]
+        line = Line(
+            key,
+            amounts.source,
+            **{f"{state}_us": time for state, time in zip(_STATES, times[key], strict=True)},
+            burst_us=int(amounts.burst_us),
+            intruder_us=int(amounts.intruder_us),
+            held_us=int(amounts.held_us),
+            energy_idle_mj=idle_mj if energy_mj is not None and idle_known else None,
+            energy_dynamic_mj=dynamic_mj if energy_mj is not None else None,
+        )
+        if line.capacity_us or line.energy_mj or line.burst_us or line.intruder_us:
+            lines.append(line)
+    return tuple(lines)
+
+
+def _times(settled: Settled, keys: list[LineKey], capacity_us: int) -> dict[LineKey, list[int]]:
+    parts = [settled[key].states.get(state, Fraction(0)) for key in keys for state in _STATES]
+    rounded = largest_remainder(capacity_us, parts)
+    width = len(_STATES)
+    return {key: rounded[i * width : (i + 1) * width] for i, key in enumerate(keys)}
+
+
+def _energies(settled: Settled, keys: list[LineKey], energy_mj: int) -> dict[LineKey, tuple[int, int]]:
+    parts = [part for key in keys for part in (settled[key].energy_idle_mj, settled[key].energy_dynamic_mj)]
+    rounded = largest_remainder(energy_mj, parts)
+    return {key: (rounded[2 * i], rounded[2 * i + 1]) for i, key in enumerate(keys)}
