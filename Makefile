@@ -1,0 +1,63 @@
+# `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types proto bench docs
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --constraint constraints.txt
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/.run-ready ## Simulate a fleet through the whole pipeline; show its GPU-hours until Ctrl-C
+	@exec $(BIN)/gputally demo
+
+test: $(VENV)/.test-ready ## Run every test; what this machine lacks is skipped and named
+	@$(BIN)/pytest
+
+lint: $(VENV)/.test-ready ## Check style, layers, and that generated code matches its definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python proto/generate.py --check
+
+types: $(VENV)/.test-ready ## Check types (mypy, strict)
+	$(BIN)/mypy
+
+proto: $(VENV)/.test-ready ## Generate the Python code of the protocol definitions
+	$(BIN)/python proto/generate.py
+
+bench: $(VENV)/.test-ready ## Measure the hot paths, each beside its ceiling in the same run
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.test-ready ## Check the documents: links, commands, vocabulary, the worked example
+	$(BIN)/pytest tests/test_docs.py
+
+# The environment. hatchling is installed first, so that the build backend is pinned like everything else.
+$(VENV)/.run-ready: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing GPU Tally into $(VENV) (once, about a minute)..."
+	@$(INSTALL) hatchling
+	@$(INSTALL) --no-build-isolation --editable '.[agent,collector]'
+	@touch $@
+
+$(VENV)/.test-ready: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing GPU Tally and its development tools into $(VENV) (once, about a minute)..."
+	@$(INSTALL) hatchling
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $(VENV)/.run-ready $@
+
+# The first Python that is new enough and can create environments; else a line that says what to install.
+# Debian and Ubuntu ship ensurepip, without which there is no environment, in a package of its own.
+$(BIN)/python:
+	@lacking=; for python in python3.13 python3.12 python3.11 python3; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		$$python -c 'import ensurepip, venv' 2>/dev/null && exec $$python -m venv $(VENV); \
+		lacking=$${lacking:-`$$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'`}; \
+	done; \
+	if [ -n "$$lacking" ]; then \
+		echo "This Python cannot create environments. Run: sudo apt-get install $$lacking" >&2; \
+	else \
+		echo "GPU Tally needs Python 3.11 or newer. On Debian 12, Ubuntu 24.04 or newer:" \
+			"sudo apt-get install python3 python3-venv; on macOS: brew install python@3.13" >&2; \
+	fi; exit 1
