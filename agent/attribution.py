@@ -205,7 +205,6 @@ class DeviceAccount:
             energy_mj=energy.exact_mj if energy else None,
             idle_power_mw=self.idle_power.lowest_mw,
         )
-        self.energy.forget(self.done_us)
         return Usage(opened.start_us, self.done_us, stretch, energy)
 
 

@@ -45,7 +45,7 @@ class BusyTrack:
         """Take the reading at `now_us`; `offset_us` is the agent's timeline less the driver's wall clock."""
         if reading.busy_source is Source.DEVICE_SAMPLES and reading.busy is not None:
             entries = [BusySample(e.end_us + offset_us, e.percent) for e in reading.busy]
-            pieces = self._from_buffer(now_us, [e for e in entries if self.known_us < e.end_us <= now_us])
+            pieces = self._from_buffer(now_us, [e for e in entries if e.end_us > self.known_us])
         elif reading.busy_source is Source.DEVICE_RATE and reading.utilization_percent is not None:
             pieces = self._from_rate(now_us, reading.utilization_percent)
         else:

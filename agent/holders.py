@@ -47,11 +47,16 @@ class _Claims:
     replicas: list[tuple[Grant, str]] = field(default_factory=list)
 
 
-def place(devices: Sequence[DeviceInfo], grants: Iterable[Grant], allocatable: Iterable[str]) -> dict[str, Held]:
-    """Who holds each device, by UUID. `allocatable`: all ids that the plugin offers, which tell how many replicas."""
+def place(
+    devices: Sequence[DeviceInfo], grants: Iterable[Grant], allocatable: Iterable[str], *, unclear: bool = False
+) -> dict[str, Held]:
+    """Who holds each device, by UUID. `allocatable`: all ids that the plugin offers, which tell how many replicas.
+
+    `unclear`: the kubelet also lists holdings that cannot be read yet, which may be of any device that seems free.
+    """
     claims = {device.uuid: _Claims() for device in devices}
     minors = {device.minor: device.uuid for device in devices if device.minor is not None}
-    misplaced = False
+    misplaced = unclear
     for grant in grants:
         for device_id in grant.device_ids:
             misplaced |= not _place(device_id, grant, claims, minors)

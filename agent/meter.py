@@ -168,6 +168,7 @@ class Meter:
             fold.fold([account.cut()])
             if fold.end_us > fold.start_us:
                 devices.append(fold.close(account.info, account.energy))
+            account.energy.forget(end_us)
             self._folds[uuid] = DeviceFold(max(end_us, fold.start_us))
         window = Window(
             self._settings.cluster,

@@ -4,10 +4,11 @@ The driver and the process table stand behind protocols that are declared here, 
 `simulated.py` obeys the same physics, `process.py` reads /proc.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gputally.agent.sample import DeviceInfo, Process, ProcessReading, Reading
+from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, Process, ProcessReading, Reading, Sample
 
 
 class DriverError(Exception):
@@ -57,3 +58,72 @@ class Processes(Protocol):
 
     def resolve(self, pid: int) -> Process | None:
         """The process with this pid now; None when there is none. Cached as long as it is the same process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """How often what is read, in microseconds. Process lists take the driver's exclusive locks, so they are rarer."""
+
+    sample_us: int = 1_000_000
+    processes_us: int = 5_000_000
+    topology_us: int = 60_000_000
+
+
+class Sampler:
+    """Makes one Sample per call; decides by the monotonic clock what is due. `devices` are as last enumerated."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        processes: Processes,
+        cadence: Cadence,
+        monotonic_us: Callable[[], int],
+        wall_us: Callable[[], int],
+    ) -> None:
+        self._driver = driver
+        self._processes = processes
+        self._cadence = cadence
+        self._monotonic_us = monotonic_us
+        self._wall_us = wall_us
+        self._devices: Sequence[DeviceInfo] = ()
+        self._topology_due_us = self._processes_due_us = -1
+        self._failed = False
+
+    def sample(self, *, full: bool = False) -> Sample:
+        """Read every device; `full` asks for processes whether or not they are due. Raises DriverError."""
+        now_us, wall_us = self._monotonic_us(), self._wall_us()
+        if now_us >= self._topology_due_us or self._failed:
+            self._devices = self._driver.devices()
+            self._topology_due_us = now_us + self._cadence.topology_us
+        detail = full or now_us >= self._processes_due_us
+        if detail:
+            self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
+        self._failed = False
+        samples = tuple(self._device(info, detail=detail) for info in self._devices)
+        return Sample(now_us, wall_us, samples)
+
+    def _device(self, info: DeviceInfo, *, detail: bool) -> DeviceSample:
+        try:
+            reading = self._driver.read(info.uuid)
+        except DeviceUnavailable as error:
+            self._failed = True
+            return DeviceSample(info, unavailable=True, error=str(error))
+        except DeviceSilent as error:
+            self._failed = True
+            return DeviceSample(info, error=str(error))
+        return DeviceSample(info, reading, self._detail(info.uuid) if detail else None)
+
+    def _detail(self, uuid: str) -> ProcessReading | None:
+        """Who is on the device; None when it could not be asked this time (the next full tick asks again)."""
+        try:
+            found = self._driver.read_processes(uuid)
+        except (DeviceUnavailable, DeviceSilent):
+            self._failed = True
+            return None
+        if not found.processes:
+            return found
+        return replace(found, processes=tuple(self._resolved(process) for process in found.processes))
+
+    def _resolved(self, process: GpuProcess) -> GpuProcess:
+        """Read /proc right after the driver's list: a process may end at any time."""
+        return replace(process, process=self._processes.resolve(process.pid))

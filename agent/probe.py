@@ -1,0 +1,158 @@
+"""SAMPLE: the child process that owns the driver. A driver call that never returns stops this process, not the agent.
+
+It is started as `python -m gputally.agent.probe` with its settings as one JSON argument, and talks over two inherited
+pipes: samples go up, requests come down. It ends when the parent's end of the pipe closes.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from gputally.agent.process import ProcessTable, in_host_pid_namespace
+from gputally.agent.sample import Sample
+from gputally.agent.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
+
+FLUSH = "flush"  # the request for one full sample, now
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """What the child is told. `scenario` is a file of simulated GPUs, counted from `scenario_start_us`; empty: NVML."""
+
+    upward_fd: int
+    downward_fd: int
+    proc_root: str
+    sample_us: int
+    processes_us: int
+    scenario: str = ""
+    scenario_start_us: int = 0
+
+    def to_json(self) -> str:
+        """The settings as the child's one argument."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The driver cannot be used right now: one line for people. `fatal`: this child ends, a new one may work."""
+
+    message: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The pod UIDs of this node, downwards: they tell nested pods from the billable one."""
+
+    uids: frozenset[str]
+
+
+Message = Sample | Failure
+
+
+def monotonic_us() -> int:
+    """The monotonic clock, microseconds; the same for all processes of a machine."""
+    return time.monotonic_ns() // 1000
+
+
+def wall_us() -> int:
+    """The wall clock, microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Probe:
+    """The child's loop: a sample at each tick of a fixed grid, requests in between."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        sampler: Sampler,
+        upward: Connection,
+        downward: Connection,
+        know: Callable[[frozenset[str]], None],
+    ) -> None:
+        self._driver = driver
+        self._sampler = sampler
+        self._upward = upward
+        self._downward = downward
+        self._know = know
+
+    def run(self, interval_us: int) -> None:
+        """Sample until the parent closes its pipe, or the driver was replaced (then only a new process helps)."""
+        due_us = monotonic_us()
+        try:
+            while True:
+                if not self._tick(full=False):
+                    return
+                due_us = max(due_us + interval_us, monotonic_us() - interval_us)
+                while self._downward.poll(max(0, due_us - monotonic_us()) / 1e6):
+                    if not self._answer(self._downward.recv()):
+                        return
+        except (EOFError, BrokenPipeError):
+            return  # the parent is gone, or wants us to go
+        finally:
+            self._driver.close()
+
+    def _answer(self, request: object) -> bool:
+        if isinstance(request, Known):
+            self._know(request.uids)
+            return True
+        return self._tick(full=True)
+
+    def _tick(self, *, full: bool) -> bool:
+        message: Message
+        try:
+            self._driver.open()
+            message = self._sampler.sample(full=full)
+        except DriverReplaced as error:
+            message = Failure(str(error), fatal=True)
+        except DriverError as error:
+            message = Failure(str(error))
+        self._upward.send(message)
+        return not (isinstance(message, Failure) and message.fatal)
+
+
+def namespace_warning(proc_root: Path) -> str:
+    """One line when this process cannot see the host's processes; empty when it can."""
+    if in_host_pid_namespace(proc_root):
+        return ""
+    return (
+        "not in the host's pid namespace: the driver hides other pods' processes from here. "
+        "Set hostPID: true for the agent's pod (or run it on the host)"
+    )
+
+
+def build(settings: ProbeSettings) -> tuple[Driver, Processes, Callable[[frozenset[str]], None]]:
+    """The driver and the process table that the settings ask for. Nothing is simulated unless a scenario is named."""
+    if settings.scenario:
+        from gputally.agent.scenario_file import load
+        from gputally.agent.simulated import SimulatedGpus, SimulatedProcesses
+
+        scenario = load(Path(settings.scenario), settings.scenario_start_us)
+        return SimulatedGpus(scenario, wall_us), SimulatedProcesses(scenario, wall_us), lambda _: None
+    from gputally.agent.nvml import Nvml
+
+    table = ProcessTable(Path(settings.proc_root))
+    return Nvml(wall_us), table, table.know
+
+
+def main() -> None:
+    """Build the child's parts and run until the parent goes: signals to the group are for the parent to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    settings = ProbeSettings(**json.loads(sys.argv[1]))
+    driver, processes, know = build(settings)
+    cadence = Cadence(settings.sample_us, settings.processes_us)
+    sampler = Sampler(driver, processes, cadence, monotonic_us, wall_us)
+    upward = Connection(settings.upward_fd, readable=False)
+    downward = Connection(settings.downward_fd, writable=False)
+    Probe(driver, sampler, upward, downward, know).run(settings.sample_us)
+
+
+if __name__ == "__main__":
+    main()
