@@ -1,13 +1,13 @@
 """The tables, and through their comments the data dictionary. Times are microseconds since the epoch or of a state.
 
 Lines are what agents sent, kept for 14 days; postings are derived from them and recomputed per (hour, node).
+No index but the keys stands on the hot path: a line is found through its window, a window through its node and start.
 """
 
 from sqlalchemy import (
     BigInteger,
     Column,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -76,7 +76,17 @@ owner = Table(
     ),
     Column("user", String, nullable=False, comment="host: login name"),
     Column("unit", String, nullable=False, comment="host: systemd unit"),
-    UniqueConstraint("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit"),
+    UniqueConstraint(
+        "kind",
+        "namespace",
+        "pod",
+        "container",
+        "pod_uid",
+        "first_seen_us",
+        "user",
+        "unit",
+        name="uq_owner_key",  # the convention's name would be longer than PostgreSQL's 63 characters
+    ),
     comment="Who time is charged to",
 )
 
@@ -84,7 +94,7 @@ window = Table(
     "window",
     metadata,
     Column("id", _ID, primary_key=True),
-    Column("node_id", ForeignKey("node.id"), nullable=False),
+    Column("node_id", BigInteger, ForeignKey("node.id"), nullable=False),
     Column("start_us", BigInteger, nullable=False),
     Column("end_us", BigInteger, nullable=False),
     Column("content_hash", LargeBinary, nullable=False, comment="SHA-256 of the message as received"),
@@ -101,51 +111,54 @@ window = Table(
 window_device = Table(
     "window_device",
     metadata,
-    Column("window_id", ForeignKey("window.id"), primary_key=True),
-    Column("device_id", ForeignKey("device.id"), primary_key=True),
+    Column("window_id", BigInteger, ForeignKey("window.id"), primary_key=True),
+    Column("device_id", BigInteger, ForeignKey("device.id"), primary_key=True),
     Column("capacity_us", BigInteger, nullable=False),
     Column("energy_start_mj", BigInteger, comment="counter at the window's start"),
     Column("energy_end_mj", BigInteger, comment="counter at the window's end"),
     Column("energy_estimated", Integer, nullable=False, comment="1: the integral of power, not a counter"),
     Column("energy_breaks", Integer, nullable=False, comment="restarts of the counter and stretches without it"),
     comment="A device's part of a window",
+    sqlite_with_rowid=False,
 )
 
 line = Table(
     "line",
     metadata,
-    Column("window_id", ForeignKey("window.id"), primary_key=True),
+    Column("window_id", BigInteger, ForeignKey("window.id"), primary_key=True),
     Column("position", Integer, primary_key=True, comment="row of the window"),
-    Column("device_id", ForeignKey("device.id"), nullable=False),
+    Column("device_id", BigInteger, ForeignKey("device.id"), nullable=False),
     Column("partition", String, nullable=False, comment="gpu, replica, or a MIG instance's UUID"),
-    Column("owner_id", ForeignKey("owner.id"), nullable=False),
+    Column("owner_id", BigInteger, ForeignKey("owner.id"), nullable=False),
     Column("basis", String, nullable=False, comment="reservation, process, or empty for the platform"),
     Column("reason", String, nullable=False, comment="why the time is unobserved or unallocated"),
     Column("source", String, nullable=False, comment="how busy time was measured"),
     *_amounts(),
     comment="One row of a window, as the agent sent it",
+    sqlite_with_rowid=False,
 )
 
 posting = Table(
     "posting",
     metadata,
     Column("hour_us", BigInteger, primary_key=True, comment="UTC start of the ledger hour"),
-    Column("node_id", ForeignKey("node.id"), primary_key=True),
-    Column("device_id", ForeignKey("device.id"), primary_key=True),
+    Column("node_id", BigInteger, ForeignKey("node.id"), primary_key=True),
+    Column("device_id", BigInteger, ForeignKey("device.id"), primary_key=True),
     Column("partition", String, primary_key=True),
-    Column("owner_id", ForeignKey("owner.id"), primary_key=True),
+    Column("owner_id", BigInteger, ForeignKey("owner.id"), primary_key=True),
     Column("basis", String, primary_key=True),
     Column("reason", String, primary_key=True),
     Column("source", String, nullable=False, comment="the least certain of the lines' sources"),
     *_amounts(),
     comment="Lines summed into a ledger hour; recomputed, never incremented",
+    sqlite_with_rowid=False,
 )
 
 dirty_hour = Table(
     "dirty_hour",
     metadata,
     Column("hour_us", BigInteger, primary_key=True),
-    Column("node_id", ForeignKey("node.id"), primary_key=True),
+    Column("node_id", BigInteger, ForeignKey("node.id"), primary_key=True),
     comment="Postings that no longer match their lines and wait to be recomputed",
 )
 
@@ -174,7 +187,3 @@ quarantine = Table(
     Column("message", LargeBinary, nullable=False, comment="the window as received: nothing is dropped"),
     comment="Windows that were refused, kept whole",
 )
-
-Index(None, window.c.node_id, window.c.end_us)
-Index(None, line.c.owner_id)
-Index(None, posting.c.hour_us)

@@ -1,0 +1,5 @@
+"""Fixtures that tests of several folders share."""
+
+from tests.databases import database_kind, database_url, empty_database_url, engine, postgres_server
+
+__all__ = ["database_kind", "database_url", "empty_database_url", "engine", "postgres_server"]

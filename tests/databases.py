@@ -1,0 +1,164 @@
+"""The two databases that every storage test runs on: a SQLite file, and a real PostgreSQL server of this run."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Engine
+
+from gputally.collector.database import is_sqlite, open_database, writing
+from gputally.collector.migrate import migrate
+from gputally.collector.schema import metadata
+
+_MISSING = "PostgreSQL's server is not installed: apt-get install postgresql"
+_TEMPLATE = "migrated"
+# Nothing here outlives the test run, so nothing is worth a disk flush.
+_FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
+
+
+class PostgresServer:
+    """A server in a folder of its own, reached through a unix socket there; it makes databases by copying one."""
+
+    def __init__(self, folder: Path, programs: Path, user: str | None) -> None:
+        """`user` is who runs the server, None for the current user: PostgreSQL refuses to run as root."""
+        self._folder = folder
+        self._programs = programs
+        self._user = user
+        self._count = 0
+
+    def start(self) -> None:
+        """Initialise and start the server, and migrate the database that the others are copied from."""
+        self._run("initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "--no-locale")
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "start", "-w", "-t", "60", "-l", log, "-o", f"{_FAST} -k {self._folder}")
+        self._administer("CREATE DATABASE {}", _TEMPLATE)
+        engine = open_database(self._url(_TEMPLATE))
+        migrate(engine)
+        engine.dispose()
+
+    def stop(self) -> None:
+        """Stop the server that this folder's pid file names."""
+        self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def create(self, *, migrated: bool) -> str:
+        """The URL of a new database, empty or with the schema in it."""
+        self._count += 1
+        name = f"test_{self._count}"
+        self._administer("CREATE DATABASE {} TEMPLATE {}", name, _TEMPLATE if migrated else "template0")
+        return self._url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove the database at `url`, cutting whatever is still connected to it."""
+        self._administer("DROP DATABASE {} WITH (FORCE)", url.partition("?")[0].rpartition("/")[2])
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self._folder}"
+
+    def _administer(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._programs / program, "-D", self._folder / "data", *arguments],
+            check=True,
+            user=self._user,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """A running server, stopped and removed at the end; skips the test where none is installed."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip(_MISSING)
+    user = "postgres" if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="gputally-pg-", dir="/tmp"))  # a socket's path holds 107 bytes
+    try:
+        if user:
+            shutil.chown(folder, user)
+        server = PostgresServer(folder, programs, user)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+def empty(engine: Engine) -> None:
+    """Delete every row: a fresh database for the next example of a property test."""
+    with writing(engine) as connection:
+        if is_sqlite(engine):
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+        else:
+            names = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
+            connection.exec_driver_sql(f"TRUNCATE {names}")
+
+
+def _programs() -> Path | None:
+    found: Sequence[Path] = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    on_path = shutil.which("initdb")
+    if found:
+        return found[-1].parent
+    return Path(on_path).parent if on_path else None
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the whole test run."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """A test that asks for this, or for anything built on it, runs once per kind of database."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without any table."""
+    yield from _database(database_kind, request, tmp_path, migrated=False)
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with this version's schema and no row in it."""
+    yield from _database(database_kind, request, tmp_path, migrated=True)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on `database_url`."""
+    engine = open_database(database_url)
+    yield engine
+    engine.dispose()
+
+
+def _database(kind: str, request: pytest.FixtureRequest, folder: Path, *, migrated: bool) -> Iterator[str]:
+    if kind == "sqlite":
+        url = f"sqlite:///{folder / 'gputally.sqlite'}"
+        if migrated:
+            engine = open_database(url)
+            migrate(engine)
+            engine.dispose()
+        yield url
+        return
+    server = request.getfixturevalue("postgres_server")
+    url = server.create(migrated=migrated)
+    yield url
+    server.drop(url)
