@@ -1,0 +1,102 @@
+"""What the agent knows of itself and its node at one instant: made by the main thread, read by whoever serves it.
+
+Plain frozen nouns, so that the last one can be handed to other threads without a lock. None always means "not known".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gputally.accounting.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSnapshot:
+    """One device. `time_us` and `energy_mj` only grow (since the agent started); the rest is the last sample's.
+
+    `time_us` is empty until the device's first window has ended.
+    """
+
+    uuid: str
+    model: str
+    time_us: Mapping[State, int] = field(default_factory=dict)
+    energy_mj: int | None = None
+    memory_used_bytes: int | None = None
+    utilization_percent: int | None = None
+    power_mw: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodSnapshot:
+    """One container of a pod on one device; counters since the agent started or the pod came back."""
+
+    namespace: str
+    pod: str
+    container: str
+    uuid: str
+    time_us: Mapping[State, int] = field(default_factory=dict)
+    energy_mj: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """Something the agent reads (nvml, kubelet, api): whether the last reading succeeded, and how long it took."""
+
+    name: str
+    up: bool
+    duration_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """What waits on the disk, and what was refused since the agent started, by reason: full, too-old, disk.
+
+    `oldest_us` is the end of the oldest waiting window (microseconds since the epoch); `corrupted` counts files that
+    were moved aside; `error` is the disk's last complaint, empty when the last write succeeded.
+    """
+
+    windows: int = 0
+    bytes: int = 0
+    oldest_us: int | None = None
+    refused_windows: Mapping[str, int] = field(default_factory=dict)
+    refused_capacity_us: Mapping[str, int] = field(default_factory=dict)
+    corrupted: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """How the conversation with the collector stands. `error` is one line, empty once an ack has come.
+
+    `last_ack_us` is by the monotonic clock (for durations), `last_ack_wall_us` by the wall clock (for people).
+    """
+
+    running: bool = False
+    connected: bool = False
+    last_ack_us: int | None = None
+    last_ack_wall_us: int | None = None
+    error: str = ""
+    connections: int = 0
+    batches_sent: int = 0
+    windows_sent: int = 0
+    refusals: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that /metrics and /readyz say.
+
+    `rejected` counts refused readings by reason; `stream` is None where no collector is set; `not_ready` holds one
+    line a reason, and is empty when the agent is ready; `series_refused` counts pods' windows that found no room.
+    """
+
+    node: str
+    devices: tuple[DeviceSnapshot, ...] = ()
+    pods: tuple[PodSnapshot, ...] = ()
+    samples: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    sources: tuple[SourceState, ...] = ()
+    spool: SpoolState = field(default_factory=SpoolState)
+    stream: StreamState | None = None
+    conservation_error_us: int = 0
+    series_refused: int = 0
+    not_ready: tuple[str, ...] = ()
