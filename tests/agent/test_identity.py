@@ -1,0 +1,63 @@
+"""Whose process it is: by cgroup and API, never by guess."""
+
+from gputally.accounting.keys import Holding, Owner
+from gputally.accounting.states import OwnerKind
+from gputally.agent.holders import NOBODY, Held
+from gputally.agent.identity import Identity, NoPods, PodName
+from gputally.agent.sample import ContainerRef, GpuProcess, Process, ProcessKind
+
+TRAIN = PodName("uid-a", "research", "train")
+MAIN = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
+SIDE = Owner(OwnerKind.POD, "research", "train", "side", "uid-a")
+
+
+class Pods:
+    def of_uid(self, uid: str) -> PodName | None:
+        return TRAIN if uid == "uid-a" else None
+
+    def of_container(self, container_id: str) -> tuple[PodName, str] | None:
+        return (TRAIN, "main") if container_id == "c-main" else None
+
+
+def process(container: ContainerRef | None) -> GpuProcess:
+    return GpuProcess(7, ProcessKind.COMPUTE, None, Process(7, 1, container, "user-1000", "session-1.scope"))
+
+
+def in_pod(uid: str | None, container: str | None, kind: str = "pod") -> GpuProcess:
+    return process(ContainerRef(uid, container, None, None, kind))
+
+
+NAMED = Identity(Pods(), kubernetes=True)
+
+
+def test_a_known_container_is_its_owner() -> None:
+    assert NAMED.owners(in_pod("uid-a", "c-main"), NOBODY) == (MAIN,)
+    assert NAMED.owners(in_pod(None, "c-main", "container"), NOBODY) == (MAIN,)
+
+
+def test_an_unknown_container_of_a_known_pod_goes_to_the_pods_only_holder() -> None:
+    assert list(NAMED.owners(in_pod("uid-a", "c-pause"), Held((Holding(SIDE),)))) == [SIDE]
+
+
+def test_or_evenly_to_its_holders_or_to_the_pod_as_such() -> None:
+    assert list(NAMED.owners(in_pod("uid-a", None), Held((Holding(SIDE), Holding(MAIN))))) == [MAIN, SIDE]
+    assert NAMED.owners(in_pod("uid-a", None), NOBODY) == (Owner(OwnerKind.POD, "research", "train", "", "uid-a"),)
+
+
+def test_a_pod_that_cannot_be_named_is_unattributed() -> None:
+    assert NAMED.owners(in_pod("uid-x", "c-x"), NOBODY) == ()
+    assert Identity(NoPods(), kubernetes=True).owners(in_pod("uid-a", "c-main"), NOBODY) == ()
+
+
+def test_a_process_that_ended_before_proc_was_read_is_unattributed() -> None:
+    assert NAMED.owners(GpuProcess(7, ProcessKind.COMPUTE), NOBODY) == ()
+
+
+def test_a_process_outside_containers_is_the_hosts() -> None:
+    assert NAMED.owners(process(None), NOBODY) == (Owner(OwnerKind.HOST, user="user-1000", unit="session-1.scope"),)
+
+
+def test_a_container_is_the_hosts_only_where_there_are_no_pods() -> None:
+    docker = in_pod(None, "c-x", "container")
+    assert NAMED.owners(docker, NOBODY) == ()
+    assert Identity(NoPods(), kubernetes=False).owners(docker, NOBODY)[0].kind is OwnerKind.HOST
