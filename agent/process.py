@@ -49,7 +49,7 @@ class ProcessTable:
         # pidfds speak of our own pid namespace: they fit our own /proc only.
         self._held = _Held() if proc_root == Path("/proc") and hasattr(os, "pidfd_open") else None
 
-    def know(self, known: Container[str]) -> None:
+    def know(self, known: frozenset[str]) -> None:
         """Take another set of pod uids; what was read with the former one is read again."""
         if known == self._known:
             return

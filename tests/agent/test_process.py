@@ -187,9 +187,9 @@ def test_other_known_pods_make_it_read_again(proc: FakeProc, table: ProcessTable
     outer, inner = UID, UID[::-1]
     proc.add(7, cgroup=f"0::/kubepods/pod{outer}/{ID}/kubepods/pod{inner[:8]}-{UID[9:]}/{ID}\n")
     first = table.resolve(7)
-    table.know({outer})
+    table.know(frozenset({outer}))
     second = table.resolve(7)
-    table.know({outer})
+    table.know(frozenset({outer}))
     assert table.resolve(7) is second, "the same pods change nothing"
     assert first is not None
     assert first.container is not None
