@@ -15,7 +15,7 @@ from gputally.accounting.settlement import Coverage, Stretch
 from gputally.accounting.states import Source
 from gputally.agent.busy import BusyTrack, Piece
 from gputally.agent.clock import Instant
-from gputally.agent.energy import Energy, EnergyTrack, IdlePower
+from gputally.agent.energy import EnergyTrack, IdlePower
 from gputally.agent.holders import Held
 from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, ProcessReading
 
@@ -29,8 +29,7 @@ class Usage:
 
     start_us: int
     end_us: int
-    stretch: Stretch
-    energy: Energy | None
+    stretch: Stretch  # its energy is filled in when the window closes: the counter may be known later than the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,6 @@ class DeviceAccount:
         opened, self._open = self._open, None
         if opened is None:
             return None
-        energy = self.energy.between(opened.start_us, self.done_us)
         stretch = Stretch(
             duration_us=self.done_us - opened.start_us,
             holdings=opened.held.holdings,
@@ -202,10 +200,9 @@ class DeviceAccount:
             process_busy_us={owner: amount / 100 for owner, amount in opened.processes.items()},
             source=opened.source,
             held_us=opened.filled_us,
-            energy_mj=energy.exact_mj if energy else None,
             idle_power_mw=self.idle_power.lowest_mw,
         )
-        return Usage(opened.start_us, self.done_us, stretch, energy)
+        return Usage(opened.start_us, self.done_us, stretch)
 
 
 def _at(parts: deque[_Part], us: int) -> _Part:

@@ -1,6 +1,7 @@
 """Windows: usage folded into clock-aligned pieces and rounded once, when a window closes."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 from gputally.accounting.keys import LineKey
@@ -20,39 +21,38 @@ class DeviceFold:
 
     def __init__(self, start_us: int) -> None:
         self.start_us = start_us
-        self.end_us = start_us
-        self._settled: Settled = {}
-        self._energy_mj: int | None = None
-        self._breaks = 0
-        self._idle_known = False
+        self._usages: list[Usage] = []
+
+    @property
+    def end_us(self) -> int:
+        """Up to when usage was folded."""
+        return self._usages[-1].end_us if self._usages else self.start_us
 
     def fold(self, usages: Iterable[Usage | None]) -> None:
-        """Settle each stretch and add it; stretches follow each other without a hole."""
-        for usage in usages:
-            if usage is not None:
-                self._add(usage)
+        """Add stretches; they follow each other without a hole."""
+        self._usages += [usage for usage in usages if usage is not None]
 
-    def _add(self, usage: Usage) -> None:
-        self.end_us = usage.end_us
-        self._idle_known |= usage.stretch.idle_power_mw is not None
-        if usage.energy:
-            self._energy_mj = (self._energy_mj or 0) + usage.energy.whole_mj
-            self._breaks += usage.energy.breaks
-        for key, amounts in settle(usage.stretch).items():
-            self._settled.setdefault(key, Amounts()).merge(amounts)
-
-    def close(self, info: DeviceInfo, energy: EnergyTrack) -> DeviceWindow:
-        """Round what was folded to integers that sum to the device's time and to its energy."""
-        lines = _lines(self._settled, self.end_us - self.start_us, self._energy_mj, idle_known=self._idle_known)
+    def close(self, info: DeviceInfo, track: EnergyTrack) -> DeviceWindow:
+        """Settle every stretch and round once: times sum to the device's time, energies to the counter's difference."""
+        settled: Settled = {}
+        energies = [track.between(usage.start_us, usage.end_us) for usage in self._usages]
+        for usage, energy in zip(self._usages, energies, strict=True):
+            stretch = replace(usage.stretch, energy_mj=energy.exact_mj) if energy else usage.stretch
+            for key, amounts in settle(stretch).items():
+                settled.setdefault(key, Amounts()).merge(amounts)
+        known = [energy for energy in energies if energy]
+        energy_mj = sum(energy.whole_mj for energy in known) if known else None
+        idle_known = any(usage.stretch.idle_power_mw is not None for usage in self._usages)
+        capacity_us = self.end_us - self.start_us
         return DeviceWindow(
             info.uuid,
             info.model,
-            self.end_us - self.start_us,
-            lines,
-            energy.value_mj(self.start_us) if self._energy_mj is not None else None,
-            energy.value_mj(self.end_us) if self._energy_mj is not None else None,
-            energy.estimated,
-            self._breaks,
+            capacity_us,
+            _lines(settled, capacity_us, energy_mj, idle_known=idle_known),
+            track.value_mj(self.start_us) if known else None,
+            track.value_mj(self.end_us) if known else None,
+            track.estimated,
+            sum(energy.breaks for energy in known),
         )
 
 

@@ -1,0 +1,257 @@
+"""The meter: samples and reservations in, windows out; the clock is an argument."""
+
+from dataclasses import dataclass, field
+
+from gputally.accounting.invariants import violations
+from gputally.accounting.keys import PLATFORM_KEY, Holding, LineKey, Owner
+from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.accounting.settlement import reserved_key
+from gputally.accounting.states import Basis, OwnerKind, Reason, Source
+from gputally.agent.holders import Grant, place
+from gputally.agent.meter import Meter, MeterSettings, Placement
+from gputally.agent.sample import (
+    BusySample,
+    DeviceInfo,
+    DeviceSample,
+    GpuProcess,
+    ProcessBusy,
+    ProcessKind,
+    ProcessReading,
+    Reading,
+    Sample,
+)
+
+S = 1_000_000
+MINUTE = 60 * S
+T0 = 28_333_333 * MINUTE  # a full minute of the epoch
+INFO = DeviceInfo("GPU-0", 0, "H100")
+A = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
+B = Owner(OwnerKind.POD, "inference", "chat", "main", "uid-b")
+HOST = Owner(OwnerKind.HOST, user="user-1000")
+PROCESS = GpuProcess(7, ProcessKind.COMPUTE)
+
+
+def held_by(*grants: Grant) -> Placement:
+    return lambda devices: place(devices, grants, [])
+
+
+@dataclass
+class Node:
+    """A node of one GPU, ticked by the second. The driver's buffer has an entry each 200 ms."""
+
+    meter: Meter = field(
+        default_factory=lambda: Meter(MeterSettings("c", "n"), lambda _process, _held: (HOST,), kubernetes=True)
+    )
+    now: int = 0
+    wall_offset: int = T0
+    energy: int = 1000
+    windows: list[Window] = field(default_factory=list)
+
+    def hold(self, *grants: Grant) -> None:
+        self.meter.on_reservations(self.now * S, held_by(*grants))
+
+    def tick(self, percent: int = 0, *, process: int | None = None, **device: object) -> list[Window]:
+        wall = self.wall_offset + self.now * S
+        entries = tuple(BusySample(wall - S + k * S // 5, percent) for k in range(1, 6))
+        self.energy += 200
+        reading = Reading(entries, Source.DEVICE_SAMPLES, percent, power_mw=200_000, energy_mj=self.energy,
+                          energy_supported=True)  # fmt: skip
+        detail = None
+        if self.now % 5 == 0:
+            detail = ProcessReading((PROCESS,), () if process is None else (ProcessBusy(7, process),))
+        sample = DeviceSample(INFO, **{"reading": reading, "detail": detail, **device})  # type: ignore[arg-type]
+        made = self.meter.on_sample(Sample(self.now * S, wall, (sample,)))
+        self.windows += made
+        self.now += 1
+        return made
+
+    def run(self, seconds: int, percent: int = 0, **ticks: object) -> None:
+        for _ in range(seconds):
+            self.tick(percent, **ticks)  # type: ignore[arg-type]
+
+    def silent(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 1
+            self.windows += self.meter.on_time(self.now * S)
+
+    def stop(self) -> None:
+        self.windows += self.meter.cut((self.now - 1) * S)
+
+    def lines(self) -> dict[LineKey, Line]:
+        """All lines of all windows, summed by key."""
+        sums: dict[LineKey, Line] = {}
+        for device in self.devices():
+            for line in device.lines:
+                sums[line.key] = _sum(sums.get(line.key), line)
+        return sums
+
+    def devices(self) -> list[DeviceWindow]:
+        assert [violations(window) for window in self.windows] == [[] for _ in self.windows]
+        return [device for window in self.windows for device in window.devices]
+
+
+def _sum(a: Line | None, b: Line) -> Line:
+    if a is None:
+        return b
+    names = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "intruder_us", "held_us")
+    return Line(a.key, b.source, **{name: getattr(a, name) + getattr(b, name) for name in names},
+                energy_dynamic_mj=(a.energy_dynamic_mj or 0) + (b.energy_dynamic_mj or 0))  # fmt: skip
+
+
+def line_of(node: Node, key: LineKey) -> Line:
+    return node.lines().get(key, Line(key, Source.NONE))
+
+
+MINE = reserved_key(Holding(A))
+
+
+def test_windows_end_on_the_grid_and_follow_each_other() -> None:
+    node = Node(now=10)
+    node.hold()
+    node.run(150)
+    node.stop()
+    edges = [(w.start_us - T0, w.end_us - T0) for w in node.windows]
+    assert edges == [(10 * S, MINUTE), (MINUTE, 2 * MINUTE), (2 * MINUTE, 159 * S)]
+
+
+def test_a_busy_half_of_a_held_device_is_half_used_half_idle() -> None:
+    node = Node()
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(121, 50)
+    node.stop()
+    line = line_of(node, MINE)
+    assert (line.used_us, line.idle_us, line.source) == (60 * S, 60 * S, Source.DEVICE_SAMPLES)
+
+
+def test_energy_of_windows_telescopes_to_the_counters_difference() -> None:
+    node = Node()
+    node.hold()
+    node.run(150)
+    node.stop()
+    devices = node.devices()
+    assert [d.energy_start_mj for d in devices[1:]] == [d.energy_end_mj for d in devices[:-1]]
+    assert sum(line.energy_mj or 0 for d in devices for line in d.lines) == 149 * 200
+
+
+def test_a_reservation_counts_from_the_instant_of_the_kubelets_answer() -> None:
+    node = Node()
+    node.hold()
+    node.run(20)
+    node.meter.on_reservations(19 * S, held_by(Grant(A, ("GPU-0",))))
+    node.run(20)
+    node.meter.on_reservations(39 * S, held_by())
+    node.run(21)
+    node.stop()
+    assert line_of(node, MINE).idle_us == 20 * S
+    assert line_of(node, PLATFORM_KEY).unallocated_us == 40 * S
+
+
+def test_before_the_kubelets_first_answer_nobody_can_say_who_holds_what() -> None:
+    node = Node()
+    node.run(11)
+    node.stop()
+    key = LineKey("gpu", PLATFORM_KEY.owner, Basis.NONE, Reason.UNATTRIBUTED)
+    assert line_of(node, key).unobserved_us == 10 * S
+
+
+def test_a_host_without_a_kubelet_has_no_reservations() -> None:
+    node = Node(Meter(MeterSettings("c", "n"), lambda _process, _held: (HOST,), kubernetes=False))
+    node.run(11, 40, process=40)
+    node.stop()
+    assert line_of(node, LineKey("gpu", HOST, Basis.PROCESS)).used_us == 4 * S
+    assert line_of(node, PLATFORM_KEY).unallocated_us == 6 * S
+
+
+def test_a_process_on_somebody_elses_device_is_an_intruder_and_the_holder_does_not_pay_for_it() -> None:
+    node = Node()
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(61, 50, process=20)
+    node.stop()
+    assert line_of(node, MINE).used_us == 18 * S
+    assert line_of(node, LineKey("gpu", HOST, Basis.PROCESS)).intruder_us == 12 * S
+
+
+def test_a_lost_device_is_unavailable_from_the_error_to_the_next_good_sample() -> None:
+    node = Node()
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(10)
+    node.run(20, reading=None, unavailable=True, detail=None)
+    node.run(31)
+    node.stop()
+    assert line_of(node, PLATFORM_KEY).unavailable_us == 20 * S
+    held = line_of(node, MINE)
+    assert (held.idle_us, held.held_us) == (40 * S, S)
+
+
+def test_a_driver_that_does_not_answer_is_unobserved_and_windows_go_on() -> None:
+    node = Node()
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(11, 50)
+    node.silent(190)
+    assert len(node.windows) == 3
+    node.run(40)
+    node.stop()
+    unobserved = line_of(node, reserved_key(Holding(A), Reason.NO_SAMPLE)).unobserved_us
+    assert unobserved == 190 * S
+    assert sum(d.capacity_us for d in node.devices()) == 240 * S
+
+
+def test_a_device_that_joins_later_has_time_from_its_first_sample_only() -> None:
+    node = Node()
+    node.hold()
+    node.run(30)
+    second = DeviceInfo("GPU-1", 1, "H100")
+    for _ in range(61):
+        wall = node.wall_offset + node.now * S
+        samples = tuple(
+            DeviceSample(info, Reading((BusySample(wall, 0),), Source.DEVICE_SAMPLES, 0), ProcessReading((), ()))
+            for info in (INFO, second)
+        )
+        node.windows += node.meter.on_sample(Sample(node.now * S, wall, samples))
+        node.now += 1
+    node.stop()
+    joined = [d.capacity_us for d in node.devices() if d.uuid == "GPU-1"]
+    assert sum(joined) == 60 * S
+
+
+def test_a_clock_stepped_forward_cuts_the_window_and_bills_no_skipped_time() -> None:
+    node = Node()
+    node.hold()
+    node.run(11)
+    node.wall_offset += 600 * S
+    node.run(11)
+    node.stop()
+    assert [w.end_us - w.start_us for w in node.windows] == [10 * S, 10 * S]
+    assert [w.skipped_us for w in node.windows] == [0, 600 * S]
+
+
+def test_a_clock_set_back_bills_nothing_twice_and_says_how_long_it_waited() -> None:
+    node = Node()
+    node.hold()
+    node.run(11)
+    node.wall_offset -= 20 * S
+    node.run(40)
+    node.stop()
+    first, second = node.windows
+    assert second.start_us > first.end_us
+    assert second.waited_us == 21 * S
+    assert second.start_us - first.end_us <= S
+
+
+def test_a_stop_bills_up_to_the_last_sample() -> None:
+    node = Node()
+    node.hold()
+    node.run(8)
+    node.stop()
+    assert sum(d.capacity_us for d in node.devices()) == 7 * S
+
+
+def test_two_readings_of_one_pod_change_hands_without_a_hole() -> None:
+    node = Node()
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(31, 100)
+    node.hold(Grant(B, ("GPU-0",)))
+    node.run(30, 100)
+    node.stop()
+    total = line_of(node, MINE).used_us + line_of(node, reserved_key(Holding(B))).used_us
+    assert total == 60 * S
