@@ -163,7 +163,7 @@ class Stream:
         self._up.set()
         while not self._is_drained(_Flight()):
             error = await self._connect()
-            self._note(connected=False, error=f"collector {self._target}: {error}")
+            self._note(connected=False, error=error and f"collector {self._target}: {error}")
             if self._is_drained(_Flight()):
                 break
             delay_s = self._backoff.next_s()
@@ -185,7 +185,7 @@ class Stream:
             await _cancel(waits)
 
     async def _connect(self) -> str:
-        """One connection, from its beginning to its end; returns why it ended."""
+        """One connection, from its beginning to its end; returns why it ended, "" when everything was sent."""
         async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
             method = channel.stream_stream(_METHOD, None, pb.Ack.FromString)
             call = method(None)
@@ -207,7 +207,7 @@ class Stream:
             if sender.done():
                 sender.result()
                 if not call.done():
-                    return "everything is sent"
+                    return ""
             await receiver
             return "the collector ended the stream"
         finally:

@@ -245,7 +245,7 @@ def test_closing_sends_what_is_left_first(world: World) -> None:
     closing.join()
     assert world.committed() == [1, 2, 3]
     assert world.spool.pending()[0] == 0
-    assert not stream.state.running
+    assert (stream.state.running, stream.state.connected, stream.state.error) == (False, False, "")
     assert stream.close(DEADLINE_S)
 
 
