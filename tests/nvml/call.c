@@ -1,0 +1,84 @@
+#define _GNU_SOURCE
+#include "call.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CALLS = 64 };
+static struct { const char *name; u64 count; } calls[CALLS];
+static pthread_mutex_t calls_lock = PTHREAD_MUTEX_INITIALIZER;
+int references;
+
+static void count_call(const char *name)
+{
+    pthread_mutex_lock(&calls_lock);
+    for (int i = 0; i < CALLS; i++) {
+        if (!calls[i].name) calls[i].name = name;
+        if (strcmp(calls[i].name, name) == 0) {
+            calls[i].count++;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&calls_lock);
+}
+
+/* How often each call was made in this process: "name count" a line. */
+API int gputally_test_calls(char *text, int room)
+{
+    int used = 0;
+    text[0] = 0;
+    for (int i = 0; i < CALLS && calls[i].name; i++)
+        used += snprintf(text + used, used < room ? (size_t)(room - used) : 0, "%s %lu\n", calls[i].name,
+                         calls[i].count);
+    return used;
+}
+
+/* Asleep as long as the scenario says, however it is rewritten meanwhile. */
+static const Scenario *wait_out_hangs(const char *call, int gpu)
+{
+    for (;;) {
+        const Scenario *s = current();
+        if (!rule_of(s->hangs.at, s->hangs.n, call, gpu, clock_of(s))) return s;
+        usleep(5000);
+    }
+}
+
+static int fault_of(const Scenario *s, const char *call, int gpu, i64 at)
+{
+    Rule *r = rule_of(s->faults.at, s->faults.n, call, gpu, at);
+    if (!r) return SUCCESS;
+    if (r->times > 0) r->times--;
+    return (int)r->value;
+}
+
+Call enter(const char *name, int gpu)
+{
+    Call c = {.gpu = gpu, .name = name};
+    count_call(name);
+    c.s = wait_out_hangs(name, gpu);
+    c.now = clock_of(c.s);
+    c.code = fault_of(c.s, name, gpu, c.now);
+    if (c.code == SUCCESS && references == 0) c.code = UNINITIALIZED;
+    return c;
+}
+
+int gpu_of(const void *handle) { return (int)(uintptr_t)handle - 1; }
+int mig_of(const void *handle) { return (int)(uintptr_t)handle - 1001; }
+
+Call enter_gpu(const char *name, const void *handle)
+{
+    Call c = enter(name, gpu_of(handle));
+    if (c.code == SUCCESS && (c.gpu < 0 || c.gpu >= c.s->gpus.n))
+        c.code = mig_of(handle) >= 0 ? NOT_SUPPORTED : INVALID_ARGUMENT;
+    return c;
+}
+
+Call enter_mig(const char *name, const void *handle, const Mig **mig)
+{
+    Call c = enter(name, mig_of(handle));
+    if (c.code == SUCCESS && (c.gpu < 0 || c.gpu >= c.s->migs.n)) c.code = INVALID_ARGUMENT;
+    if (c.code == SUCCESS) *mig = &c.s->migs.at[c.gpu];
+    return c;
+}
