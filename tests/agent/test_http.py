@@ -1,0 +1,93 @@
+"""The agent's HTTP server answers from the snapshot, whatever clients do."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gputally.agent.exposition import render
+from gputally.agent.http import CannotListen, HttpServer
+from gputally.agent.quantity import Address
+from gputally.agent.snapshot import Snapshot
+
+DEADLINE_S = 20
+
+
+class Agent:
+    """Something with a snapshot that tests replace."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot("n1", samples=1)
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return Agent()
+
+
+@pytest.fixture
+def server(agent: Agent) -> Iterator[HttpServer]:
+    server = HttpServer(Address("127.0.0.1", 0), lambda: agent.snapshot)
+    server.start()
+    yield server
+    server.close()
+
+
+def ask(server: HttpServer, path: str, method: str = "GET") -> tuple[int, str, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE_S)
+    connection.request(method, path)
+    response = connection.getresponse()
+    answer = (response.status, response.getheader("Content-Type", ""), response.read().decode())
+    connection.close()
+    return answer
+
+
+def test_metrics_are_those_of_the_last_snapshot(server: HttpServer, agent: Agent) -> None:
+    """Each scrape sees what the main thread published last."""
+    assert ask(server, "/metrics") == (200, "text/plain; version=0.0.4; charset=utf-8", render(agent.snapshot).decode())
+    agent.snapshot = Snapshot("n1", samples=2)
+    assert "gputally_samples_total 2.0" in ask(server, "/metrics?name=x")[2]
+
+
+def test_ready_or_one_line_a_reason(server: HttpServer, agent: Agent) -> None:
+    """Alive does not mean ready, and not ready says why."""
+    assert ask(server, "/readyz")[::2] == (200, "ready\n")
+    agent.snapshot = Snapshot("n1", not_ready=("no GPU: is the driver loaded?", "the kubelet does not answer"))
+    status, _, body = ask(server, "/readyz")
+    assert (status, body) == (503, "no GPU: is the driver loaded?\nthe kubelet does not answer\n")
+    assert ask(server, "/healthz")[::2] == (200, "alive\n")
+
+
+def test_other_paths_and_methods_are_refused(server: HttpServer) -> None:
+    """The 404 lists what there is."""
+    assert ask(server, "/")[::2] == (404, "/metrics\n/healthz\n/readyz\n")
+    assert ask(server, "/healthz", "POST")[0] == 501
+    assert ask(server, "/healthz", "HEAD")[::2] == (200, "")
+
+
+def test_clients_that_say_nothing_do_not_stop_the_others(server: HttpServer) -> None:
+    """A few idle connections cost a slot each; more are dropped at once instead of piling up."""
+    idle = [socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) for _ in range(8)]
+    assert ask(server, "/healthz")[0] == 200
+    idle += [socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) for _ in range(9)]
+    assert idle[-1].recv(1) == b""
+    for connection in idle:
+        connection.close()
+
+
+def test_an_address_in_use_is_one_clear_line(server: HttpServer) -> None:
+    """The message names the address and the flag."""
+    with pytest.raises(CannotListen, match=rf"cannot listen on 127.0.0.1:{server.port}: .*--http-listen"):
+        HttpServer(Address("127.0.0.1", server.port), lambda: Snapshot("n1"))
+
+
+def test_ipv6_and_closing_before_starting() -> None:
+    """main closes whatever it built; `:9855` listens on IPv6 and IPv4."""
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6; enable it in the kernel")
+    server = HttpServer(Address("::", 0), lambda: Snapshot("n1"))
+    server.start()
+    assert ask(server, "/healthz")[0] == 200
+    server.close()
+    HttpServer(Address("127.0.0.1", 0), lambda: Snapshot("n1")).close()
