@@ -17,7 +17,7 @@ def largest_remainder(total: int, parts: Sequence[Fraction]) -> list[int]:
     floors = [int(part) for part in parts]
     missing = total - sum(floors)
     takers = sorted((i for i, part in enumerate(parts) if part > 0), key=lambda i: floors[i] - parts[i])
-    if any(part < 0 for part in parts) or abs(total - sum(parts)) >= 1 or missing > len(takers):
+    if any(part < 0 for part in parts) or abs(total - sum(parts, Fraction(0))) >= 1 or missing > len(takers):
         raise ConservationError(f"parts sum to {float(sum(parts))}, the whole is {total}")
     for i in takers[:missing]:
         floors[i] += 1

@@ -3,6 +3,8 @@
 Unknown values are null in JSON and a dash in the table; they are never 0.
 """
 
+import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +12,14 @@ from typing import Any
 
 from gputally.accounting.keys import Owner
 from gputally.accounting.states import OwnerKind, Source
-from gputally.agent.holders import Held
+from gputally.agent.grants import ReservationPoller
+from gputally.agent.holders import NOBODY, UNKNOWN, Held
+from gputally.agent.message import Failure
 from gputally.agent.sample import DeviceSample, GpuProcess, ProcessBusy, Sample
+from gputally.agent.supervisor import Supervisor
 
+_SECOND_US = 1_000_000
+_PATIENCE_US = 60_000_000
 _HEADER = ("GPU", "MODEL", "UTIL", "MEMORY", "POWER", "POD", "RESERVED", "PID")
 Json = dict[str, Any]
 Owners = Callable[[GpuProcess, Held], Sequence[Owner]]
@@ -26,6 +33,43 @@ class Look:
     sample: Sample
     held: Mapping[str, Held]
     problems: tuple[str, ...] = ()
+
+
+def take(
+    node: str,
+    probe: Supervisor,
+    poller: ReservationPoller | None,
+    monotonic_us: Callable[[], int],
+    problem: str,
+) -> Look:
+    """Two full samples a second apart: a process's utilisation is only known since the query before."""
+    problems = [problem] if problem else []
+    sample, until_us = None, monotonic_us() + _PATIENCE_US
+    while sample is None and monotonic_us() < until_us:
+        message = probe.receive(_SECOND_US)
+        if isinstance(message, Sample):
+            probe.receive(_SECOND_US)
+            sample = probe.flush(5 * _SECOND_US)
+        elif isinstance(message, Failure):
+            problems.append(message.message)
+            break
+    if poller and poller.state.problem:
+        problems.append(poller.state.problem)
+    sample = sample or Sample(monotonic_us(), time.time_ns() // 1000, ())
+    return Look(node, sample, _held(sample, poller), tuple(problems))
+
+
+def _held(sample: Sample, poller: ReservationPoller | None) -> dict[str, Held]:
+    devices = [device.info for device in sample.devices]
+    if poller is None:
+        return {device.uuid: NOBODY for device in devices}
+    answers = poller.take()
+    return answers[-1][1](devices) if answers else {device.uuid: UNKNOWN for device in devices}
+
+
+def as_json_text(look: Look, owners: Owners) -> str:
+    """`as_json`, indented for people."""
+    return json.dumps(as_json(look, owners), indent=2)
 
 
 def as_json(look: Look, owners: Owners) -> Json:

@@ -4,7 +4,7 @@ Parsing keeps the fields that accounting needs and drops the rest. The table is 
 Without API access the table stays empty and the agent counts all the same.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -216,7 +216,7 @@ class PodTable:
         """The pod that a container belongs to, and the container's name in it."""
         return self._view.by_container.get(container_id)
 
-    def known(self) -> Container[str]:
+    def known(self) -> KeysView[str]:
         """All UIDs that are known now, config hashes among them."""
         return self._view.by_uid.keys()
 

@@ -13,11 +13,9 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from gputally.agent.message import Failure, Known, Message
 from gputally.agent.process import ProcessTable, in_host_pid_namespace
-from gputally.agent.sample import Sample
 from gputally.agent.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
-
-FLUSH = "flush"  # the request for one full sample, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +33,6 @@ class ProbeSettings:
     def to_json(self) -> str:
         """The settings as the child's one argument."""
         return json.dumps(asdict(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The driver cannot be used right now: one line for people. `fatal`: this child ends, a new one may work."""
-
-    message: str
-    fatal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The pod UIDs of this node, downwards: they tell nested pods from the billable one."""
-
-    uids: frozenset[str]
-
-
-Message = Sample | Failure
 
 
 def monotonic_us() -> int:

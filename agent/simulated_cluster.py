@@ -1,7 +1,7 @@
 """The kubelet and the pods of a scenario: what a simulated node's reservations and pod names are read from."""
 
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, KeysView
 
 from gputally.agent.pods import Pod, PodContainer, PodTable
 from gputally.agent.reservations import ContainerReservation, Reservations
@@ -60,7 +60,7 @@ class SimulatedPods:
         """The pod that a container belongs to, and the container's name in it."""
         return self._now().of_container(container_id)
 
-    def known(self) -> Container[str]:
+    def known(self) -> KeysView[str]:
         """All UIDs that are known now."""
         return self._now().known()
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from gputally.agent.probe import FLUSH, Failure, Known, Message, ProbeSettings
+from gputally.agent.message import FLUSH, Failure, Known, Message
+from gputally.agent.probe import ProbeSettings
 from gputally.agent.sample import Sample
 
 _LONGEST_BACKOFF_US = 30_000_000

@@ -1,0 +1,190 @@
+"""The agent's loop: samples to windows, windows to the spool, and a snapshot for whoever asks.
+
+One thread runs it. Reservations, pods and the stream have threads of their own; they are read here, never waited for.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from gputally.accounting.invariants import violations
+from gputally.accounting.line import Window
+from gputally.agent.grants import ReservationPoller
+from gputally.agent.message import Failure, Message
+from gputally.agent.meter import Meter
+from gputally.agent.sample import DeviceSample, Sample
+from gputally.agent.snapshot import Snapshot, SourceState, StreamState
+from gputally.agent.spool import Spool
+from gputally.agent.supervisor import Supervisor
+from gputally.agent.totals import Totals
+
+_FLUSH_US = 3_000_000
+_log = logging.getLogger(__name__)
+
+
+class Stream(Protocol):
+    """What the loop needs to know of the stream."""
+
+    @property
+    def state(self) -> StreamState:
+        """How the conversation with the collector stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiState:
+    """Whether the pods of this node are known; `error` is one line, empty when nothing is wrong."""
+
+    synced: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the loop reads from. `poller`, `api` and `stream` are None where they are switched off."""
+
+    probe: Supervisor
+    poller: ReservationPoller | None
+    pod_uids: Callable[[], Collection[str]]
+    api: Callable[[], ApiState] | None
+    stream: Stream | None
+
+
+class Agent:
+    """Takes what the sources bring, keeps it, and can always say how things stand (`snapshot`)."""
+
+    def __init__(
+        self,
+        node: str,
+        sources: Sources,
+        meter: Meter,
+        spool: Spool,
+        totals: Totals,
+        monotonic_us: Callable[[], int],
+        standing_problem: str = "",
+    ) -> None:
+        self._sources = sources
+        self._meter = meter
+        self._spool = spool
+        self._totals = totals
+        self._monotonic_us = monotonic_us
+        self._standing_problem = standing_problem  # what cannot change while we run
+        self._nvml_problem = "no sample was taken yet"
+        self._sample: Sample | None = None
+        self._samples = 0
+        self._rejected: Counter[str] = Counter()
+        self._pods_seen: frozenset[str] = frozenset()
+        self._told: tuple[int, frozenset[str]] = (0, frozenset())
+        self._said: tuple[str, ...] = ()
+        self.snapshot = Snapshot(node, not_ready=(self._nvml_problem,))
+
+    def run(self, stop: threading.Event, interval_us: int) -> None:
+        """Until `stop` is set; then the time up to now is sampled once more, and the last window is kept."""
+        while not stop.is_set():
+            self.step(interval_us)
+        self.finish()
+
+    def step(self, timeout_us: int) -> None:
+        """Take the probe's next message, or notice that none came."""
+        self._tell_pods()
+        self.take(self._sources.probe.receive(timeout_us))
+
+    def finish(self) -> None:
+        """Cut the window at one last sample. What the collector does not take before we end stays in the spool."""
+        sample = self._sources.probe.flush(_FLUSH_US)
+        self.take(sample)
+        self._keep(self._meter.cut(sample.monotonic_us if sample else self._monotonic_us()))
+
+    def take(self, message: Message | None) -> None:
+        """Account for one message of the probe, or for time that passed without one."""
+        self._take_reservations()
+        if isinstance(message, Sample):
+            self._keep(self._on_sample(message))
+        else:
+            if isinstance(message, Failure):
+                self._nvml_problem = message.message
+            self._keep(self._meter.on_time(self._monotonic_us()))
+        self.snapshot = self._look()
+
+    def _on_sample(self, sample: Sample) -> list[Window]:
+        self._sample = sample
+        self._samples += 1
+        self._nvml_problem = "" if sample.devices else "NVML shows no GPU on this node"
+        for device in sample.devices:
+            for reading in (device.reading, device.detail):
+                self._rejected.update(reading.rejected if reading else {})
+        self._ask_about(sample.devices)
+        return self._meter.on_sample(sample)
+
+    def _ask_about(self, devices: Iterable[DeviceSample]) -> None:
+        """A pod appeared on a GPU: ask the kubelet now instead of at its next turn."""
+        details = [device.detail.processes or () for device in devices if device.detail]
+        if not details:
+            return
+        refs = (p.process.container for found in details for p in found if p.process and p.process.container)
+        seen = frozenset(ref.pod_uid for ref in refs if ref.pod_uid)
+        if self._sources.poller and seen - self._pods_seen:
+            self._sources.poller.wake()
+        self._pods_seen = seen
+
+    def _take_reservations(self) -> None:
+        if self._sources.poller:
+            for at_us, placement in self._sources.poller.take():
+                self._meter.on_reservations(at_us, placement)
+
+    def _tell_pods(self) -> None:
+        """The probe tells nested pods from the billable one by the UIDs of this node; a new child must be told anew."""
+        told = (self._sources.probe.starts, frozenset(self._sources.pod_uids()))
+        if told != self._told and told[0]:
+            self._sources.probe.know(told[1])
+            self._told = told
+
+    def _keep(self, windows: list[Window]) -> None:
+        if not windows:
+            return
+        for window in windows:
+            for violation in violations(window):
+                _log.error("a window breaks its own rules: %s", violation)
+        self._spool.append(windows)
+        self._totals.fold(windows, self._monotonic_us())
+
+    def _look(self) -> Snapshot:
+        reasons = tuple(reason for reason in self._reasons() if reason)
+        for reason in reasons:
+            if reason not in self._said:
+                _log.warning("not ready: %s", reason)
+        if self._said and not reasons:
+            _log.info("ready")
+        self._said = reasons
+        spool = self._spool.state()
+        return replace(
+            self.snapshot,
+            devices=self._totals.devices(self._sample),
+            pods=self._totals.pods(),
+            samples=self._samples,
+            rejected=dict(self._rejected),
+            sources=tuple(self._source_states()),
+            spool=spool,
+            stream=self._sources.stream.state if self._sources.stream else None,
+            conservation_error_us=self._totals.conservation_error_us,
+            series_refused=self._totals.series_refused,
+            not_ready=(*reasons, *([f"spool: {spool.error}"] if spool.error else [])),
+        )
+
+    def _reasons(self) -> Iterable[str]:
+        yield self._nvml_problem
+        yield self._standing_problem
+        if self._sources.poller:
+            yield self._sources.poller.state.problem
+        if self._sources.api:
+            yield self._sources.api().error
+
+    def _source_states(self) -> Iterable[SourceState]:
+        yield SourceState("nvml", not self._nvml_problem)
+        if self._sources.poller:
+            state = self._sources.poller.state
+            yield SourceState("kubelet", state.up, state.duration_us)
+        if self._sources.api:
+            yield SourceState("api", self._sources.api().synced and not self._sources.api().error)

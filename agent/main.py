@@ -1,0 +1,256 @@
+"""gputally-agent: settings in, parts built, run until SIGTERM. Nothing is constructed elsewhere."""
+
+import logging
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gputally.agent import once
+from gputally.agent.agent import Agent, ApiState, Sources
+from gputally.agent.command_line import Machine, load_or_exit
+from gputally.agent.grants import GrantBook, Kubelet, ReservationPoller
+from gputally.agent.http import CannotListen, HttpServer
+from gputally.agent.identity import Identity, Pods
+from gputally.agent.kube_api import KubeApi
+from gputally.agent.meter import Meter, MeterSettings
+from gputally.agent.pod_watch import PodWatch
+from gputally.agent.pods import Pod, PodTable
+from gputally.agent.probe import ProbeSettings, monotonic_us, namespace_warning, wall_us
+from gputally.agent.reservations import Kubelet as KubeletSocket
+from gputally.agent.scenario import Scenario
+from gputally.agent.scenario_file import ScenarioError
+from gputally.agent.scenario_file import load as load_scenario
+from gputally.agent.settings import Format, Nvml, Settings
+from gputally.agent.simulated_cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.snapshot import Snapshot
+from gputally.agent.spool import Spool, SpoolInUse, SpoolUnusable
+from gputally.agent.stream import Stream
+from gputally.agent.supervisor import Supervisor
+from gputally.agent.totals import Totals
+
+_START_DEADLINE_US = 60_000_000  # without persistence the driver needs seconds for each GPU that it wakes
+_SILENCE_US = 10_000_000
+_DRAIN_S = 5.0
+_SYNC_S = 5.0  # how long the first reservations wait for the pods' names
+_log = logging.getLogger("gputally.agent")
+
+
+class NodePods(Pods, Protocol):
+    """The pods of this node: names for owners, and UIDs for the probe."""
+
+    def of_name(self, namespace: str, name: str) -> Pod | None:
+        """The pod of this name."""
+
+    def known(self) -> Collection[str]:
+        """All UIDs."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """What runs in threads of its own beside the loop, with what ends it."""
+
+    poller: ReservationPoller | None
+    pods: NodePods
+    watch: PodWatch | None
+    scenario: Scenario | None
+
+
+def main() -> None:
+    """The console script."""
+    settings = load_or_exit(sys.argv[1:], Machine.this())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    start_us = wall_us()
+    scenario = _scenario(settings, start_us)
+    parts = _parts(settings, scenario)
+    probe = _probe(settings, start_us, stop)
+    threads = _start(parts, stop)
+    try:
+        status = _once(settings, parts, probe) if settings.once else _run(settings, parts, probe, stop)
+    finally:
+        stop.set()
+        probe.close()
+        if parts.poller:
+            parts.poller.close()
+        if parts.watch:
+            parts.watch.close()
+        for thread in threads:
+            thread.join(2)
+    sys.exit(status)
+
+
+def _scenario(settings: Settings, start_us: int) -> Scenario | None:
+    if settings.nvml is Nvml.REAL or settings.scenario is None:
+        return None
+    try:
+        return load_scenario(settings.scenario, start_us)
+    except ScenarioError as error:
+        sys.stderr.writelines(f"gputally-agent: --scenario: {mistake}\n" for mistake in error.mistakes)
+        sys.exit(2)
+
+
+def _parts(settings: Settings, scenario: Scenario | None) -> Parts:
+    pods: NodePods = PodTable()
+    watch = None
+    if scenario is not None and settings.kube_api is None:
+        pods = SimulatedPods(scenario, wall_us, monotonic_us)
+    elif settings.kube_api is not None and isinstance(pods, PodTable):
+        api = KubeApi(settings.kube_api, token_file=settings.kube_token_file, ca_file=settings.kube_ca_file)
+        watch = PodWatch(api, settings.node, pods, monotonic_us)
+    kubelet: Kubelet | None = None
+    if scenario is not None and settings.pod_resources_socket == "scenario":
+        kubelet = SimulatedKubelet(scenario, wall_us, monotonic_us)
+    elif isinstance(settings.pod_resources_socket, Path):
+        kubelet = KubeletSocket(settings.pod_resources_socket, monotonic_us)
+    poller = None
+    if kubelet is not None:
+        book = GrantBook(pods.of_name, wall_us)
+        poller = ReservationPoller(kubelet, book, settings.reservation_interval_us, monotonic_us)
+    return Parts(poller, pods, watch, scenario)
+
+
+def _probe(settings: Settings, start_us: int, stop: threading.Event) -> Supervisor:
+    told = ProbeSettings(
+        -1,
+        -1,
+        str(settings.proc_root),
+        settings.sample_interval_us,
+        settings.process_interval_us,
+        str(settings.scenario or ""),
+        start_us,
+    )
+    deadline_us = max(_SILENCE_US, 3 * settings.sample_interval_us)
+    return Supervisor(told, deadline_us, _START_DEADLINE_US, monotonic_us, stop.wait)
+
+
+def _start(parts: Parts, stop: threading.Event) -> list[threading.Thread]:
+    """Begin to watch pods, and ask the kubelet once before the first sample: its device's time begins with a holder."""
+    threads = []
+    watch = parts.watch
+    if watch:
+        threads.append(threading.Thread(target=watch.run, args=(stop,), name="pods", daemon=True))
+        threads[0].start()
+        _wait(lambda: watch.state.synced or bool(watch.state.error), _SYNC_S, stop)
+    if parts.poller:
+        parts.poller.poll()
+    return threads
+
+
+def _wait(done: Callable[[], bool], longest_s: float, stop: threading.Event) -> None:
+    until_us = monotonic_us() + int(longest_s * 1e6)
+    while not done() and monotonic_us() < until_us and not stop.wait(0.05):
+        pass
+
+
+def _identity(parts: Parts) -> Identity:
+    return Identity(parts.pods, kubernetes=parts.poller is not None)
+
+
+def _problem(settings: Settings) -> str:
+    return namespace_warning(settings.proc_root) if settings.nvml is Nvml.REAL else ""
+
+
+def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Event) -> int:
+    """Count until told to stop."""
+    spool = _spool(settings, stop)
+    if spool is None:
+        return 0
+    meter_settings = MeterSettings(
+        settings.cluster,
+        settings.node,
+        settings.window_us,
+        settings.sample_interval_us,
+        settings.process_interval_us,
+    )
+    meter = Meter(meter_settings, _identity(parts).owners, kubernetes=parts.poller is not None)
+    stream = _stream(settings, spool)
+    sources = Sources(probe, parts.poller, parts.pods.known, _api_state(parts.watch), stream)
+    agent = Agent(settings.node, sources, meter, spool, Totals(), monotonic_us, _problem(settings))
+    server = _server(settings, lambda: agent.snapshot)
+    server.start()
+    _log.info("serving /metrics, /healthz and /readyz on port %d", server.port)
+    if parts.poller:
+        parts.poller.start()
+    try:
+        agent.run(stop, settings.sample_interval_us)
+    finally:
+        if stream:
+            stream.close(_DRAIN_S)
+        server.close()
+        spool.close()
+    return 0
+
+
+def _server(settings: Settings, snapshot: Callable[[], Snapshot]) -> HttpServer:
+    try:
+        return HttpServer(settings.http_listen, snapshot)
+    except CannotListen as error:
+        sys.stderr.write(f"gputally-agent: {error}\n")
+        sys.exit(2)
+
+
+def _spool(settings: Settings, stop: threading.Event) -> Spool | None:
+    """The spool; while another agent has it, wait and say so. None when told to stop before that."""
+    said = False
+    while not stop.is_set():
+        try:
+            return Spool(
+                settings.spool_dir,
+                _boot_id(settings.proc_root),
+                settings.spool_max_bytes,
+                settings.spool_max_age_us,
+                wall_us,
+            )
+        except SpoolInUse as error:
+            if not said:
+                _log.warning("%s; waiting for it to end", error)
+            said = True
+            stop.wait(1)
+        except SpoolUnusable as error:
+            sys.stderr.write(f"gputally-agent: --spool-dir: {error}\n")
+            sys.exit(2)
+    return None
+
+
+def _boot_id(proc_root: Path) -> str:
+    try:
+        return (proc_root / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _stream(settings: Settings, spool: Spool) -> Stream | None:
+    if settings.collector is None:
+        _log.warning("no --collector: windows stay in the spool %s", settings.spool_dir)
+        return None
+    stream = Stream(spool, str(settings.collector), wall_us, monotonic_us, random.random)
+    stream.start()
+    return stream
+
+
+def _api_state(watch: PodWatch | None) -> Callable[[], ApiState] | None:
+    return (lambda: ApiState(watch.state.synced, watch.state.error)) if watch else None
+
+
+def _once(settings: Settings, parts: Parts, probe: Supervisor) -> int:
+    """Print one look at this node; 1 when something could not be seen."""
+    look = once.take(settings.node, probe, parts.poller, monotonic_us, _problem(settings))
+    owners = _identity(parts).owners
+    if settings.format is Format.JSON:
+        sys.stdout.write(once.as_json_text(look, owners) + "\n")
+    else:
+        sys.stdout.write(once.as_table(look, owners) + "\n")
+    unseen = once.unseen(look)
+    sys.stderr.writelines(f"gputally-agent: {line}\n" for line in unseen)
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    main()

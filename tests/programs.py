@@ -1,0 +1,61 @@
+"""Real processes for tests: started with a log file, waited for by a condition and a deadline, ended by their ids."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+_T = TypeVar("_T")
+_POLL_S = 0.05
+
+
+def wait_until(found: Callable[[], _T], within_s: float, what: str) -> _T:
+    """The first true value of `found`; fails with `what` when none comes in time."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        value = found()
+        if value:
+            return value
+        time.sleep(_POLL_S)
+    raise AssertionError(f"waited {within_s} s for {what}")
+
+
+class Running:
+    """A process of the product (a module of it) or any other program, with its output in a file."""
+
+    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None) -> None:
+        self.log_file = log
+        with log.open("ab") as sink:
+            self.process = subprocess.Popen(command, stdout=sink, stderr=sink, env=env, start_new_session=True)
+
+    @property
+    def log(self) -> str:
+        """All that it has printed so far."""
+        return self.log_file.read_text(errors="replace")
+
+    def stop(self, number: int = signal.SIGTERM, within_s: float = 20) -> int:
+        """Send a signal and wait; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(within_s)
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """A running program that is gone afterwards, whatever happens."""
+    program = Running(command, log, env)
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.process.kill()
+        program.process.wait()
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command that runs a module of the product with this interpreter."""
+    return [sys.executable, "-m", name, *arguments]
