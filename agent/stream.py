@@ -251,10 +251,10 @@ class Stream:
             return
         by_reason = Counter(_reason(refusal) for refusal in refusals)
         self._refusals.update(by_reason)
-        self._note(refusals=dict(self._refusals))
         for reason, windows in by_reason.items():
             detail = next(refusal.detail for refusal in refusals if _reason(refusal) == reason)
             _log.error("stream: the collector refused %d windows for good (%s): %s", windows, reason, detail)
+        self._note(refusals=dict(self._refusals))
 
     def _note(self, **changes: Any) -> None:
         """Replace fields of the state; only the stream's thread writes it."""
