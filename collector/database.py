@@ -14,11 +14,13 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 # What a statement may raise: SQLAlchemy's errors, and psycopg's own from a COPY, which SQLAlchemy does not see.
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
+# Of these, the ones that say the values are at fault: trying again would fail again.
+VALUE_ERRORS = (DataError, psycopg.DataError)
 
 _ACCEPTED = "accepted are sqlite:////path/to/file and postgresql://user:password@host:port/database"
 _WRITES = "gputally_writes"

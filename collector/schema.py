@@ -29,11 +29,16 @@ metadata = MetaData(
 _ID = BigInteger().with_variant(Integer, "sqlite")
 
 
+_TIMES = ("used", "idle", "unallocated", "unavailable", "unobserved", "burst", "intruder", "held")
+
+# The columns that sums are made of, in the order of the tables.
+AMOUNTS = (*(f"{name}_us" for name in _TIMES), "energy_idle_mj", "energy_dynamic_mj")
+
+
 def _amounts() -> list[Column[int]]:
     """The integers of a line: states, memos, energies. An energy of NULL is unknown, which is not 0."""
-    times = ("used", "idle", "unallocated", "unavailable", "unobserved", "burst", "intruder", "held")
     return [
-        *(Column(f"{name}_us", BigInteger, nullable=False, comment=f"{name}, microseconds") for name in times),
+        *(Column(f"{name}_us", BigInteger, nullable=False, comment=f"{name}, microseconds") for name in _TIMES),
         Column("energy_idle_mj", BigInteger, comment="energy it would have drawn idle, millijoules; NULL unknown"),
         Column("energy_dynamic_mj", BigInteger, comment="the rest of its energy, millijoules; NULL unknown"),
     ]

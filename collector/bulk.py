@@ -1,0 +1,37 @@
+"""Many rows into one table, the fastest way each database has: binary COPY on PostgreSQL, executemany on SQLite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Integer, Table
+
+from gputally.collector.database import is_sqlite
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows whose values are in the order of the table's columns, without looking for conflicts."""
+    if not rows:
+        return
+    if is_sqlite(connection):
+        marks = ", ".join("?" * len(table.columns))
+        statement = f'INSERT INTO "{table.name}" VALUES ({marks})'  # noqa: S608 - our own name
+        connection.exec_driver_sql(statement, list(rows))
+    else:
+        _copy(connection, table, rows)
+
+
+def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Binary COPY through psycopg's own connection; it raises psycopg's errors."""
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    driver: Any = connection.connection.driver_connection
+    statement = f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)'
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types([_type_name(column.type) for column in table.columns])
+        for row in rows:
+            copy.write_row(row)
+
+
+def _type_name(kind: object) -> str:
+    if isinstance(kind, BigInteger):
+        return "int8"
+    return "int4" if isinstance(kind, Integer) else "text"
