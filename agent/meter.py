@@ -51,7 +51,8 @@ class Meter:
         self._last: tuple[Instant, int] | None = None  # the last sample's instant and its monotonic time
         self._skipped_us = 0
         self._waited_us = 0
-        self._behind = False  # the clock was set back behind what is billed
+        self._stepped = False  # the wall clock was stepped since the last sample that counts
+        self._behind = False  # and it was set back
 
     def held(self, uuid: str) -> Held:
         """Who holds a device now; nobody knows of a device that was never seen."""
@@ -72,7 +73,7 @@ class Meter:
         windows = self._step(instant.step_us) if instant.step_us else []
         if instant.us <= self._sent_us:
             return windows  # the clock was set back: this time is already billed
-        self._caught_up(sample.monotonic_us)
+        self._resume(instant, sample.monotonic_us)
         self._observe(instant, sample.devices)
         self._last = (instant, sample.monotonic_us)
         return windows + self._advance(instant.us)
@@ -104,15 +105,21 @@ class Meter:
     def _step(self, step_us: int) -> list[Window]:
         """The wall clock was stepped: end the window at the last sample, and begin anew on the new timeline."""
         windows = self.cut(self._last[1]) if self._last else []
-        self._behind = step_us < 0
-        self._skipped_us += max(0, step_us)
+        self._stepped = True
+        self._behind |= step_us < 0
         return windows
 
-    def _caught_up(self, monotonic_us: int) -> None:
-        """Wall time has passed the last end sent again: say how long was not counted."""
-        if self._behind and self._last:
-            self._waited_us += monotonic_us - self._last[1]
-            self._behind = False
+    def _resume(self, instant: Instant, monotonic_us: int) -> None:
+        """Time counts again after steps of the clock: say how much wall time was skipped, and how long was not counted.
+
+        Steps that undo each other while the clock is behind skip nothing, so only their sum is looked at.
+        """
+        if self._stepped and self._last:
+            last, then_us = self._last
+            elapsed_us = monotonic_us - then_us
+            self._skipped_us += max(0, instant.us - last.us - elapsed_us)
+            self._waited_us += elapsed_us if self._behind else 0
+        self._stepped = self._behind = False
 
     def _observe(self, instant: Instant, samples: Sequence[DeviceSample]) -> None:
         fresh = [sample for sample in samples if sample.info.uuid not in self._accounts]

@@ -1,5 +1,8 @@
 """Windows to and from the wire: the tables of owners and partitions, and the lines as packed columns."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from gputally.accounting.keys import LineKey, Owner
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source
@@ -15,10 +18,11 @@ _TIMES = (
     "intruder_us",
     "held_us",
 )
-_POINTERS = ("device", "partition", "owner", "basis", "reason", "source")
+_COLUMNS = ("device", "partition", "owner", "basis", "reason", "source", *_TIMES, "energy_idle_mj", "energy_dynamic_mj")
 _BASES = (Basis.NONE, Basis.RESERVATION, Basis.PROCESS)
 _REASONS = tuple(Reason)
 _SOURCES = (Source.NONE, *(source for source in Source if source is not Source.NONE))
+_Member = TypeVar("_Member", Basis, Reason, Source)
 
 
 class WireError(ValueError):
@@ -40,7 +44,7 @@ def encode(window: Window, agent_id: str, boot_id: str, sequence: int) -> bytes:
     )
     owners: dict[Owner, int] = {}
     partitions: dict[str, int] = {}
-    columns: dict[str, list[int]] = {name: [] for name in (*_POINTERS, *_TIMES, "energy_idle_mj", "energy_dynamic_mj")}
+    columns: dict[str, list[int]] = {name: [] for name in _COLUMNS}
     for index, device in enumerate(window.devices):
         message.devices.append(_device(device))
         for line in device.lines:
@@ -114,14 +118,23 @@ def decode(message: pb.Window) -> Window:
 
 
 def _columns(lines: pb.Lines) -> dict[str, list[int]]:
-    zeros = [0] * min(lines.count, 1_000_000)
-    columns = {}
-    for name in (*_POINTERS, *_TIMES, "energy_idle_mj", "energy_dynamic_mj"):
-        column = list(getattr(lines, name)) or zeros
-        if len(column) != lines.count:
+    """The columns at full length. Two lines differ in some column, so a count without any is no small message's right
+    to a lot of memory."""
+    columns = {name: list(getattr(lines, name)) for name in _COLUMNS}
+    for name, column in columns.items():
+        if column and len(column) != lines.count:
             raise ValueError(f"column {name} has {len(column)} values for {lines.count} lines")
-        columns[name] = column
-    return columns
+    if lines.count > 1 and not any(columns.values()):
+        raise ValueError(f"{lines.count} lines without a column")
+    zeros = [0] * lines.count
+    return {name: column or zeros for name, column in columns.items()}
+
+
+def _enum(members: Sequence[_Member], number: int) -> _Member:
+    """The member with this number; an open enum may carry any, negative ones too."""
+    if not 0 <= number < len(members):
+        raise ValueError(f"{number} is no number of a {type(members[0]).__name__}")
+    return members[number]
 
 
 def _line(message: pb.Window, owners: list[Owner], columns: dict[str, list[int]], row: int) -> Line:
@@ -129,13 +142,13 @@ def _line(message: pb.Window, owners: list[Owner], columns: dict[str, list[int]]
     key = LineKey(
         message.partitions[columns["partition"][row]],
         owners[columns["owner"][row]],
-        _BASES[columns["basis"][row]],
-        _REASONS[columns["reason"][row]],
+        _enum(_BASES, columns["basis"][row]),
+        _enum(_REASONS, columns["reason"][row]),
     )
     times = {name: columns[name][row] for name in _TIMES}
     return Line(
         key,
-        _SOURCES[columns["source"][row]],
+        _enum(_SOURCES, columns["source"][row]),
         energy_idle_mj=columns["energy_idle_mj"][row] if device.idle_energy_known else None,
         energy_dynamic_mj=columns["energy_dynamic_mj"][row] if device.energy_known else None,
         **times,

@@ -255,3 +255,17 @@ def test_two_readings_of_one_pod_change_hands_without_a_hole() -> None:
     node.stop()
     total = line_of(node, MINE).used_us + line_of(node, reserved_key(Holding(B))).used_us
     assert total == 60 * S
+
+
+def test_steps_of_the_clock_that_undo_each_other_skip_nothing_and_the_wait_is_told() -> None:
+    node = Node()
+    node.hold()
+    node.run(11)
+    node.wall_offset -= 20 * S
+    node.run(5)
+    node.wall_offset += 20 * S
+    node.run(11)
+    node.stop()
+    first, second = node.windows
+    assert second.start_us - first.end_us == 6 * S
+    assert (second.skipped_us, second.waited_us) == (0, 6 * S)

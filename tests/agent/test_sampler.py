@@ -1,0 +1,172 @@
+"""One tick: what is asked when, and a device in trouble that does not keep the others from being read."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from tests.fakes import Clock, FakeDriver, FakeProcesses
+
+from gputally.agent.sample import ContainerRef, DeviceInfo, DeviceSample, GpuProcess, Process, ProcessKind, Sample
+from gputally.agent.sampler import (
+    Cadence,
+    DeviceSilent,
+    DeviceUnavailable,
+    Driver,
+    DriverReplaced,
+    DriverUnavailable,
+    Processes,
+    Sampler,
+)
+
+S = 1_000_000
+T0 = 1_700_000_000 * S
+A, B = DeviceInfo("GPU-a", 0, "H100"), DeviceInfo("GPU-b", 1, "H100")
+GPU_PROCESS = GpuProcess(7, ProcessKind.COMPUTE, 1 << 30)
+PROCESS = Process(7, 123, ContainerRef("uid-a", "c0ffee", "burstable", "containerd", "pod"))
+
+
+@dataclass
+class Node:
+    """A sampler on a driver and a /proc that one can break; a tick is a second."""
+
+    driver: FakeDriver = field(default_factory=lambda: FakeDriver([A, B], {"GPU-a": (GPU_PROCESS,)}))
+    processes: FakeProcesses = field(default_factory=lambda: FakeProcesses({7: PROCESS}))
+    monotonic: Clock = field(default_factory=Clock)
+    wall: Clock = field(default_factory=lambda: Clock(T0))
+
+    def __post_init__(self) -> None:
+        self.sampler = Sampler(self.driver, self.processes, Cadence(), self.monotonic, self.wall)
+
+    def tick(self, *, full: bool = False, after_us: int = S) -> Sample:
+        sample = self.sampler.sample(full=full)
+        self.monotonic.now_us += after_us
+        self.wall.now_us += after_us
+        return sample
+
+    def ticks(self, count: int) -> list[Sample]:
+        return [self.tick() for _ in range(count)]
+
+
+def first(sample: Sample) -> DeviceSample:
+    return sample.devices[0]
+
+
+def test_the_fakes_are_what_the_sampler_asks_for() -> None:
+    driver: Driver = FakeDriver([A])
+    processes: Processes = FakeProcesses()
+    assert driver.devices()
+    assert processes.resolve(1) is None
+
+
+def test_a_sample_carries_both_clocks_of_the_instant_before_the_driver_was_asked() -> None:
+    node = Node()
+    node.tick()
+    sample = node.tick()
+    assert (sample.monotonic_us, sample.wall_us) == (S, T0 + S)
+    assert [device.info for device in sample.devices] == [A, B]
+
+
+def test_processes_are_asked_for_every_five_seconds_and_at_once() -> None:
+    details = [first(sample).detail is not None for sample in Node().ticks(11)]
+    assert [n for n, detail in enumerate(details) if detail] == [0, 5, 10]
+
+
+def test_a_tick_that_comes_a_little_early_does_not_put_processes_off_to_the_next() -> None:
+    node = Node()
+    node.tick(after_us=5 * S - 100_000)
+    assert first(node.tick()).detail is not None
+
+
+def test_a_full_sample_asks_for_processes_whether_or_not_they_are_due() -> None:
+    node = Node()
+    node.tick()
+    assert all(device.detail for device in node.tick(full=True).devices)
+
+
+def test_devices_are_enumerated_once_a_minute() -> None:
+    node = Node()
+    node.ticks(121)
+    assert node.driver.count("devices") == 3
+
+
+def test_a_device_that_appears_is_found_at_the_next_enumeration() -> None:
+    node = Node()
+    node.tick()
+    node.driver.infos.append(DeviceInfo("GPU-c", 2, "H100"))
+    assert [len(sample.devices) for sample in node.ticks(61)].index(3) == 59
+
+
+def test_a_lost_device_is_unavailable_and_the_others_are_read() -> None:
+    node = Node()
+    node.driver.broken["read", "GPU-a"] = DeviceUnavailable("GPU is lost")
+    lost, good = node.tick().devices
+    assert (lost.unavailable, lost.reading, lost.detail, lost.error) == (True, None, None, "GPU is lost")
+    assert good.reading is not None
+    assert good.detail is not None
+
+
+def test_a_silent_device_has_no_reading_and_is_not_unavailable() -> None:
+    node = Node()
+    node.driver.broken["read", "GPU-a"] = DeviceSilent("Unknown Error")
+    silent = first(node.tick())
+    assert (silent.unavailable, silent.reading, silent.error) == (False, None, "Unknown Error")
+
+
+def test_after_an_error_devices_are_enumerated_anew_until_it_is_over() -> None:
+    """A device that was reset may have other handles."""
+    node = Node()
+    node.tick()
+    node.driver.broken["read", "GPU-a"] = DeviceSilent("Unknown Error")
+    node.ticks(3)
+    assert node.driver.count("devices") == 3
+    del node.driver.broken["read", "GPU-a"]
+    node.ticks(3)
+    assert node.driver.count("devices") == 4
+
+
+def test_processes_that_could_not_be_asked_are_unknown_and_the_reading_stands() -> None:
+    node = Node()
+    node.driver.broken["read_processes", "GPU-a"] = DeviceSilent("Unknown Error")
+    sample = first(node.tick())
+    assert sample.reading is not None
+    assert sample.detail is None
+
+
+def test_a_list_that_the_driver_cannot_give_is_unknown_and_an_empty_one_is_nobody() -> None:
+    node = Node()
+    node.driver.on_device = {"GPU-a": None, "GPU-b": ()}
+    unknown, nobody = (device.detail for device in node.tick().devices)
+    assert unknown is not None
+    assert nobody is not None
+    assert (unknown.processes, nobody.processes) == (None, ())
+
+
+def test_each_process_is_looked_up_in_proc() -> None:
+    detail = first(Node().tick()).detail
+    assert detail is not None
+    assert detail.processes == (GpuProcess(7, ProcessKind.COMPUTE, 1 << 30, PROCESS),)
+
+
+def test_a_process_that_has_ended_since_stays_on_the_list_without_an_identity() -> None:
+    """Its memory may still be held: it is not dropped."""
+    node = Node()
+    node.processes.alive.clear()
+    detail = first(node.tick()).detail
+    assert detail is not None
+    assert detail.processes == (GPU_PROCESS,)
+
+
+@pytest.mark.parametrize("where", [("read", "GPU-a"), ("read_processes", "GPU-b"), ("devices", "")])
+def test_a_driver_that_was_replaced_ends_the_sample(where: tuple[str, str]) -> None:
+    node = Node()
+    node.driver.broken[where] = DriverReplaced("driver and library do not fit")
+    with pytest.raises(DriverReplaced):
+        node.tick()
+
+
+def test_a_driver_that_went_away_is_enumerated_anew_when_it_is_back() -> None:
+    node = Node()
+    node.driver.broken["devices", ""] = DriverUnavailable("no driver")
+    with pytest.raises(DriverUnavailable):
+        node.tick()
+    node.driver.broken.clear()
+    assert len(node.tick().devices) == 2

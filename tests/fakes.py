@@ -1,0 +1,69 @@
+"""Stateful stand-ins that several tests share: a driver and a process table that one can break and mend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gputally.accounting.states import Source
+from gputally.agent.sample import DeviceInfo, GpuProcess, Process, ProcessReading, Reading
+from gputally.agent.sampler import DriverError
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is set."""
+
+    now_us: int = 0
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+@dataclass
+class FakeDriver:
+    """A driver whose devices answer, until `broken` says what they raise instead. It notes what it was asked.
+
+    `broken` is by (what is asked, device), and for "open" and "devices" by (what is asked, "").
+    """
+
+    infos: list[DeviceInfo]
+    on_device: dict[str, tuple[GpuProcess, ...] | None] = field(default_factory=dict)
+    broken: dict[tuple[str, str], DriverError] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    is_open: bool = False
+
+    def open(self) -> None:
+        self._ask("open", "")
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        self._ask("devices", "")
+        return tuple(self.infos)
+
+    def read(self, uuid: str) -> Reading:
+        self._ask("read", uuid)
+        return Reading(busy=(), busy_source=Source.DEVICE_SAMPLES)
+
+    def read_processes(self, uuid: str) -> ProcessReading:
+        self._ask("read_processes", uuid)
+        return ProcessReading(self.on_device.get(uuid, ()), ())
+
+    def count(self, what: str) -> int:
+        return sum(asked == what for asked, _ in self.asked)
+
+    def _ask(self, what: str, uuid: str) -> None:
+        self.asked.append((what, uuid))
+        if (what, uuid) in self.broken:
+            raise self.broken[what, uuid]
+
+
+@dataclass
+class FakeProcesses:
+    """A /proc of which one can take processes away."""
+
+    alive: dict[int, Process] = field(default_factory=dict)
+
+    def resolve(self, pid: int) -> Process | None:
+        return self.alive.get(pid)

@@ -1,0 +1,217 @@
+"""Windows on the wire: nothing is lost, the same window is the same bytes, and nonsense is refused in words."""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gputally.accounting.keys import PLATFORM, PLATFORM_KEY, Holding, LineKey, Owner
+from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.accounting.settlement import reserved_key
+from gputally.accounting.states import Basis, OwnerKind, Reason, Source
+from gputally.proto import telemetry_pb2 as pb
+from gputally.proto.codec import WireError, decode, encode
+
+POD = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
+MINE = reserved_key(Holding(POD, "replica", Fraction(1, 4)))
+WINDOW = Window(
+    "cluster",
+    "node",
+    60_000_000,
+    120_000_000,
+    (
+        DeviceWindow(
+            "GPU-0",
+            "H100",
+            60_000_000,
+            (
+                Line(MINE, Source.PROCESS_SAMPLES, used_us=5_000_000, idle_us=10_000_000, energy_dynamic_mj=300),
+                Line(PLATFORM_KEY, Source.DEVICE_SAMPLES, unallocated_us=45_000_000, energy_dynamic_mj=0),
+            ),
+            energy_start_mj=1000,
+            energy_end_mj=1300,
+        ),
+    ),
+)
+
+
+def sent(window: Window = WINDOW) -> bytes:
+    return encode(window, "agent", "boot", 7)
+
+
+def received(data: bytes) -> Window:
+    return decode(pb.Window.FromString(data))
+
+
+def spoiled(spoil: Callable[[pb.Window], object]) -> Window:
+    message = pb.Window.FromString(sent())
+    spoil(message)
+    return received(message.SerializeToString())
+
+
+AMOUNT = st.integers(0, 2**64 - 1)
+OPTIONAL = st.none() | AMOUNT
+TEXT = st.text(max_size=8)
+OWNERS = (
+    st.builds(
+        Owner,
+        st.just(OwnerKind.POD),
+        namespace=TEXT,
+        pod=TEXT,
+        container=TEXT,
+        pod_uid=TEXT,
+        first_seen_us=st.integers(-(2**63), 2**63 - 1),
+    )
+    | st.builds(Owner, st.just(OwnerKind.HOST), user=TEXT, unit=TEXT)
+    | st.just(PLATFORM)
+)
+KEYS = st.builds(LineKey, TEXT, OWNERS, st.sampled_from(Basis), st.sampled_from(Reason))
+
+
+@st.composite
+def devices(draw: st.DrawFn) -> DeviceWindow:
+    """A device's energy is known for all of its lines or for none, and so is its idle part."""
+    energy = draw(st.sampled_from([(st.none(), st.none()), (st.none(), AMOUNT), (AMOUNT, AMOUNT)]))
+    keys = draw(st.lists(KEYS, unique=True, min_size=1, max_size=4))
+    lines = tuple(
+        Line(
+            key,
+            draw(st.sampled_from(Source)),
+            *(draw(AMOUNT | st.just(0)) for _ in range(8)),
+            energy_idle_mj=draw(energy[0]),
+            energy_dynamic_mj=draw(energy[1]),
+        )
+        for key in keys
+    )
+    return DeviceWindow(
+        draw(TEXT),
+        draw(TEXT),
+        draw(AMOUNT),
+        lines,
+        draw(OPTIONAL),
+        draw(OPTIONAL),
+        draw(st.booleans()),
+        draw(st.integers(0, 2**32 - 1)),
+    )
+
+
+INSTANTS = st.integers(-(2**63), 2**63 - 1)
+WINDOWS = st.builds(Window, TEXT, TEXT, INSTANTS, INSTANTS, st.lists(devices(), max_size=3).map(tuple), AMOUNT, AMOUNT)
+
+
+@given(WINDOWS)
+def test_a_window_arrives_as_it_was_sent(window: Window) -> None:
+    assert received(sent(window)) == window
+
+
+@given(WINDOWS)
+def test_the_same_window_is_the_same_bytes(window: Window) -> None:
+    """The collector knows a window that comes again by the hash of its bytes."""
+    assert sent(window) == sent(received(sent(window)))
+
+
+def test_who_sent_it_and_which_window_it_is_stand_beside_the_content() -> None:
+    message = pb.Window.FromString(sent())
+    assert (message.agent_id, message.boot_id, message.sequence) == ("agent", "boot", 7)
+
+
+def test_owners_and_partitions_stand_in_a_table_once() -> None:
+    device = WINDOW.devices[0]
+    twice = Window("c", "n", 0, 60_000_000, (device, DeviceWindow("GPU-1", "H100", 60_000_000, device.lines)))
+    message = pb.Window.FromString(sent(twice))
+    assert (len(message.owners), list(message.partitions)) == (2, ["replica", "gpu"])
+    assert list(message.lines.owner) == [0, 1, 0, 1]
+
+
+def test_a_column_that_is_all_0_is_left_out() -> None:
+    message = pb.Window.FromString(sent())
+    assert list(message.lines.burst_us) == []
+    assert len(message.lines.used_us) == message.lines.count == 2
+
+
+def test_unknown_energy_stays_unknown_and_0_stays_0() -> None:
+    lines = WINDOW.devices[0].lines
+    assert received(sent()).devices[0].lines[1].energy_dynamic_mj == 0
+    assert received(sent()).devices[0].lines[1].energy_idle_mj is None
+    dark = DeviceWindow("GPU-0", "H100", 5, (Line(lines[0].key, Source.NONE, unobserved_us=5),))
+    [device] = received(sent(Window("c", "n", 0, 5, (dark,)))).devices
+    assert (device.energy_start_mj, device.lines[0].energy_mj) == (None, None)
+
+
+def test_a_window_without_devices_can_be_sent() -> None:
+    empty = Window("c", "n", 0, 5, ())
+    assert received(sent(empty)) == empty
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda m: m.lines.used_us.append(1),
+        lambda m: m.lines.idle_us.pop(),
+        lambda m: m.lines.burst_us.append(1),
+        lambda m: setattr(m.lines, "count", 1),
+        lambda m: setattr(m.lines, "count", 3),
+        lambda m: setattr(m.lines, "count", 2**32 - 1),
+    ],
+    ids=["longer", "shorter", "shorter-was-empty", "count-low", "count-high", "count-huge"],
+)
+def test_columns_must_be_as_long_as_the_count(spoil: Callable[[pb.Window], object]) -> None:
+    with pytest.raises(WireError, match=r"window 7 of node: column \w+ has \d+ values for \d+ lines"):
+        spoiled(spoil)
+
+
+def test_a_count_without_columns_takes_no_memory() -> None:
+    """Twelve bytes must not become a list of four thousand million numbers."""
+    message = pb.Window(sequence=7, node="node", lines=pb.Lines(count=2**32 - 1))
+    with pytest.raises(WireError, match="4294967295 lines without a column"):
+        decode(message)
+
+
+@pytest.mark.parametrize("column", ["device", "partition", "owner"])
+def test_a_pointer_past_the_end_of_its_table_is_refused(column: str) -> None:
+    with pytest.raises(WireError):
+        spoiled(lambda m: getattr(m.lines, column).__setitem__(slice(None), [0, 9]))
+
+
+@pytest.mark.parametrize("number", [-1, 99])
+@pytest.mark.parametrize("column", ["basis", "reason", "source"])
+def test_an_enum_that_this_version_does_not_know_is_refused(column: str, number: int) -> None:
+    """A negative number must not count from the end of the list."""
+    with pytest.raises(WireError, match=f"{number} is no number of a {column.title()}"):
+        spoiled(lambda m: getattr(m.lines, column).__setitem__(slice(None), [0, number]))
+
+
+def test_an_owner_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(WireError, match="alien"):
+        spoiled(lambda m: setattr(m.owners[0], "kind", "alien"))
+
+
+NUMBERS = st.lists(st.integers(0, 3), max_size=3)
+GARBAGE = st.builds(
+    pb.Window,
+    devices=st.lists(st.builds(pb.Device, uuid=TEXT), max_size=2),
+    owners=st.lists(st.builds(pb.Owner, kind=st.sampled_from(["pod", "host", "platform", "", "x"])), max_size=2),
+    partitions=st.lists(TEXT, max_size=2),
+    lines=st.builds(
+        pb.Lines,
+        count=st.integers(0, 4),
+        device=NUMBERS,
+        partition=NUMBERS,
+        owner=NUMBERS,
+        basis=st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(0, 3), max_size=3),
+        reason=NUMBERS,
+        source=NUMBERS,
+        used_us=NUMBERS,
+    ),
+)
+
+
+@given(GARBAGE)
+def test_whatever_comes_in_is_a_window_or_a_wire_error(message: pb.Window) -> None:
+    try:
+        window = decode(message)
+    except WireError:
+        return
+    assert sum(len(device.lines) for device in window.devices) == message.lines.count
