@@ -142,13 +142,14 @@ def _unknown_flags(rest: Iterable[str]) -> Iterator[str]:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    variables = [setting.variable for setting in SETTINGS]
+    ours = [setting.variable.removeprefix(ENV_PREFIX) for setting in SETTINGS]
     for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name in variables or _SERVICE_LINK.fullmatch(name):
+        own = name.removeprefix(ENV_PREFIX)  # the prefix alone would make any two names alike
+        if own == name or own in ours or _SERVICE_LINK.fullmatch(name):
             continue
-        near = _nearest(name, variables, _NEARLY)
+        near = difflib.get_close_matches(own, ours, 1, _NEARLY)
         if near:
-            yield f"{name} is not a setting{near}"
+            yield f"{name} is not a setting; did you mean {ENV_PREFIX}{near[0]}?"
 
 
 def _nearest(name: str, known: Sequence[str], cutoff: float) -> str:

@@ -9,6 +9,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.parse
 import urllib.request
@@ -81,7 +82,8 @@ class Cluster:
         wait_until(lambda: self.covered_us() >= until_us, 60, f"windows up to {until_us}\n{self.collector.log}")
 
     def report(self, *arguments: str) -> dict[str, Any]:
-        command = module("gputally.collector.cli", "report", "--database-url", self.database_url, "--format", "json")
+        gputally = str(Path(sys.executable).with_name("gputally"))
+        command = [gputally, "report", "--database-url", self.database_url, "--format", "json"]
         found = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
         return dict(json.loads(found.stdout))
 
@@ -272,7 +274,8 @@ def check_exposition(cluster: Cluster) -> None:
         text = http(cluster.ports[name], "/metrics")
         assert "gputally_" in text
         checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
-        assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+        assert checked.stdout + checked.stderr == ""
+        assert checked.returncode == 0
 
 
 def prometheus(cluster: Cluster) -> Any:
