@@ -1,0 +1,126 @@
+"""What is shipped is what is tested: the wheel, installed into an environment that has never seen this checkout."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGES = ("accounting", "agent", "collector", "demo", "proto")
+TOO_HEAVY_FOR_THE_AGENT = {
+    "alembic",
+    "kubernetes",
+    "numpy",
+    "psycopg",
+    "pydantic",
+    "pydantic_settings",
+    "rich",
+    "sqlalchemy",
+    "typer",
+}
+IMPORT_GRAPH = """
+import json, sys
+import gputally.agent.main
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+IMPORT_EVERYTHING = """
+import importlib, json, pkgutil, sys
+import gputally
+names = [m.name for m in pkgutil.walk_packages(gputally.__path__, "gputally.")]
+for name in names:
+    if not name.startswith("gputally.collector.migrations"):
+        importlib.import_module(name)
+print(json.dumps({"names": names, "from": list(gputally.__path__)}))
+"""
+
+
+def run(*command: str | Path) -> str:
+    """The output of a command, run where no checkout is near; its errors fail the test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GPUTALLY_"))}
+    done = subprocess.run(
+        [str(part) for part in command],
+        check=False,
+        cwd="/",
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built by the build backend without a network."""
+    pytest.importorskip("hatchling", reason="hatchling builds the wheel: pip install hatchling")
+    into = tmp_path_factory.mktemp("wheel")
+    run(
+        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
+        *("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", into, ROOT),
+    )
+    (built,) = into.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a new environment: the wheel is installed, the libraries are lent by this one."""
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    run(
+        *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"),
+        *("--no-deps", "--no-index", wheel),
+    )
+    # A path file appends the libraries behind what is installed; it runs none of their own path files, so the
+    # editable install of this checkout stays out.
+    (Path(site) / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home / "bin"
+
+
+def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
+    shipped = {path for path in files if path.suffix != ".pyc"}
+    assert {f"gputally/{path.relative_to(ROOT)}" for path in shipped} <= names
+    assert {name.split("/")[1] for name in names if name.startswith("gputally/")} == set(PACKAGES)
+    assert all(f"gputally/{package}/py.typed" in names for package in PACKAGES)
+    assert not [name for name in names if name.startswith(("tests", "benchmarks", "docs", "src"))]
+
+
+def test_every_installed_module_can_be_imported(installed: Path) -> None:
+    answer = json.loads(run(installed / "python", "-W", "error", "-c", IMPORT_EVERYTHING))
+    assert all(str(installed.parent) in path for path in answer["from"]), "imported from the checkout"
+    assert {f"gputally.{package}" for package in PACKAGES} <= set(answer["names"])
+
+
+@pytest.mark.parametrize("script", sorted(PROJECT["scripts"]))
+def test_every_command_says_how_it_is_used(installed: Path, script: str) -> None:
+    assert "--" in run(installed / script, "--help")
+
+
+def test_the_agent_loads_nothing_that_is_too_heavy_for_every_node(installed: Path) -> None:
+    loaded = set(json.loads(run(installed / "python", "-c", IMPORT_GRAPH)))
+    assert "grpc" in loaded
+    assert loaded & TOO_HEAVY_FOR_THE_AGENT == set()
+
+
+def test_every_dependency_is_pinned_and_no_pin_says_where_it_comes_from() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
+    extras = PROJECT["optional-dependencies"].values()
+    wanted = [*PROJECT["dependencies"], *(name for extra in extras for name in extra)]
+    names = {need.split(">=")[0].split("==")[0].split("[")[0].lower() for need in wanted} - {PROJECT["name"]}
+    assert names <= pinned
+    assert all(line.count("==") == 1 and "/" not in line and not line.startswith("-") for line in lines)
