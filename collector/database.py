@@ -42,7 +42,7 @@ def open_database(url: str) -> Engine:
 
     The folder of a SQLite file is made when it is missing.
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
     return create_engine(
@@ -80,7 +80,8 @@ def upsert(connection: Connection, table: Table) -> postgresql.Insert:
     return sqlite.insert(table) if is_sqlite(connection) else postgresql.insert(table)  # type: ignore[return-value]
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The parts of a database URL; raises DatabaseUrlError."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
