@@ -51,24 +51,22 @@ class BackFill:
             self._thread.join(10)
 
     def _run(self) -> None:
-        senders = {node: self._sender(node) for node in self._nodes}
+        spool, stream = self._sender()
         try:
             for start_us, end_us in days(*self._span):
-                for node, (spool, _) in senders.items():
+                for node in self._nodes:
                     self._live(node, spool, start_us, end_us)
-            for _, stream in senders.values():
-                if not self._stop.is_set():
-                    stream.close(60)
+            if not self._stop.is_set():
+                stream.close(60)
         except Exception as error:
             self.progress = Progress(self.progress.done, self.progress.total, f"the back-fill ended: {error!r}")
             raise
         finally:
-            for spool, stream in senders.values():
-                stream.close(0.1)
-                spool.close()
+            stream.close(0.1)
+            spool.close()
 
-    def _sender(self, node: str) -> tuple[Spool, Stream]:
-        spool = Spool(self._folder / node, "back-fill", _SPOOL_BYTES, _OLDEST_US, wall_us)
+    def _sender(self) -> tuple[Spool, Stream]:
+        spool = Spool(self._folder / "back-fill", "back-fill", _SPOOL_BYTES, _OLDEST_US, wall_us)
         stream = Stream(spool, self._collector, wall_us, monotonic_us, random.random)
         stream.start()
         return spool, stream
