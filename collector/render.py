@@ -1,0 +1,169 @@
+"""A report as JSON, as CSV, or as a table for people.
+
+JSON and CSV carry the ledger's integers. The table prints GPU-hours and kWh, each column rounded by largest
+remainder, so that the printed rows add up to the printed total.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from fractions import Fraction
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gputally.accounting.ledger_hour import from_us
+from gputally.accounting.split import largest_remainder
+from gputally.collector.period import instant
+from gputally.collector.report import Amounts, Report, Row
+
+UNKNOWN = "–"  # printed for what is not known; never 0
+EMPTY = "No GPU time is booked"
+
+_HUNDREDTHS = 100  # the table has two decimals
+_US_PER_HOUR = 3_600_000_000
+_MJ_PER_KWH = 3_600_000_000
+_AMOUNTS = (
+    "capacity_us",
+    "used_us",
+    "idle_us",
+    "unallocated_us",
+    "unavailable_us",
+    "unobserved_us",
+    "reserved_us",
+    "burst_us",
+    "intruder_us",
+    "energy_mj",
+)
+_PRINTED = {
+    "capacity_us": "GPU-hours",
+    "reserved_us": "reserved",
+    "used_us": "used",
+    "idle_us": "idle",
+    "unallocated_us": "unallocated",
+    "unavailable_us": "unavailable",
+    "unobserved_us": "unobserved",
+    "energy_mj": "kWh",
+}
+
+
+class Format(StrEnum):
+    """How a report can be printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def render(report: Report, form: Format, width: int | None) -> str:
+    """The report as text that ends with a newline; `width` is the terminal's, None where there is none."""
+    if form is Format.JSON:
+        return as_json(report)
+    return as_csv(report) if form is Format.CSV else as_table(report, width)
+
+
+def as_json(report: Report) -> str:
+    """One JSON object; times in microseconds, energy in millijoules, unknown is null."""
+    document = {
+        "from": instant(report.start_us, report.zone),
+        "to": instant(report.end_us, report.zone),
+        "timezone": report.zone.key,
+        "by": [key.value for key in report.by],
+        "rows": [_fields(report, row) for row in report.rows],
+        "total": _fields(report, report.total),
+        "coverage": report.total.amounts.coverage,
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(report: Report) -> str:
+    """The JSON's columns; the last line is the total, its owner is `total`. Unknown is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [*report.by, "owner", *_AMOUNTS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_fields(report, row) for row in (*report.rows, report.total))
+    return out.getvalue()
+
+
+def as_table(report: Report, width: int | None) -> str:
+    """Hours and kWh with two decimals, and the coverage."""
+    if not report.rows:
+        return f"{EMPTY} {_span(report)}.\n"
+    table = Table(title=Text(f"GPU-hours {_span(report)}"), title_justify="left")
+    for key in (*report.by, "owner"):
+        table.add_column(key, overflow="fold")
+    for name in (*_PRINTED.values(), "coverage"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cells in _body(report):
+        table.add_row(*map(Text, cells))
+    table.add_section()
+    table.add_row(*map(Text, _foot(report)), style="bold")
+    return _drawn(table, width)
+
+
+def _fields(report: Report, row: Row) -> dict[str, str | int | None]:
+    keys = dict(zip((key.value for key in report.by), row.keys, strict=True))
+    return {**keys, "owner": row.owner, **{name: getattr(row.amounts, name) for name in _AMOUNTS}}
+
+
+def _span(report: Report) -> str:
+    start, end = (f"{from_us(us).astimezone(report.zone):%Y-%m-%d %H:%M}" for us in (report.start_us, report.end_us))
+    return f"from {start} to {end} {report.zone.key}"
+
+
+def _body(report: Report) -> Iterator[Sequence[str]]:
+    columns = [_column(name, report) for name in _PRINTED]
+    for row, *figures in zip(report.rows, *columns, strict=True):
+        yield (*row.keys, row.owner, *figures, _coverage(row.amounts))
+
+
+def _foot(report: Report) -> Sequence[str]:
+    total = report.total
+    figures = (_hundredths(_rounded(name, total.amounts)) for name in _PRINTED)
+    return (*total.keys, total.owner, *figures, _coverage(total.amounts))
+
+
+def _column(name: str, report: Report) -> list[str]:
+    """One column's figures, which add up to the figure below them."""
+    total = _rounded(name, report.total.amounts)
+    parts = [_exact(name, row.amounts) for row in report.rows]
+    if total is None:
+        return [UNKNOWN] * len(parts)
+    shares = largest_remainder(total, [part or Fraction(0) for part in parts])
+    return [UNKNOWN if part is None else _hundredths(share) for part, share in zip(parts, shares, strict=True)]
+
+
+def _exact(name: str, amounts: Amounts) -> Fraction | None:
+    """An amount in hundredths of the printed unit; None where it is unknown."""
+    value: int | None = getattr(amounts, name)
+    unit = _MJ_PER_KWH if name == "energy_mj" else _US_PER_HOUR
+    return None if value is None else Fraction(value * _HUNDREDTHS, unit)
+
+
+def _rounded(name: str, amounts: Amounts) -> int | None:
+    exact = _exact(name, amounts)
+    return None if exact is None else int(exact + Fraction(1, 2))
+
+
+def _hundredths(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value // _HUNDREDTHS:,}.{value % _HUNDREDTHS:02}"
+
+
+def _coverage(amounts: Amounts) -> str:
+    """Rounded down: 100 % is printed only where nothing at all is unobserved."""
+    if amounts.coverage is None:
+        return UNKNOWN
+    observed = amounts.capacity_us - amounts.unobserved_us
+    permille = observed * 1000 // amounts.capacity_us
+    return f"{permille // 10}.{permille % 10} %"
+
+
+def _drawn(table: Table, width: int | None) -> str:
+    """The table as text. Where no terminal sets a width, it is as wide as it needs to be."""
+    out = io.StringIO()
+    console = Console(file=out, width=width or 10_000, color_system=None)
+    console.print(table)
+    return out.getvalue()

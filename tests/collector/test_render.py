@@ -1,0 +1,132 @@
+"""Every format carries the same integers; what is rounded for people still adds up."""
+
+import csv
+import io
+import json
+import re
+from zoneinfo import ZoneInfo
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gputally.collector.render import Format, as_csv, as_json, as_table, render
+from gputally.collector.report import Amounts, By, Report, Row
+
+UTC = ZoneInfo("UTC")
+START_US = 1_782_864_000_000_000  # 2026-07-01T00:00:00Z
+HOUR_US = 3_600_000_000
+AMOUNTS = [
+    *("capacity_us", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us"),
+    *("reserved_us", "burst_us", "intruder_us", "energy_mj"),
+]
+
+SEARCH = Row(
+    ("search",), "pod", Amounts(used_us=HOUR_US, idle_us=HOUR_US, reserved_us=2 * HOUR_US, energy_mj=7 * 10**9)
+)
+NOBODY = Row(("",), "platform", Amounts(unallocated_us=HOUR_US, unobserved_us=HOUR_US))
+
+
+def report(*rows: Row, by: tuple[By, ...] = (By.NAMESPACE,)) -> Report:
+    return Report(START_US, START_US + 24 * HOUR_US, UTC, by, rows)
+
+
+def printed(text: str) -> list[list[str]]:
+    """The cells of a table's rows; the head is the first, the total the last."""
+    return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines() if line[:1] in "│┃"]
+
+
+def test_json_has_the_keys_that_programs_read() -> None:
+    document = json.loads(as_json(report(SEARCH, NOBODY)))
+    assert list(document) == ["from", "to", "timezone", "by", "rows", "total", "coverage"]
+    assert (document["from"], document["to"]) == ("2026-07-01T00:00:00+00:00", "2026-07-02T00:00:00+00:00")
+    assert (document["timezone"], document["by"], document["coverage"]) == ("UTC", ["namespace"], 0.75)
+    assert list(document["rows"][0]) == ["namespace", "owner", *AMOUNTS]
+    assert document["total"]["capacity_us"] == 4 * HOUR_US
+
+
+def test_what_is_unknown_is_null_in_json_and_empty_in_csv_and_a_dash_for_people() -> None:
+    unknown = report(NOBODY)
+    assert json.loads(as_json(unknown))["rows"][0]["energy_mj"] is None
+    assert as_csv(unknown).splitlines()[1].endswith(",")
+    assert printed(as_table(unknown, None))[1][-2] == "–"
+
+
+def test_csv_has_the_columns_of_json_and_ends_with_the_total() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(report(SEARCH, NOBODY)))))
+    assert list(rows[0]) == ["namespace", "owner", *AMOUNTS]
+    assert [row["owner"] for row in rows] == ["pod", "platform", "total"]
+    assert [row["namespace"] for row in rows] == ["search", "", ""]
+
+
+def test_the_table_prints_hours_and_kilowatt_hours() -> None:
+    head, search, *_, total = printed(as_table(report(SEARCH, NOBODY), None))
+    assert head == [
+        *("namespace", "owner", "GPU-hours", "reserved", "used", "idle"),
+        *("unallocated", "unavailable", "unobserved", "kWh", "coverage"),
+    ]
+    assert search == ["search", "pod", "2.00", "2.00", "1.00", "1.00", "0.00", "0.00", "0.00", "1.94", "100.0 %"]
+    assert total[1:3] == ["total", "4.00"]
+    assert total[-1] == "75.0 %"
+
+
+def test_full_coverage_is_printed_only_where_everything_was_observed() -> None:
+    almost = Row(("a",), "pod", Amounts(used_us=10**12, unobserved_us=1))
+    assert printed(as_table(report(almost), None))[1][-1] == "99.9 %"
+
+
+def test_a_name_is_printed_as_it_is_and_never_as_markup() -> None:
+    assert printed(as_table(report(Row(("[red]x",), "pod", Amounts(used_us=1))), None))[1][0] == "[red]x"
+
+
+def test_an_empty_period_says_so() -> None:
+    text = as_table(report(), None)
+    assert text == "No GPU time is booked from 2026-07-01 00:00 to 2026-07-02 00:00 UTC.\n"
+    document = json.loads(as_json(report()))
+    assert (document["rows"], document["coverage"], document["total"]["capacity_us"]) == ([], None, 0)
+    assert document["total"]["energy_mj"] is None
+
+
+amounts = st.builds(
+    Amounts,
+    *[st.integers(0, 10**13)] * 8,
+    st.one_of(st.none(), st.integers(0, 10**13)),
+)
+reports = st.lists(
+    st.builds(Row, st.tuples(st.sampled_from(["a", "b", "ü"])), st.just("pod"), amounts), min_size=1, max_size=7
+)
+
+
+@given(reports)
+def test_totals_equal_the_sum_of_the_rows_in_every_format(rows: list[Row]) -> None:
+    found = report(*rows)
+    document = json.loads(as_json(found))
+    *lines, last = csv.DictReader(io.StringIO(as_csv(found)))
+    for name in AMOUNTS:
+        assert document["total"][name] == _sum([row[name] for row in document["rows"]])
+        assert _number(last[name]) == _sum([_number(line[name]) for line in lines])
+        assert _number(last[name]) == document["total"][name]
+    _, *body, foot = printed(as_table(found, None))
+    for column in range(2, len(foot) - 1):
+        assert _hundredths(foot[column]) == _sum([_hundredths(row[column]) for row in body])
+
+
+@given(reports, st.integers(20, 200))
+def test_every_format_ends_with_one_newline(rows: list[Row], width: int) -> None:
+    for form in Format:
+        text = render(report(*rows), form, width)
+        assert text.endswith("\n")
+        assert not text.endswith("\n\n")
+
+
+def _sum(values: list[int | None]) -> int | None:
+    """The sum of what is known; None for an energy that no row knows."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _hundredths(text: str) -> int | None:
+    return None if text == "–" else int(text.replace(",", "").replace(".", ""))
