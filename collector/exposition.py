@@ -1,0 +1,182 @@
+"""What Prometheus reads of a collector: the fleet's totals from the database, and how the collector itself is doing.
+
+The totals grow in the transaction that commits the lines, so every replica shows the same numbers and a restart
+changes nothing. The database has integers. A sample is the nearest double of µs / 10⁶ or mJ / 10³: the difference of
+two samples, rounded to the microsecond, is exact as long as a series is below 2³² s (136 GPU-years), and to the
+millijoule below 2⁴² J.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, Engine, select
+
+from gputally.accounting.states import OwnerKind, State
+from gputally.collector import ledger, schema
+from gputally.collector.database import DATABASE_ERRORS, reading
+from gputally.collector.ingest import IngestStats
+from gputally.collector.writer import WriterStats
+
+_US_PER_S = 1_000_000
+_MJ_PER_J = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All committed time of one (cluster, owner kind, namespace, model), microseconds by state.
+
+    `energy_mj` is None while no energy of it is known.
+    """
+
+    cluster: str
+    owner_kind: str
+    namespace: str
+    model: str
+    state_us: tuple[int, ...]
+    energy_mj: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the database says at one instant; `pending` counts pairs of hour and node that wait to be settled."""
+
+    totals: tuple[Total, ...]
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What this process did since it started; `settled` counts pairs of hour and node."""
+
+    ingest: IngestStats
+    writer: WriterStats
+    settled: int
+
+
+def read_books(engine: Engine) -> Books | None:
+    """The totals as they are now; None where the database cannot be read."""
+    try:
+        with reading(engine) as connection:
+            return Books(tuple(_totals(connection)), ledger.pending(connection))
+    except DATABASE_ERRORS:
+        return None
+
+
+def _totals(connection: Connection) -> Iterator[Total]:
+    table = schema.namespace_total.c
+    states = [table[f"{state}_us"] for state in State]
+    keys = (table.cluster, table.owner_kind, table.namespace, table.model)
+    rows = connection.execute(select(*keys, table.energy_idle_mj, table.energy_dynamic_mj, *states).order_by(*keys))
+    for cluster, kind, namespace, model, idle_mj, dynamic_mj, *state_us in rows:
+        known = [energy for energy in (idle_mj, dynamic_mj) if energy is not None]
+        yield Total(cluster, kind, namespace, model, tuple(state_us), sum(known) if known else None)
+
+
+def make_registry(books: Callable[[], Books | None], work: Callable[[], Work]) -> CollectorRegistry:
+    """A registry that takes a new snapshot at every scrape."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Fleet(books, work))
+    return registry
+
+
+class _Fleet(Collector):
+    def __init__(self, books: Callable[[], Books | None], work: Callable[[], Work]) -> None:
+        self._books = books
+        self._work = work
+
+    def collect(self) -> Iterator[Metric]:
+        books = self._books()
+        yield _gauge("gputally_database_up", "1 while the database can be read, else 0.", int(books is not None))
+        # What is not known is absent: a database that is away does not make a fleet of 0 GPUs.
+        if books is not None:
+            yield _namespace_seconds(books.totals)
+            yield _namespace_energy(books.totals)
+            yield _capacity(books.totals)
+            yield _gauge("gputally_ledger_pending", "Hours of nodes that wait to be recomputed.", books.pending)
+        work = self._work()
+        yield _counter("gputally_ledger_settled", "Hours of nodes recomputed by this process.", work.settled)
+        yield from _ingest(work.ingest)
+        yield from _writer(work.writer)
+
+
+def _namespace_seconds(totals: Sequence[Total]) -> Metric:
+    family = CounterMetricFamily(
+        "gputally_namespace_gpu_seconds",
+        "GPU time charged to pods of a namespace, by state.",
+        labels=("cluster", "namespace", "model", "state"),
+    )
+    for total in totals:
+        if total.owner_kind == OwnerKind.POD:
+            for state, us in zip(State, total.state_us, strict=True):
+                family.add_metric((total.cluster, total.namespace, total.model, state.value), us / _US_PER_S)
+    return family
+
+
+def _namespace_energy(totals: Sequence[Total]) -> Metric:
+    family = CounterMetricFamily(
+        "gputally_namespace_energy_joules",
+        "Energy charged to pods of a namespace; absent where none is known.",
+        labels=("cluster", "namespace", "model"),
+    )
+    for total in totals:
+        if total.owner_kind == OwnerKind.POD and total.energy_mj is not None:
+            family.add_metric((total.cluster, total.namespace, total.model), total.energy_mj / _MJ_PER_J)
+    return family
+
+
+def _capacity(totals: Sequence[Total]) -> Metric:
+    family = CounterMetricFamily(
+        "gputally_capacity_gpu_seconds",
+        "All GPU time, whoever it is charged to, by state.",
+        labels=("cluster", "model", "state"),
+    )
+    sums: Counter[tuple[str, str, State]] = Counter()
+    for total in totals:
+        for state, us in zip(State, total.state_us, strict=True):
+            sums[total.cluster, total.model, state] += us
+    for (cluster, model, state), us in sums.items():
+        family.add_metric((cluster, model, state.value), us / _US_PER_S)
+    return family
+
+
+def _ingest(stats: IngestStats) -> Iterator[Metric]:
+    yield _gauge("gputally_ingest_streams", "Agents' streams that are being read.", stats.streams)
+    yield _counter("gputally_ingest_batches", "Batches that arrived.", stats.batches)
+    yield _counter("gputally_ingest_windows", "Windows that arrived.", stats.windows)
+    yield _counter(
+        "gputally_ingest_skewed_batches", "Batches of nodes whose clock is over two seconds off.", stats.skewed
+    )
+
+
+def _writer(stats: WriterStats) -> Iterator[Metric]:
+    yield _counter("gputally_writer_accepted_windows", "Windows committed.", stats.accepted)
+    yield _counter("gputally_writer_duplicate_windows", "Windows that were committed before.", stats.duplicates)
+    refused = CounterMetricFamily(
+        "gputally_writer_refused_windows", "Windows set aside in the quarantine, by reason.", labels=("reason",)
+    )
+    for reason, windows in sorted(stats.refused.items()):
+        refused.add_metric((reason,), windows)
+    yield refused
+    yield _counter("gputally_writer_lines", "Lines committed.", stats.lines)
+    yield _counter("gputally_writer_commits", "Transactions committed.", stats.commits)
+    yield _counter("gputally_writer_commit_seconds", "Time that commits took.", stats.commit_seconds)
+    yield _counter("gputally_writer_failures", "Transactions that the database did not take.", stats.failures)
+    yield _counter("gputally_writer_full", "Times that a window found no room in the queue.", stats.full)
+    yield _gauge("gputally_writer_queued_windows", "Windows that wait for the database.", stats.queued)
+    yield _gauge(
+        "gputally_conservation_error_seconds",
+        "What the states of refused windows missed their capacity by; must be 0.",
+        stats.conservation_error_us / _US_PER_S,
+    )
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,57 @@
+"""A database that is not there yet is waited for, and said to be missing."""
+
+import asyncio
+from pathlib import Path
+
+from gputally.collector.database import open_database
+from gputally.collector.migrate import is_current
+from gputally.collector.settings import shown
+from gputally.collector.startup import Database
+
+NOWHERE = "postgresql://ann:secret@127.0.0.1:1/ledger"
+DEADLINE_S = 30
+
+
+def test_a_database_that_answers_is_migrated(empty_database_url: str) -> None:
+    engine = open_database(empty_database_url)
+    database = Database(engine, "it", retry_s=1)
+    assert database.problem
+    assert asyncio.run(database.migrated(asyncio.Event()))
+    assert database.problem == ""
+    assert is_current(engine)
+    engine.dispose()
+
+
+def test_one_that_does_not_is_named_without_its_password_until_the_stop() -> None:
+    async def scenario() -> None:
+        database = Database(open_database(NOWHERE), shown(NOWHERE), retry_s=3600)
+        stop = asyncio.Event()
+        waiting = asyncio.ensure_future(database.migrated(stop))
+        async with asyncio.timeout(DEADLINE_S):
+            while "cannot be reached" not in database.problem:
+                await asyncio.sleep(0)
+        assert "postgresql://ann:***@127.0.0.1:1/ledger" in database.problem
+        assert "secret" not in database.problem
+        stop.set()
+        assert not await waiting
+
+    asyncio.run(scenario())
+
+
+def test_one_that_comes_up_later_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    engine = open_database(f"sqlite:///{folder / 'ledger.sqlite'}")
+    folder.rmdir()
+
+    async def scenario() -> None:
+        database = Database(engine, "it", retry_s=0.001)
+        waiting = asyncio.ensure_future(database.migrated(asyncio.Event()))
+        async with asyncio.timeout(DEADLINE_S):
+            while "cannot be reached" not in database.problem:
+                await asyncio.sleep(0)
+            folder.mkdir()
+            assert await waiting
+
+    asyncio.run(scenario())
+    assert is_current(engine)
+    engine.dispose()
