@@ -1,0 +1,364 @@
+"""The agents' door: an acknowledgement never runs ahead of a commit, and nothing that arrived is dropped."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import grpc.aio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.windows import minutes, window
+
+from gputally.accounting.line import Window
+from gputally.collector.admission import ACCEPTED, Outcome, Received, Refusal, RefusalReason, Verdict
+from gputally.collector.ingest import (
+    FLAGGED_SKEW_US,
+    REFUSED_SKEW_US,
+    Ingest,
+    IngestStats,
+    Progress,
+    Skew,
+    clock_refusal,
+    make_server,
+    receive,
+)
+from gputally.proto import codec, telemetry_pb2_grpc
+from gputally.proto import telemetry_pb2 as pb
+
+DEADLINE_S = 20
+NOW_US = 1_782_950_400_000_000
+CONFLICT = Outcome(Verdict.REFUSED, Refusal(RefusalReason.CONFLICT, "twice"))
+
+
+class MemoryWriter:
+    """Takes windows into a bounded queue; `commit` gives what waits its outcome, on a thread of its own."""
+
+    def __init__(self, size: int = 100) -> None:
+        self.size = size
+        self.queue: deque[tuple[Received, Callable[[Outcome], None]]] = deque()
+        self.committed: list[Received] = []
+        self.verdict: Callable[[Received], Outcome] = lambda received: _kept(received.refusal)
+
+    def submit(self, received: Received, done: Callable[[Outcome], None]) -> bool:
+        if len(self.queue) >= self.size:
+            return False
+        self.queue.append((received, done))
+        return True
+
+    def commit(self, count: int | None = None) -> None:
+        thread = threading.Thread(target=self._commit, args=(len(self.queue) if count is None else count,))
+        thread.start()
+        thread.join()
+
+    def _commit(self, count: int) -> None:
+        for _ in range(count):
+            received, done = self.queue.popleft()
+            self.committed.append(received)
+            done(self.verdict(received))
+
+
+def _kept(refusal: Refusal | None) -> Outcome:
+    return Outcome(Verdict.REFUSED, refusal) if refusal else ACCEPTED
+
+
+class Agent:
+    """One stream to the door, as an agent has it."""
+
+    def __init__(self, call: "grpc.aio.StreamStreamCall[pb.Batch, pb.Ack]") -> None:
+        self.call = call
+
+    async def send(self, messages: Sequence[pb.Window], sent_at_us: int = NOW_US) -> None:
+        await self.call.write(pb.Batch(sent_at_us=sent_at_us, windows=messages))
+
+    async def ack(self) -> pb.Ack:
+        ack = await self.call.read()
+        assert isinstance(ack, pb.Ack)
+        return ack
+
+    async def ended(self) -> bool:
+        return await self.call.read() is grpc.aio.EOF and (await self.call.code()) is grpc.StatusCode.OK
+
+
+class Door:
+    """A real gRPC server on loopback in front of a writer in memory; its clock stands until it is set."""
+
+    def __init__(self, writer: MemoryWriter) -> None:
+        self.writer = writer
+        self.now_us = NOW_US
+        self.ingest = Ingest(writer, lambda: self.now_us)
+        self.server = make_server(self.ingest)
+        self.target = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[Agent]:
+        async with grpc.aio.insecure_channel(self.target) as channel:
+            stub = telemetry_pb2_grpc.TelemetryStub(channel)  # type: ignore[no-untyped-call]
+            yield Agent(stub.Stream())
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def run(scenario: Callable[[Door], Awaitable[None]], size: int = 100) -> MemoryWriter:
+    """Play a scenario against an open door."""
+    writer = MemoryWriter(size)
+
+    async def play() -> None:
+        door = Door(writer)
+        await door.server.start()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await scenario(door)
+        finally:
+            await door.server.stop(0)
+
+    asyncio.run(play())
+    return writer
+
+
+def messages(windows: Sequence[Window], first: int = 1) -> list[pb.Window]:
+    return [
+        pb.Window.FromString(codec.encode(content, "agent", "boot", sequence))
+        for sequence, content in enumerate(windows, start=first)
+    ]
+
+
+# What a stream is told.
+
+
+def test_nothing_is_acknowledged_before_its_commit() -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.send(messages(minutes(3)))
+            await door.until(lambda: len(door.writer.queue) == 3)
+            door.writer.commit(2)
+            assert await agent.ack() == pb.Ack(committed_through=2)
+            door.writer.commit()
+            assert await agent.ack() == pb.Ack(committed_through=3)
+
+    run(scenario)
+
+
+def test_a_refused_window_is_acknowledged_with_its_reason() -> None:
+    async def scenario(door: Door) -> None:
+        door.writer.verdict = lambda received: CONFLICT if received.sequence == 2 else ACCEPTED
+        async with door.agent() as agent:
+            await agent.send(messages(minutes(3)))
+            await door.until(lambda: len(door.writer.queue) == 3)
+            door.writer.commit()
+            refusal = pb.Refusal(sequence=2, reason=pb.Refusal.REFUSAL_CONFLICT, detail="twice")
+            assert await agent.ack() == pb.Ack(committed_through=3, refusals=[refusal])
+
+    run(scenario)
+
+
+def test_the_writer_gets_the_bytes_that_the_agent_made() -> None:
+    """The content hash is over them: a replay through another replica must give the same."""
+
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.send(messages([window()]))
+            await door.until(lambda: len(door.writer.queue) == 1)
+            door.writer.commit()
+            await agent.ack()
+
+    (received,) = run(scenario).committed
+    assert received.message == codec.encode(window(), "agent", "boot", 1)
+    assert received.window == window()
+    assert (received.agent_id, received.boot_id, received.sequence) == ("agent", "boot", 1)
+    assert (received.received_us, received.refusal) == (NOW_US, None)
+
+
+def test_a_stream_that_its_agent_ends_is_answered_to_the_last_window() -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.send(messages(minutes(2)))
+            await agent.call.done_writing()
+            await door.until(lambda: len(door.writer.queue) == 2)
+            door.writer.commit()
+            assert await agent.ack() == pb.Ack(committed_through=2)
+            assert await agent.ended()
+
+    run(scenario)
+
+
+def test_two_agents_are_told_of_their_own_windows_only() -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as one, door.agent() as other:
+            await one.send(messages(minutes(1)))
+            await door.until(lambda: len(door.writer.queue) == 1)
+            await other.send(messages(minutes(2, node="node-b"), first=70))
+            await door.until(lambda: len(door.writer.queue) == 3)
+            door.writer.commit()
+            assert (await one.ack()).committed_through == 1
+            assert (await other.ack()).committed_through == 71
+            assert door.ingest.stats() == IngestStats(streams=2, batches=2, windows=3, skewed=0)
+
+    run(scenario)
+
+
+# A writer that is behind, and the end.
+
+
+def test_a_full_writer_stops_the_reading_and_loses_nothing() -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            for start in range(0, 6, 2):
+                await agent.send(messages(minutes(2), first=start + 1))
+            await door.until(lambda: len(door.writer.queue) == 1)
+            assert door.ingest.stats().batches == 1
+            for sequence in range(1, 7):
+                await door.until(lambda: bool(door.writer.queue))
+                door.writer.commit()
+                assert (await agent.ack()).committed_through == sequence
+
+    assert [received.sequence for received in run(scenario, size=1).committed] == [1, 2, 3, 4, 5, 6]
+
+
+def test_draining_reads_no_more_and_answers_what_the_writer_has() -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.send(messages(minutes(3)))
+            await door.until(lambda: len(door.writer.queue) == 2)
+            door.ingest.drain()
+            door.writer.commit()
+            assert (await agent.ack()).committed_through == 2
+            assert await agent.ended()
+        async with door.agent() as late:
+            assert await late.ended()
+
+    run(scenario, size=2)
+
+
+def test_an_agent_that_went_away_leaves_nothing_behind() -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.send(messages(minutes(1)))
+            await door.until(lambda: len(door.writer.queue) == 1)
+            agent.call.cancel()
+            await door.until(lambda: door.ingest.stats().streams == 0)
+            door.writer.commit()
+
+    assert len(run(scenario).committed) == 1
+
+
+# What is wrong with a window, or with a clock.
+
+
+def test_a_window_that_contradicts_itself_is_quarantined_not_dropped() -> None:
+    (message,) = messages([window()])
+    message.lines.device[:] = [7] * message.lines.count
+    received = receive(message, NOW_US, None)
+    assert received.refusal is not None
+    assert received.refusal.reason is RefusalReason.INVALID
+    assert received.window.devices == ()
+    assert (received.window.cluster, received.window.node) == ("east", "node-a")
+    assert received.message == message.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(("off_us", "skewed"), [(0, 0), (FLAGGED_SKEW_US + 1, 1), (-FLAGGED_SKEW_US - 1, 1)])
+def test_a_clock_that_is_a_little_off_is_counted_and_its_windows_are_taken(off_us: int, skewed: int) -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.send(messages(minutes(1)), sent_at_us=NOW_US - off_us)
+            await door.until(lambda: len(door.writer.queue) == 1)
+            assert door.ingest.stats().skewed == skewed
+            door.writer.commit()
+            assert not (await agent.ack()).refusals
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("off_us", [REFUSED_SKEW_US + 1, -REFUSED_SKEW_US - 1])
+def test_a_clock_that_is_far_off_is_refused_and_its_windows_are_kept(off_us: int) -> None:
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.send(messages(minutes(2)), sent_at_us=NOW_US - off_us)
+            await door.until(lambda: len(door.writer.queue) == 2)
+            door.writer.commit()
+            ack = await agent.ack()
+            assert ack.committed_through == 2
+            assert [refusal.reason for refusal in ack.refusals] == [pb.Refusal.REFUSAL_CLOCK] * 2
+
+    assert len(run(scenario).committed) == 2
+
+
+def test_a_window_of_any_age_is_taken_when_its_batch_was_sent_just_now() -> None:
+    """Skew is the batch's sent time against its arrival, never a window's age."""
+    assert receive(messages([window(start_us=0)])[0], NOW_US, clock_refusal(0)).refusal is None
+
+
+def test_what_waited_because_we_did_not_read_is_no_skew() -> None:
+    """Batches that were sent while the database was away for ten minutes arrive late through no fault of a clock."""
+    skew = Skew()
+    assert skew.measure(NOW_US, NOW_US) == 0
+    skew.hold(600_000_000)
+    assert skew.measure(NOW_US, NOW_US + 600_000_000) == 0
+    assert skew.measure(NOW_US, NOW_US + 600_000_000 + 1) == 1
+    assert skew.measure(NOW_US + 700_000_000, NOW_US + 700_000_000) == 0
+    assert skew.measure(NOW_US, NOW_US + 600_000_000) == 600_000_000
+
+
+def test_a_clock_that_is_ahead_is_never_excused() -> None:
+    skew = Skew()
+    skew.hold(600_000_000)
+    assert skew.measure(NOW_US + 400_000_000, NOW_US) == -400_000_000
+
+
+def test_five_minutes_are_the_limit() -> None:
+    assert clock_refusal(REFUSED_SKEW_US) is None
+    behind = clock_refusal(REFUSED_SKEW_US + 1)
+    ahead = clock_refusal(-REFUSED_SKEW_US - 1)
+    assert behind is not None
+    assert ahead is not None
+    assert ("300 s behind" in behind.detail, "300 s ahead of" in ahead.detail) == (True, True)
+
+
+# Progress.
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.data())
+def test_an_ack_never_covers_what_waits_and_in_the_end_covers_all(refused: list[bool], data: st.DataObject) -> None:
+    progress = Progress()
+    waiting = list(range(1, len(refused) + 1))
+    for sequence in waiting:
+        progress.received(sequence)
+    told, refusals = 0, []
+    while waiting:
+        sequence = waiting.pop(data.draw(st.integers(0, len(waiting) - 1)))
+        refusal = Refusal(RefusalReason.INVALID, "") if refused[sequence - 1] else None
+        progress.settled(sequence, refusal)
+        if ack := progress.news():
+            assert ack.committed_through >= told
+            told = ack.committed_through
+            refusals += [refusal.sequence for refusal in ack.refusals]
+        assert all(told < other for other in waiting)
+    assert told == len(refused)
+    assert not progress.waiting
+    assert sorted(refusals) == [sequence for sequence, is_refused in enumerate(refused, start=1) if is_refused]
+
+
+def test_an_ack_names_only_what_was_received() -> None:
+    """A spool may begin anywhere, and have lost some."""
+    progress = Progress()
+    for sequence in (5, 9):
+        progress.received(sequence)
+    progress.settled(9, None)
+    assert progress.news() is None
+    progress.settled(5, None)
+    assert progress.news() == pb.Ack(committed_through=9)
+    assert progress.news() is None
+
+
+def test_a_sequence_that_comes_twice_waits_for_both() -> None:
+    progress = Progress()
+    progress.received(1)
+    progress.received(1)
+    progress.settled(1, None)
+    assert progress.news() is None
+    progress.settled(1, None)
+    assert progress.news() == pb.Ack(committed_through=1)
