@@ -155,8 +155,8 @@ class CollectorSettings(ReadSettings):
         default=14,
         ge=0,
         description=(
-            "Days for which windows are kept as they came; hours are recomputed only that long, and an older window "
-            "is refused. 0 keeps them for ever. Default: 14, twice the seven days that an agent's spool holds."
+            "Days within which a window may still arrive; its hour is recomputed only that long, and what is older is "
+            "refused and quarantined. 0: any age. Default: 14, twice the seven days that an agent's spool holds."
         ),
     )
     writer_queue: int = Field(
