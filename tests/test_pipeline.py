@@ -88,6 +88,10 @@ class Cluster:
         return dict(json.loads(found.stdout))
 
 
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,20 +146,21 @@ def populate(cluster: Cluster) -> None:
     cluster.pids["host"] = cluster.cgroups.sleeper("/system.slice/batch.service")
 
 
-def scenario(pids: dict[str, int], now_us: int) -> NvmlScenario:
-    """GPU 0: 60 % all the time. GPU 1: 80 % for five seconds. GPU 2: a host process at 25 %. GPU 3: lost for four."""
-    start_us = now_us - 20 * S
-    busy = (Step(start_us, 0), Step(now_us + 8 * S, 80), Step(now_us + 13 * S, 0))
+def scenario(pids: dict[str, int], start_us: int, change_us: int) -> NvmlScenario:
+    """GPU 0: 60 % all the time. GPU 2: a host process at 25 %. At `change_us` GPU 1 works at 80 % for five seconds,
+    and GPU 3 is lost for four."""
+    burst = (Step(start_us, 0), Step(change_us, 80), Step(change_us + 5 * S, 0))
+    train = ScriptedProcess(pids["train"], busy=(Step(start_us, 60),))
+    chat = ScriptedProcess(pids["chat"], busy=burst)
     batch = ScriptedProcess(pids["host"], busy=(Step(start_us, 25),))
-    gpu = {"start_us": start_us}
     return NvmlScenario(
         gpus=(
-            ScriptedGpu(GPUS[0], **gpu, processes=(ScriptedProcess(pids["train"], busy=(Step(start_us, 60),)),)),
-            ScriptedGpu(GPUS[1], **gpu, minor=1, processes=(ScriptedProcess(pids["chat"], busy=busy),)),
-            ScriptedGpu(GPUS[2], **gpu, minor=2, processes=(batch,)),
-            ScriptedGpu(GPUS[3], **gpu, minor=3),
+            ScriptedGpu(GPUS[0], start_us, processes=(train,)),
+            ScriptedGpu(GPUS[1], start_us, minor=1, processes=(chat,)),
+            ScriptedGpu(GPUS[2], start_us, minor=2, processes=(batch,)),
+            ScriptedGpu(GPUS[3], start_us, minor=3),
         ),
-        faults=(Fault(_GPU_IS_LOST, gpu=3, from_us=now_us + 6 * S, to_us=now_us + 10 * S),),
+        faults=(Fault(_GPU_IS_LOST, gpu=3, from_us=change_us, to_us=change_us + 4 * S),),
     )
 
 
@@ -176,22 +181,23 @@ def lines_of(engine: Engine) -> dict[str, dict[str, int]]:
 def test_gpu_hours_in_the_database_equal_the_scenarios_truth(cluster: Cluster) -> None:
     populate(cluster)
     cluster.kubelet.answer(held("train"), allocatable_answer(GPUS))
-    now_us = time.time_ns() // 1000 // S * S
-    truth = scenario(cluster.pids, now_us)
-    truth.write(cluster.folder / "scenario")
+    start_us = now_us() // S * S - 20 * S
+    scenario(cluster.pids, start_us, change_us=start_us + 3600 * S).write(cluster.folder / "scenario")
     agent = cluster.agent()
     try:
-        cluster.wait_covered(now_us + 5 * S)
+        cluster.wait_covered(start_us + 20 * S)
         cluster.kubelet.answer(held("train", "chat"), allocatable_answer(GPUS))
-        answered_us = time.time_ns() // 1000
-        cluster.wait_covered(now_us + 20 * S)
+        answered_us = now_us()
+        truth = scenario(cluster.pids, start_us, change_us=(answered_us // S + 3) * S)
+        truth.write(cluster.folder / "scenario")
+        cluster.wait_covered(answered_us + 10 * S)
         check_exposition(cluster)
         assert agent.stop() == 0, agent.log
-        first = check_truth(cluster, truth, now_us, answered_us)
+        first = check_truth(cluster, truth, answered_us)
         with prometheus(cluster):
             before = check_prometheus(cluster, first)
             agent = cluster.agent()
-            cluster.wait_covered(time.time_ns() // 1000 + 6 * S)
+            cluster.wait_covered(now_us() + 6 * S)
             assert agent.stop() == 0, agent.log
             second = by_namespace(cluster)
             after = check_prometheus(cluster, second)
@@ -209,7 +215,7 @@ def by_namespace(cluster: Cluster) -> dict[str, dict[str, int]]:
     return {**rows, "": found["total"]}
 
 
-def check_truth(cluster: Cluster, truth: NvmlScenario, now_us: int, answered_us: int) -> dict[str, dict[str, int]]:
+def check_truth(cluster: Cluster, truth: NvmlScenario, answered_us: int) -> dict[str, dict[str, int]]:
     spans = check_devices(cluster, truth)
     found = cluster.report("--by", "namespace")
     rows = {(row["owner"], row["namespace"]): row for row in found["rows"]}
@@ -222,13 +228,15 @@ def check_truth(cluster: Cluster, truth: NvmlScenario, now_us: int, answered_us:
     assert research["used_us"] == pytest.approx(capacity[GPUS[0]] * 60 / 100, abs=windows)
     assert research["idle_us"] == capacity[GPUS[0]] - research["used_us"]
 
-    assert inference["used_us"] == pytest.approx(truth.busy_us(GPUS[1], now_us, now_us + 20 * S), abs=2 * SAMPLE_US)
+    busy_us = truth.busy_us(GPUS[1], answered_us, answered_us + 10 * S)
+    assert inference["used_us"] == pytest.approx(busy_us, abs=2 * SAMPLE_US)
     late_us = spans[GPUS[1]][1] - answered_us - inference["reserved_us"]
     assert 0 <= late_us <= RESERVATION_US + SAMPLE_US
 
     assert host["used_us"] == pytest.approx(capacity[GPUS[2]] * 25 / 100, abs=windows)
     assert platform["unavailable_us"] == pytest.approx(4 * S, abs=2 * SAMPLE_US)
     assert platform["intruder_us"] == host["intruder_us"] == 0
+    assert found["total"]["unobserved_us"] == 0, found
     assert found["total"]["capacity_us"] == sum(capacity.values())
     return by_namespace(cluster)
 
