@@ -1,5 +1,6 @@
 """`gputally`: read the ledger, migrate it, and what other packages add through the entry points `gputally.commands`."""
 
+import io
 import shutil
 import sys
 import time
@@ -67,6 +68,8 @@ app = typer.Typer(
 
 def main() -> None:
     """The `gputally` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 gets a ? for a line, not an error
     _add_commands(sys.argv[1:])
     app()
 

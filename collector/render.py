@@ -1,7 +1,7 @@
 """A report as JSON, as CSV, or as a table for people.
 
-JSON and CSV carry the ledger's integers. The table prints GPU-hours and kWh, each column rounded by largest
-remainder, so that the printed rows add up to the printed total.
+JSON and CSV carry the ledger's integers. The table prints GPU-hours and kWh with one decimal, each column rounded by
+largest remainder, so that the printed rows add up to the printed total; it fits the 80 columns of a terminal.
 """
 
 import csv
@@ -11,19 +11,25 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from fractions import Fraction
 
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from gputally.accounting.ledger_hour import from_us
 from gputally.accounting.split import largest_remainder
+from gputally.accounting.states import OwnerKind
 from gputally.collector.period import instant
-from gputally.collector.report import Amounts, Report, Row
+from gputally.collector.report import TOTAL, Amounts, By, Report, Row
 
 UNKNOWN = "–"  # printed for what is not known; never 0
 EMPTY = "No GPU time is booked"
 
-_HUNDREDTHS = 100  # the table has two decimals
+_TENTHS = 10  # the table has one decimal
+_WIDEST = 10_000
+_NAME_WIDTH = 10  # names fold in a narrow terminal, but no further than this; figures are never cut
 _US_PER_HOUR = 3_600_000_000
 _MJ_PER_KWH = 3_600_000_000
 _AMOUNTS = (
@@ -38,14 +44,14 @@ _AMOUNTS = (
     "intruder_us",
     "energy_mj",
 )
+# Headings of two lines keep the columns as narrow as their figures.
 _PRINTED = {
-    "capacity_us": "GPU-hours",
     "reserved_us": "reserved",
     "used_us": "used",
     "idle_us": "idle",
-    "unallocated_us": "unallocated",
-    "unavailable_us": "unavailable",
-    "unobserved_us": "unobserved",
+    "unallocated_us": "unallo-\ncated",
+    "unavailable_us": "unavail-\nable",
+    "unobserved_us": "unob-\nserved",
     "energy_mj": "kWh",
 }
 
@@ -89,19 +95,19 @@ def as_csv(report: Report) -> str:
 
 
 def as_table(report: Report, width: int | None) -> str:
-    """Hours and kWh with two decimals, and the coverage."""
+    """GPU-hours, kWh and coverage; time that is not a pod's stands in brackets: (platform), (host)."""
     if not report.rows:
         return f"{EMPTY} {_span(report)}.\n"
-    table = Table(title=Text(f"GPU-hours {_span(report)}"), title_justify="left")
-    for key in (*report.by, "owner"):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for key in _name_columns(report):
         table.add_column(key, overflow="fold")
-    for name in (*_PRINTED.values(), "coverage"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for heading in (*_PRINTED.values(), "cover-\nage"):
+        table.add_column(Text(heading), justify="right", no_wrap=True)
     for cells in _body(report):
         table.add_row(*map(Text, cells))
     table.add_section()
-    table.add_row(*map(Text, _foot(report)), style="bold")
-    return _drawn(table, width)
+    table.add_row(*map(Text, _foot(report)))
+    return f"GPU-hours {_span(report)}\n\n" + _drawn(table, width, _foldable(report))
 
 
 def _fields(report: Report, row: Row) -> dict[str, str | int | None]:
@@ -114,16 +120,38 @@ def _span(report: Report) -> str:
     return f"from {start} to {end} {report.zone.key}"
 
 
+def _name_columns(report: Report) -> Sequence[str]:
+    """The keys; the owner has a column of its own only where there is none for the namespace."""
+    return [key.value for key in report.by] if By.NAMESPACE in report.by else [*report.by, "owner"]
+
+
+def _names(report: Report, row: Row) -> list[str]:
+    owner = row.owner if row.owner == OwnerKind.POD else f"({row.owner})"
+    if By.NAMESPACE not in report.by:
+        return [*row.keys, owner]
+    keys = list(row.keys)
+    if row.owner != OwnerKind.POD:
+        keys[report.by.index(By.NAMESPACE)] = owner
+    return keys
+
+
 def _body(report: Report) -> Iterator[Sequence[str]]:
     columns = [_column(name, report) for name in _PRINTED]
     for row, *figures in zip(report.rows, *columns, strict=True):
-        yield (*row.keys, row.owner, *figures, _coverage(row.amounts))
+        yield (*_names(report, row), *figures, _coverage(row.amounts))
 
 
 def _foot(report: Report) -> Sequence[str]:
-    total = report.total
-    figures = (_hundredths(_rounded(name, total.amounts)) for name in _PRINTED)
-    return (*total.keys, total.owner, *figures, _coverage(total.amounts))
+    total = report.total.amounts
+    names = [TOTAL, *[""] * (len(_name_columns(report)) - 1)]
+    return (*names, *(_tenths(_rounded(name, total)) for name in _PRINTED), _coverage(total))
+
+
+def _foldable(report: Report) -> int:
+    """How many columns of a terminal the names can give up by folding."""
+    rows = [_name_columns(report), *(_names(report, row) for row in report.rows)]
+    longest = (max(map(cell_len, column)) for column in zip(*rows, strict=True))
+    return sum(max(0, length - _NAME_WIDTH) for length in longest)
 
 
 def _column(name: str, report: Report) -> list[str]:
@@ -133,14 +161,14 @@ def _column(name: str, report: Report) -> list[str]:
     if total is None:
         return [UNKNOWN] * len(parts)
     shares = largest_remainder(total, [part or Fraction(0) for part in parts])
-    return [UNKNOWN if part is None else _hundredths(share) for part, share in zip(parts, shares, strict=True)]
+    return [UNKNOWN if part is None else _tenths(share) for part, share in zip(parts, shares, strict=True)]
 
 
 def _exact(name: str, amounts: Amounts) -> Fraction | None:
-    """An amount in hundredths of the printed unit; None where it is unknown."""
+    """An amount in tenths of the printed unit; None where it is unknown."""
     value: int | None = getattr(amounts, name)
     unit = _MJ_PER_KWH if name == "energy_mj" else _US_PER_HOUR
-    return None if value is None else Fraction(value * _HUNDREDTHS, unit)
+    return None if value is None else Fraction(value * _TENTHS, unit)
 
 
 def _rounded(name: str, amounts: Amounts) -> int | None:
@@ -148,8 +176,8 @@ def _rounded(name: str, amounts: Amounts) -> int | None:
     return None if exact is None else int(exact + Fraction(1, 2))
 
 
-def _hundredths(value: int | None) -> str:
-    return UNKNOWN if value is None else f"{value // _HUNDREDTHS:,}.{value % _HUNDREDTHS:02}"
+def _tenths(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value // _TENTHS:,}.{value % _TENTHS}"
 
 
 def _coverage(amounts: Amounts) -> str:
@@ -158,12 +186,14 @@ def _coverage(amounts: Amounts) -> str:
         return UNKNOWN
     observed = amounts.capacity_us - amounts.unobserved_us
     permille = observed * 1000 // amounts.capacity_us
-    return f"{permille // 10}.{permille % 10} %"
+    return f"{permille // 10}.{permille % 10}%"
 
 
-def _drawn(table: Table, width: int | None) -> str:
-    """The table as text. Where no terminal sets a width, it is as wide as it needs to be."""
+def _drawn(table: Table, width: int | None, foldable: int) -> str:
+    """The table as text: as wide as it needs to be, or folded to the terminal's width as far as names can be."""
+    needed = Measurement.get(Console(width=_WIDEST), Console(width=_WIDEST).options, table).maximum
     out = io.StringIO()
-    console = Console(file=out, width=width or 10_000, color_system=None)
+    console = Console(file=out, width=max(width or needed, needed - foldable), color_system=None)
     console.print(table)
-    return out.getvalue()
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"

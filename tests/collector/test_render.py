@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from zoneinfo import ZoneInfo
 
 from hypothesis import given
@@ -31,8 +30,14 @@ def report(*rows: Row, by: tuple[By, ...] = (By.NAMESPACE,)) -> Report:
 
 
 def printed(text: str) -> list[list[str]]:
-    """The cells of a table's rows; the head is the first, the total the last."""
-    return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines() if line[:1] in "│┃"]
+    """The table's rows below its head, the total last: the names together, then each figure."""
+    body = text.partition("───\n")[2].splitlines()
+    return [_cells(line) for line in body if line]
+
+
+def _cells(line: str) -> list[str]:
+    *names, reserved, used, idle, unallocated, unavailable, unobserved, energy, coverage = line.split()
+    return [" ".join(names), reserved, used, idle, unallocated, unavailable, unobserved, energy, coverage]
 
 
 def test_json_has_the_keys_that_programs_read() -> None:
@@ -48,7 +53,7 @@ def test_what_is_unknown_is_null_in_json_and_empty_in_csv_and_a_dash_for_people(
     unknown = report(NOBODY)
     assert json.loads(as_json(unknown))["rows"][0]["energy_mj"] is None
     assert as_csv(unknown).splitlines()[1].endswith(",")
-    assert printed(as_table(unknown, None))[1][-2] == "–"
+    assert printed(as_table(unknown, None))[0][-2] == "–"
 
 
 def test_csv_has_the_columns_of_json_and_ends_with_the_total() -> None:
@@ -58,24 +63,38 @@ def test_csv_has_the_columns_of_json_and_ends_with_the_total() -> None:
     assert [row["namespace"] for row in rows] == ["search", "", ""]
 
 
-def test_the_table_prints_hours_and_kilowatt_hours() -> None:
-    head, search, *_, total = printed(as_table(report(SEARCH, NOBODY), None))
-    assert head == [
-        *("namespace", "owner", "GPU-hours", "reserved", "used", "idle"),
-        *("unallocated", "unavailable", "unobserved", "kWh", "coverage"),
-    ]
-    assert search == ["search", "pod", "2.00", "2.00", "1.00", "1.00", "0.00", "0.00", "0.00", "1.94", "100.0 %"]
-    assert total[1:3] == ["total", "4.00"]
-    assert total[-1] == "75.0 %"
+def test_the_table_prints_hours_and_kilowatt_hours_with_one_decimal() -> None:
+    search, nobody, total = printed(as_table(report(SEARCH, NOBODY), None))
+    assert search == ["search", "2.0", "1.0", "1.0", "0.0", "0.0", "0.0", "1.9", "100.0%"]
+    assert nobody == ["(platform)", "0.0", "0.0", "0.0", "1.0", "0.0", "1.0", "–", "50.0%"]
+    assert total == ["total", "2.0", "1.0", "1.0", "1.0", "0.0", "1.0", "1.9", "75.0%"]
+
+
+def test_the_owner_has_a_column_only_where_no_namespace_tells() -> None:
+    by_node = (By.NODE,)
+    names = [cells[0] for cells in printed(as_table(report(SEARCH, NOBODY, by=by_node), None))]
+    assert names == ["search pod", "(platform)", "total"]
+    by_pod = report(Row(("", ""), "host", Amounts(used_us=1)), by=(By.NAMESPACE, By.POD))
+    assert printed(as_table(by_pod, None))[0][0] == "(host)"
+
+
+def test_a_table_fits_the_usual_terminal_by_folding_names() -> None:
+    row = Row(("search-team-with-a-very-long-name",), "pod", Amounts(used_us=1234 * HOUR_US, energy_mj=10**13))
+    assert max(map(len, as_table(report(row), 80).splitlines())) <= 80
+
+
+def test_no_figure_is_ever_cut_however_narrow_the_terminal() -> None:
+    row = Row(("n",), "pod", Amounts(used_us=1_234_567 * HOUR_US, energy_mj=10**17))
+    assert "1,234,567.0" in as_table(report(row), 20)
 
 
 def test_full_coverage_is_printed_only_where_everything_was_observed() -> None:
     almost = Row(("a",), "pod", Amounts(used_us=10**12, unobserved_us=1))
-    assert printed(as_table(report(almost), None))[1][-1] == "99.9 %"
+    assert printed(as_table(report(almost), None))[0][-1] == "99.9%"
 
 
 def test_a_name_is_printed_as_it_is_and_never_as_markup() -> None:
-    assert printed(as_table(report(Row(("[red]x",), "pod", Amounts(used_us=1))), None))[1][0] == "[red]x"
+    assert printed(as_table(report(Row(("[red]x",), "pod", Amounts(used_us=1))), None))[0][0] == "[red]x"
 
 
 def test_an_empty_period_says_so() -> None:
@@ -105,9 +124,9 @@ def test_totals_equal_the_sum_of_the_rows_in_every_format(rows: list[Row]) -> No
         assert document["total"][name] == _sum([row[name] for row in document["rows"]])
         assert _number(last[name]) == _sum([_number(line[name]) for line in lines])
         assert _number(last[name]) == document["total"][name]
-    _, *body, foot = printed(as_table(found, None))
-    for column in range(2, len(foot) - 1):
-        assert _hundredths(foot[column]) == _sum([_hundredths(row[column]) for row in body])
+    *body, foot = printed(as_table(found, None))
+    for column in range(1, len(foot) - 1):
+        assert _tenths(foot[column]) == _sum([_tenths(row[column]) for row in body])
 
 
 @given(reports, st.integers(20, 200))
@@ -128,5 +147,5 @@ def _number(text: str) -> int | None:
     return int(text) if text else None
 
 
-def _hundredths(text: str) -> int | None:
+def _tenths(text: str) -> int | None:
     return None if text == "–" else int(text.replace(",", "").replace(".", ""))
