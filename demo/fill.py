@@ -1,4 +1,4 @@
-"""The back-fill as it runs: day by day, the newest first, through spools and streams of its own."""
+"""The back-fill as it runs: day by day, the newest first, through a spool and a stream of its own."""
 
 import random
 import threading
@@ -6,21 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gputally.accounting.line import Window
 from gputally.agent.probe import monotonic_us, wall_us
 from gputally.agent.scenario import Scenario
 from gputally.agent.spool import Spool
 from gputally.agent.stream import Stream
 from gputally.demo.backfill import DAY_US, MINUTE_US, days, live_through
 
-_ROOM = 5_000  # windows that may wait in a spool before the back-fill waits for the collector
+_ROOM = 5_000  # windows that may wait in the spool before the back-fill waits for the collector
 _LOOK_EVERY = 100
 _SPOOL_BYTES = 256 << 20
 _OLDEST_US = 62 * DAY_US  # a month that began two months ago is still taken
+_LAST_SEND_S = 60
+
+
+class SpoolRefused(Exception):
+    """Windows did not get into the spool; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the back-fill is. `error` is one line, empty while all is well."""
+    """How far the back-fill is, in windows that the collector has. `error` is one line, empty while all is well."""
 
     done: int
     total: int
@@ -28,13 +34,17 @@ class Progress:
 
 
 class BackFill:
-    """Lives through [start_us, end_us) of every node in a thread of its own."""
+    """Lives through [start_us, end_us) of every node, in a thread of its own.
+
+    One spool and one stream carry all nodes: windows name theirs, and asyncio's gRPC wants one loop in a process.
+    """
 
     def __init__(self, nodes: Mapping[str, Scenario], cluster: str, start_us: int, end_us: int, folder: Path) -> None:
         self._nodes = nodes
         self._cluster = cluster
         self._span = (start_us, end_us)
         self._folder = folder
+        self._made = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="back-fill", daemon=True)
         self.progress = Progress(0, len(nodes) * max(0, end_us - start_us) // MINUTE_US)
@@ -44,6 +54,11 @@ class BackFill:
         self._collector = collector
         self._thread.start()
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end, which comes when the collector has everything; whether it came."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """Stop where it is."""
         self._stop.set()
@@ -51,35 +66,48 @@ class BackFill:
             self._thread.join(10)
 
     def _run(self) -> None:
-        spool, stream = self._sender()
         try:
-            for start_us, end_us in days(*self._span):
-                for node in self._nodes:
-                    self._live(node, spool, start_us, end_us)
-            if not self._stop.is_set():
-                stream.close(60)
+            spool = Spool(self._folder / "back-fill", "back-fill", _SPOOL_BYTES, _OLDEST_US, wall_us)
+            stream = Stream(spool, self._collector, wall_us, monotonic_us, random.random)
+            stream.start()
+            try:
+                self._live(spool)
+                self._send_the_rest(spool, stream)
+            finally:
+                stream.close(0.1)
+                spool.close()
         except Exception as error:
-            self.progress = Progress(self.progress.done, self.progress.total, f"the back-fill ended: {error!r}")
+            self.progress = Progress(self.progress.done, self.progress.total, f"the back-fill ended: {error}")
             raise
-        finally:
-            stream.close(0.1)
-            spool.close()
 
-    def _sender(self) -> tuple[Spool, Stream]:
-        spool = Spool(self._folder / "back-fill", "back-fill", _SPOOL_BYTES, _OLDEST_US, wall_us)
-        stream = Stream(spool, self._collector, wall_us, monotonic_us, random.random)
-        stream.start()
-        return spool, stream
+    def _live(self, spool: Spool) -> None:
+        for start_us, end_us in days(*self._span):
+            for node, scenario in self._nodes.items():
+                for number, windows in enumerate(live_through(scenario, self._cluster, node, start_us, end_us)):
+                    if self._stop.is_set():
+                        return
+                    self._keep(spool, windows)
+                    if number % _LOOK_EVERY == 0:
+                        self._wait_for_room(spool)
 
-    def _live(self, node: str, spool: Spool, start_us: int, end_us: int) -> None:
-        for number, windows in enumerate(live_through(self._nodes[node], self._cluster, node, start_us, end_us)):
-            if self._stop.is_set():
-                return
-            spool.append(windows)
-            self.progress = Progress(self.progress.done + len(windows), self.progress.total)
-            if number % _LOOK_EVERY == 0:
-                self._wait_for_room(spool)
+    def _keep(self, spool: Spool, windows: list[Window]) -> None:
+        if len(spool.append(windows)) < len(windows):
+            state = spool.state()
+            raise SpoolRefused(state.error or f"windows were refused: {dict(state.refused_windows)}")
+        self._made += len(windows)
 
     def _wait_for_room(self, spool: Spool) -> None:
-        while spool.pending()[0] > _ROOM and not self._stop.wait(0.05):
+        while self._note_progress(spool) > _ROOM and not self._stop.wait(0.05):
             pass
+
+    def _send_the_rest(self, spool: Spool, stream: Stream) -> None:
+        while self._note_progress(spool) and not self._stop.wait(0.05):
+            pass
+        if not self._stop.is_set():
+            stream.close(_LAST_SEND_S)
+
+    def _note_progress(self, spool: Spool) -> int:
+        """How many windows still wait; all others are with the collector."""
+        waiting = spool.pending()[0]
+        self.progress = Progress(self._made - waiting, self.progress.total)
+        return waiting

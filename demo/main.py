@@ -1,17 +1,18 @@
 """`gputally demo`: a simulated fleet through the real agent, the real wire and the real collector."""
 
+import logging
 import signal
 import sys
 import tempfile
 import threading
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from gputally.accounting.ledger_hour import to_us
 from gputally.agent.probe import wall_us
 from gputally.agent.scenario import Scenario
 from gputally.agent.scenario_file import load
@@ -19,11 +20,12 @@ from gputally.collector.database import open_database
 from gputally.collector.period import parse_period
 from gputally.collector.render import as_table
 from gputally.collector.report import By, report
-from gputally.collector.settings import ReadSettings
+from gputally.collector.settings import ReadSettings, SettingsError
+from gputally.collector.settings import load as load_settings
 from gputally.demo.backfill import MINUTE_US
 from gputally.demo.fill import BackFill
 from gputally.demo.hardware import has_gpus
-from gputally.demo.processes import Program, StartError, stop_all
+from gputally.demo.processes import Program, ProgramError, stop_all
 from gputally.demo.screen import Screen
 
 CLUSTER = "demo"
@@ -46,37 +48,37 @@ def demo() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with tempfile.TemporaryDirectory(prefix="gputally-demo-") as folder:
+        # What the back-fill's stream has to say would be in the middle of the table.
+        logging.basicConfig(filename=Path(folder) / "demo.log", level=logging.INFO)
         try:
             _run(Path(folder), stop)
-        except StartError as error:
+        except (ProgramError, SettingsError) as error:
             sys.stderr.write(f"gputally demo: {error}\n")
-            raise typer.Exit(1) from error
+            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
 
 
 def _run(folder: Path, stop: threading.Event) -> None:
     now_us = wall_us() // MINUTE_US * MINUTE_US
     nodes = {path.stem: load(path, now_us) for path in sorted(_SCENARIOS.glob("*.json"))}
-    database_url = f"sqlite:///{folder / 'demo.sqlite'}"
-    screen = Screen(Console(), f"ask for yourself: gputally report --database-url {database_url}\nCtrl-C ends the demo")
+    settings = load_settings(ReadSettings, {"database_url": f"sqlite:///{folder / 'demo.sqlite'}"})
+    month_start_us = parse_period(None, None, None, settings.zone, now_us).start_us
+    command = f"gputally report --database-url {settings.database_url}"
+    screen = Screen(Console(), f"ask for yourself: {command}\nCtrl-C ends the demo")
     screen.say(f"starting a collector and {len(nodes)} simulated nodes")
-    collector = _collector(folder, database_url)
-    programs = [collector]
-    back_fill = BackFill(nodes, CLUSTER, _month_start_us(now_us), now_us, folder)
-    try:
-        found = collector.wait_for(r"agents on (\S+), metrics on http://(\S+)/metrics", _START_S, stop)
-        programs += _agents(folder, found[1], nodes)
+    back_fill = BackFill(nodes, CLUSTER, month_start_us, now_us, folder)
+    with ExitStack() as running:
+        running.callback(screen.close)
+        programs = [_collector(folder, settings.database_url)]
+        running.callback(stop_all, programs)
+        found = programs[0].wait_for(r"agents on (\S+), metrics on http://(\S+)/metrics", _START_S, stop)
+        if found is None:
+            return
+        for agent in _agents(folder, found[1], nodes):
+            programs.append(agent)  # noqa: PERF402 - each is stopped even if the next one cannot be started
         screen.say(f"metrics: http://{found[2]}/metrics")
+        running.callback(back_fill.close)
         back_fill.start(found[1])
-        _show(database_url, screen, back_fill, stop)
-    finally:
-        screen.close()
-        back_fill.close()
-        stop_all(programs)
-
-
-def _month_start_us(now_us: int) -> int:
-    now = datetime.fromtimestamp(now_us / 1e6, UTC)
-    return to_us(datetime(now.year, now.month, 1, tzinfo=UTC))
+        _show(settings, screen, back_fill, programs, stop)
 
 
 def _collector(folder: Path, database_url: str) -> Program:
@@ -87,15 +89,12 @@ def _collector(folder: Path, database_url: str) -> Program:
     return Program("the collector", "gputally.collector.main", arguments, folder / "collector.log")
 
 
-def _agents(folder: Path, collector: str, nodes: dict[str, Scenario]) -> list[Program]:
+def _agents(folder: Path, collector: str, nodes: Mapping[str, Scenario]) -> Iterator[Program]:
     """One live agent for each simulated node, and one for this machine's own GPUs where it has any."""
-    agents = [
-        _agent(folder, collector, node, "--nvml", "simulated", "--scenario", str(_SCENARIOS / f"{node}.json"))
-        for node in nodes
-    ]
+    for node in nodes:
+        yield _agent(folder, collector, node, "--nvml", "simulated", "--scenario", str(_SCENARIOS / f"{node}.json"))
     if has_gpus():
-        agents.append(_agent(folder, collector, "this-machine", "--pod-resources-socket", "off"))
-    return agents
+        yield _agent(folder, collector, "this-machine", "--pod-resources-socket", "off")
 
 
 def _agent(folder: Path, collector: str, node: str, *arguments: str) -> Program:
@@ -106,13 +105,16 @@ def _agent(folder: Path, collector: str, node: str, *arguments: str) -> Program:
     return Program(node, "gputally.agent.main", [*common, *arguments], folder / f"{node}.log")
 
 
-def _show(database_url: str, screen: Screen, back_fill: BackFill, stop: threading.Event) -> None:
-    """Draw the namespace table as the collector's database has it, until told to stop."""
-    engine = open_database(database_url)
-    zone = ReadSettings(database_url=database_url, timezone="UTC").zone
+def _show(
+    settings: ReadSettings, screen: Screen, back_fill: BackFill, programs: Sequence[Program], stop: threading.Event
+) -> None:
+    """Draw the namespace table as the collector's database has it, until told to stop; raises ProgramError."""
+    engine = open_database(settings.database_url)
     while not stop.is_set():
-        period = parse_period(None, None, None, zone, wall_us())
-        found = report(engine, zone, period.start_us, period.end_us, [By.NAMESPACE])
+        for program in programs:
+            program.check()
+        period = parse_period(None, None, None, settings.zone, wall_us())
+        found = report(engine, settings.zone, period.start_us, period.end_us, [By.NAMESPACE])
         if found.rows:
             screen.show(back_fill.progress, partial(as_table, found))
         stop.wait(_REFRESH_S)

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _STOP_S = 8
+_LOOK_S = 0.1
+_SHOWN = 2000  # characters of a log that are worth a look
 
 
-class StartError(Exception):
-    """A process ended instead of starting; the message holds the end of its log."""
+class ProgramError(Exception):
+    """A process did not start, or ended on its own; the message holds the end of its log."""
 
 
 class Program:
@@ -21,20 +23,32 @@ class Program:
         self.name = name
         self._log = log
         with log.open("wb") as sink:
+            # A session of its own: Ctrl-C reaches only the demo, which then stops all in order.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments], stdout=sink, stderr=sink, start_new_session=True
             )
 
-    def wait_for(self, pattern: str, deadline_s: float, pause: threading.Event) -> re.Match[str]:
-        """The first match of `pattern` in the log; raises StartError when the program ends or takes too long."""
-        steps = int(deadline_s / 0.1)
-        for _ in range(steps):
+    def wait_for(self, pattern: str, deadline_s: float, stop: threading.Event) -> re.Match[str] | None:
+        """The first match of `pattern` in the log, None when `stop` came first.
+
+        Raises ProgramError when the program ends or takes too long.
+        """
+        for _ in range(int(deadline_s / _LOOK_S)):
+            ended = self._process.poll() is not None
             found = re.search(pattern, self.log())
             if found:
                 return found
-            if self._process.poll() is not None or pause.wait(0.1):
+            if ended:
                 break
-        raise StartError(f"{self.name} did not start:\n{self.log()[-2000:]}")
+            if stop.wait(_LOOK_S):
+                return None
+        raise ProgramError(f"{self.name} did not start:\n{self.log()[-_SHOWN:]}")
+
+    def check(self) -> None:
+        """Raises ProgramError when the program has ended."""
+        status = self._process.poll()
+        if status is not None:
+            raise ProgramError(f"{self.name} ended with status {status}:\n{self.log()[-_SHOWN:]}")
 
     def log(self) -> str:
         """What the program has printed."""

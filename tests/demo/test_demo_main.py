@@ -1,0 +1,78 @@
+"""`gputally demo` as a user runs it: a table soon, and after Ctrl-C nothing is left of it."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.programs import Running, running, wait_until
+
+TABLE_WITHIN_S = 60
+
+
+@contextmanager
+def running_demo(folder: Path, **variables: str) -> Iterator[Running]:
+    """The installed command; its temporary folder is below `folder`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GPUTALLY_")}
+    env: Mapping[str, str] = {**kept, "TMPDIR": str(folder), **variables}
+    command = [str(Path(sys.executable).with_name("gputally")), "demo"]
+    log = folder / "demo.log"
+    with running(command, log, env) as demo:
+        try:
+            yield demo
+        finally:
+            for child in children(demo):  # of a demo that did not do it itself; `running` ends the demo
+                child.kill()
+
+
+def children(demo: Running) -> list[psutil.Process]:
+    try:
+        return psutil.Process(demo.process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.timeout(180)
+def test_the_table_comes_soon_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C is how the demo is meant to end, so it is a success."""
+    with running_demo(tmp_path) as demo:
+        wait_until(lambda: " total " in demo.log, TABLE_WITHIN_S, f"the table\n{demo.log}")
+        assert "inference" in demo.log
+        started = children(demo)
+        modules = " ".join(word for process in started for word in process.cmdline())
+        assert "gputally.collector.main" in modules
+        assert [modules.count(f"--node {node}") for node in ("node-a", "node-b", "node-c")] == [1, 1, 1]
+        assert list(tmp_path.glob("gputally-demo-*"))
+        assert demo.stop(signal.SIGINT, 40) == 0, demo.log
+        _, alive = psutil.wait_procs(started, timeout=5)
+        assert alive == []
+        assert list(tmp_path.glob("gputally-demo-*")) == []
+        assert "Traceback" not in demo.log
+
+
+def test_ctrl_c_while_it_starts_is_a_success_too(tmp_path: Path) -> None:
+    with running_demo(tmp_path) as demo:
+        wait_until(lambda: "starting a collector" in demo.log, 30, "the first line")
+        started = children(demo)
+        assert demo.stop(signal.SIGINT, 30) == 0, demo.log
+        _, alive = psutil.wait_procs(started, timeout=5)
+        assert alive == []
+        assert demo.log.splitlines() == ["starting a collector and 3 simulated nodes"]
+
+
+def test_a_collector_that_cannot_start_ends_it_with_the_collectors_words(tmp_path: Path) -> None:
+    with running_demo(tmp_path, GPUTALLY_WRITER_QUEUE="0") as demo:
+        assert demo.process.wait(30) == 1
+        assert "gputally demo: the collector did not start:" in demo.log
+        assert "--writer-queue" in demo.log
+
+
+def test_bad_settings_of_its_own_end_it_at_once(tmp_path: Path) -> None:
+    with running_demo(tmp_path, GPUTALLY_TIMEZONE="Mars/Olympus") as demo:
+        assert demo.process.wait(30) == 2
+        assert "IANA time zone" in demo.log
+        assert list(tmp_path.glob("gputally-demo-*")) == []
