@@ -77,7 +77,7 @@ class Agent:
         self._rejected: Counter[str] = Counter()
         self._pods_seen: frozenset[str] = frozenset()
         self._told: tuple[int, frozenset[str]] = (0, frozenset())
-        self._said: tuple[str, ...] = ()
+        self._said: tuple[str, ...] = (self._nvml_problem,)  # at every start, so no news for the log
         self.snapshot = Snapshot(node, not_ready=(self._nvml_problem,))
 
     def run(self, stop: threading.Event, interval_us: int) -> None:
@@ -93,9 +93,11 @@ class Agent:
 
     def finish(self) -> None:
         """Cut the window at one last sample. What the collector does not take before we end stays in the spool."""
-        sample = self._sources.probe.flush(_FLUSH_US)
-        self.take(sample)
-        self._keep(self._meter.cut(sample.monotonic_us if sample else self._monotonic_us()))
+        samples = self._sources.probe.flush(_FLUSH_US)
+        for sample in samples:
+            self.take(sample)
+        self._take_reservations()
+        self._keep(self._meter.cut(samples[-1].monotonic_us if samples else self._monotonic_us()))
 
     def take(self, message: Message | None) -> None:
         """Account for one message of the probe, or for time that passed without one."""

@@ -52,7 +52,8 @@ class Meter:
         self._skipped_us = 0
         self._waited_us = 0
         self._stepped = False  # the wall clock was stepped since the last sample that counts
-        self._behind = False  # and it was set back
+        self._behind = False  # it was set back since the last window
+        self._booked: tuple[Instant, int] | None = None  # as `_last`, where it was first stepped since the last window
 
     def held(self, uuid: str) -> Held:
         """Who holds a device now; nobody knows of a device that was never seen."""
@@ -91,9 +92,9 @@ class Meter:
         now_us = self._now_us(monotonic_us)
         windows = self._advance(now_us)
         while self._accounts and self._end_us() <= now_us:
-            windows.append(self._force(self._end_us()))
+            windows.append(self._force(self._end_us(), now_us))
         if now_us > self._start_us:
-            windows.append(self._force(now_us))
+            windows.append(self._force(now_us, now_us))
         self._accounts.clear()
         self._folds.clear()
         return windows
@@ -105,21 +106,24 @@ class Meter:
     def _step(self, step_us: int) -> list[Window]:
         """The wall clock was stepped: end the window at the last sample, and begin anew on the new timeline."""
         windows = self.cut(self._last[1]) if self._last else []
+        self._booked = self._booked or self._last
         self._stepped = True
+        for idle in self._idle.values():
+            idle.interrupt()
         self._behind |= step_us < 0
         return windows
 
     def _resume(self, instant: Instant, monotonic_us: int) -> None:
         """Time counts again after steps of the clock: say how much wall time was skipped, and how long was not counted.
 
-        Steps that undo each other while the clock is behind skip nothing, so only their sum is looked at.
+        Steps that undo each other before anything is booked skip nothing, so only their sum is looked at.
         """
-        if self._stepped and self._last:
-            last, then_us = self._last
+        if self._stepped and self._booked:
+            booked, then_us = self._booked
             elapsed_us = monotonic_us - then_us
-            self._skipped_us += max(0, instant.us - last.us - elapsed_us)
-            self._waited_us += elapsed_us if self._behind else 0
-        self._stepped = self._behind = False
+            self._skipped_us = max(0, instant.us - booked.us - elapsed_us)
+            self._waited_us = elapsed_us if self._behind else 0
+        self._stepped = False
 
     def _observe(self, instant: Instant, samples: Sequence[DeviceSample]) -> None:
         fresh = [sample for sample in samples if sample.info.uuid not in self._accounts]
@@ -151,7 +155,7 @@ class Meter:
         while self._accounts:
             end_us = self._end_us()
             if now_us - end_us > self._settings.patience_us:
-                windows.append(self._force(end_us))
+                windows.append(self._force(end_us, now_us))
                 continue
             for uuid, account in self._accounts.items():
                 self._folds[uuid].fold(account.advance(min(account.ready_us, end_us)))
@@ -160,11 +164,11 @@ class Meter:
             windows.append(self._close(end_us))
         return windows
 
-    def _force(self, end_us: int) -> Window:
+    def _force(self, end_us: int, now_us: int) -> Window:
         """Close the window at `end_us` with what is known: the rest of it holds the last value or is unobserved."""
         for uuid, account in self._accounts.items():
             self._folds[uuid].fold(account.advance(min(account.ready_us, end_us)))
-            account.give_up(end_us, hold=True)
+            account.give_up(end_us, now_us)
             self._folds[uuid].fold(account.advance(end_us))
         return self._close(end_us)
 
@@ -174,7 +178,7 @@ class Meter:
             fold = self._folds[uuid]
             fold.fold([account.cut()])
             if fold.end_us > fold.start_us:
-                devices.append(fold.close(account.info, account.energy))
+                devices.append(fold.close(account.info, account.energy, account.idle_power.lowest_mw))
             account.energy.forget(end_us)
             self._folds[uuid] = DeviceFold(max(end_us, fold.start_us))
         window = Window(
@@ -188,4 +192,5 @@ class Meter:
         )
         self._start_us = self._sent_us = end_us
         self._skipped_us = self._waited_us = 0
+        self._booked, self._behind = None, False
         return window

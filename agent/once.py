@@ -7,10 +7,10 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from gputally.accounting.keys import Owner
+from gputally.accounting.ledger_hour import from_us
 from gputally.accounting.states import OwnerKind, Source
 from gputally.agent.grants import ReservationPoller
 from gputally.agent.holders import NOBODY, UNKNOWN, Held
@@ -42,21 +42,27 @@ def take(
     monotonic_us: Callable[[], int],
     problem: str,
 ) -> Look:
-    """Two full samples a second apart: a process's utilisation is only known since the query before."""
-    problems = [problem] if problem else []
-    sample, until_us = None, monotonic_us() + _PATIENCE_US
-    while sample is None and monotonic_us() < until_us:
+    """What is on this node now; takes a second or two, up to a minute while the driver wakes its GPUs."""
+    sample, silence = _sample(probe, monotonic_us)
+    problems = (problem, silence, poller.state.problem if poller else "")
+    sample = sample or Sample(monotonic_us(), time.time_ns() // 1000, ())
+    return Look(node, sample, _held(sample, poller), tuple(line for line in problems if line))
+
+
+def _sample(probe: Supervisor, monotonic_us: Callable[[], int]) -> tuple[Sample | None, str]:
+    """The second of two full samples a second apart, as a process's utilisation is only known since the query before;
+    or None, and why."""
+    until_us = monotonic_us() + _PATIENCE_US
+    while monotonic_us() < until_us:
         message = probe.receive(_SECOND_US)
+        if isinstance(message, Failure):
+            return None, message.message
         if isinstance(message, Sample):
             probe.receive(_SECOND_US)
-            sample = probe.flush(5 * _SECOND_US)
-        elif isinstance(message, Failure):
-            problems.append(message.message)
-            break
-    if poller and poller.state.problem:
-        problems.append(poller.state.problem)
-    sample = sample or Sample(monotonic_us(), time.time_ns() // 1000, ())
-    return Look(node, sample, _held(sample, poller), tuple(problems))
+            samples = probe.flush(5 * _SECOND_US)
+            if samples and samples[-1].full:
+                return samples[-1], "" if samples[-1].devices else "NVML shows no GPU on this node"
+    return None, f"the driver did not answer within {_PATIENCE_US // _SECOND_US} s"
 
 
 def _held(sample: Sample, poller: ReservationPoller | None) -> dict[str, Held]:
@@ -74,7 +80,7 @@ def as_json_text(look: Look, owners: Owners) -> str:
 
 def as_json(look: Look, owners: Owners) -> Json:
     """The look as the documented JSON object."""
-    taken = datetime.fromtimestamp(look.sample.wall_us / 1e6, UTC)
+    taken = from_us(look.sample.wall_us)
     devices = [_device(sample, look.held[sample.info.uuid], owners) for sample in look.sample.devices]
     return {"node": look.node, "taken_at": taken.isoformat().replace("+00:00", "Z"), "devices": devices}
 
@@ -115,7 +121,7 @@ def _device(sample: DeviceSample, held: Held, owners: Owners) -> Json:
         "energy_mj": reading.energy_mj if reading else None,
         "source": reading.busy_source.value if reading else Source.NONE.value,
         "partitions": _partitions(held),
-        "processes": [_process(process, sample, held, owners) for process in _processes(sample)],
+        "processes": _processes(sample, held, owners),
     }
 
 
@@ -153,8 +159,10 @@ def _holder(owner: Owner) -> Json:
     }
 
 
-def _processes(sample: DeviceSample) -> tuple[GpuProcess, ...]:
-    return (sample.detail.processes or ()) if sample.detail else ()
+def _processes(sample: DeviceSample, held: Held, owners: Owners) -> list[Json] | None:
+    if sample.detail is None or sample.detail.processes is None:
+        return None
+    return [_process(process, sample, held, owners) for process in sample.detail.processes]
 
 
 def _process(process: GpuProcess, sample: DeviceSample, held: Held, owners: Owners) -> Json:
@@ -207,7 +215,7 @@ def as_table(look: Look, owners: Owners) -> str:
 def _rows(device: Json) -> list[tuple[str, ...]]:
     holders = [holder for partition in device["partitions"] or () for holder in partition["holders"]]
     names = {_name(holder) for holder in holders}
-    lines = [(_name(process), str(process["pid"])) for process in device["processes"]]
+    lines = [(_name(process), str(process["pid"])) for process in device["processes"] or ()]
     seen = {name for name, _ in lines}
     lines += [(name, "-") for name in sorted(names - seen)]
     unknown = "?" if device["partitions"] is None else "no"

@@ -101,6 +101,7 @@ class Reading:
     energy_mj: int | None = None
     energy_supported: bool = False
     rejected: dict[str, int] = field(default_factory=dict)
+    busy_since_us: int | None = None  # the stamp after which the buffer was read; None: as far back as it was before
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,12 @@ class DeviceSample:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """All devices at one instant, by the monotonic clock; `wall_us` is what the wall clock said at that instant."""
+    """All devices at one instant, by the monotonic clock; `wall_us` is what the wall clock said at that instant.
+
+    `full`: processes were asked for too, whether or not any device could tell.
+    """
 
     monotonic_us: int
     wall_us: int
     devices: tuple[DeviceSample, ...]
+    full: bool = False

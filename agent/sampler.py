@@ -10,6 +10,9 @@ from typing import Protocol
 
 from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, Process, ProcessReading, Reading, Sample
 
+_CLOCKS_APART_US = 5_000  # a tenth of what counts as a step of the wall clock
+_CLOCK_TRIES = 5
+
 
 class DriverError(Exception):
     """The driver cannot be used. The message is one line that says what to do."""
@@ -91,7 +94,7 @@ class Sampler:
 
     def sample(self, *, full: bool = False) -> Sample:
         """Read every device; `full` asks for processes whether or not they are due. Raises DriverError."""
-        now_us, wall_us = self._monotonic_us(), self._wall_us()
+        now_us, wall_us = self._now()
         if now_us >= self._topology_due_us or self._failed:
             self._devices = self._driver.devices()
             self._topology_due_us = now_us + self._cadence.topology_us
@@ -100,7 +103,15 @@ class Sampler:
             self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
         self._failed = False
         samples = tuple(self._device(info, detail=detail) for info in self._devices)
-        return Sample(now_us, wall_us, samples)
+        return Sample(now_us, wall_us, samples, detail)
+
+    def _now(self) -> tuple[int, int]:
+        """Both clocks at one instant: a pause between the two readings would look like a step of the wall clock."""
+        for _ in range(_CLOCK_TRIES):
+            before_us, wall_us, after_us = self._monotonic_us(), self._wall_us(), self._monotonic_us()
+            if after_us - before_us <= _CLOCKS_APART_US:
+                break
+        return before_us, wall_us
 
     def _device(self, info: DeviceInfo, *, detail: bool) -> DeviceSample:
         try:

@@ -16,6 +16,8 @@ from gputally.agent.probe import ProbeSettings
 from gputally.agent.sample import Sample
 
 _LONGEST_BACKOFF_US = 30_000_000
+_LAST_WAIT_S = 2.0  # a child that reads its pipe ends within a tick
+_KILLED_WAIT_S = 0.5  # for all that were killed: those that are not in the driver are gone at once
 _LEFT_BEHIND = 16  # children stuck in the driver that we still remember to reap
 
 
@@ -59,15 +61,21 @@ class Supervisor:
             return self._ended()
         return self._silence()
 
-    def flush(self, deadline_us: int) -> Sample | None:
-        """One last full sample; None when the child did not give one in time."""
+    def flush(self, deadline_us: int) -> list[Sample]:
+        """The samples up to a full one that is taken from now on; without a full one when none came in time.
+
+        Those on the way count too: the driver's buffers were read for them.
+        """
+        asked_us = self._monotonic_us()
+        samples: list[Sample] = []
         self._send(FLUSH)
-        until_us = self._monotonic_us() + deadline_us
-        while self._child is not None and (left_us := until_us - self._monotonic_us()) > 0:
+        while self._child is not None and (left_us := asked_us + deadline_us - self._monotonic_us()) > 0:
             message = self.receive(left_us)
-            if isinstance(message, Sample) and any(device.detail for device in message.devices):
-                return message
-        return None
+            if isinstance(message, Sample):
+                samples.append(message)
+                if message.full and message.monotonic_us >= asked_us:
+                    break
+        return samples
 
     def know(self, uids: frozenset[str]) -> None:
         """Tell the child which pods are this node's."""
@@ -79,21 +87,26 @@ class Supervisor:
         self._disconnect()
         if child is not None:
             try:
-                child.wait(2)
+                child.wait(_LAST_WAIT_S)
             except subprocess.TimeoutExpired:
                 child.kill()
+                self._left_behind.append(child)
+        wait_s = _KILLED_WAIT_S / max(1, len(self._left_behind))
+        self._left_behind = [left for left in self._left_behind if not _ended(left, wait_s)]
 
     def _start(self, timeout_us: int) -> bool:
         wait_us = self._start_us - self._monotonic_us()
         if wait_us > 0:
             self._pause(min(wait_us, timeout_us) / 1e6)
             return False
+        self._reap()
         up_read, up_write = os.pipe()
         down_read, down_write = os.pipe()
         settings = replace(self._settings, upward_fd=up_write, downward_fd=down_read)
         self._child = subprocess.Popen([*self._command, settings.to_json()], pass_fds=(up_write, down_read))
         os.close(up_write)
         os.close(down_read)
+        os.set_blocking(down_write, False)  # a child that hangs reads nothing: it must not make its parent wait
         self._upward = Connection(up_read, writable=False)
         self._downward = Connection(down_write, readable=False)
         self._due_us = self._monotonic_us() + self._start_deadline_us
@@ -125,9 +138,12 @@ class Supervisor:
         if child is not None:
             child.send_signal(signal.SIGKILL)
             self._left_behind.append(child)
-        self._left_behind = [left for left in self._left_behind if left.poll() is None][-_LEFT_BEHIND:]
+        self._reap()
         self._start_us = self._monotonic_us() + self._backoff_us
         self._backoff_us = min(2 * self._backoff_us, _LONGEST_BACKOFF_US)
+
+    def _reap(self) -> None:
+        self._left_behind = [left for left in self._left_behind if left.poll() is None][-_LEFT_BEHIND:]
 
     def _disconnect(self) -> None:
         for end in (self._upward, self._downward):
@@ -142,3 +158,12 @@ class Supervisor:
             self._downward.send(request)
         except OSError:
             self._replace()
+
+
+def _ended(child: subprocess.Popen[bytes], wait_s: float) -> bool:
+    """Whether a killed child is gone; one that is in the driver stays until the driver lets go."""
+    try:
+        child.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

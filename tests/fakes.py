@@ -1,9 +1,11 @@
-"""Stateful stand-ins that several tests share: a driver and a process table that one can break and mend."""
+"""Stateful stand-ins that several tests share: a driver, a process table and a kubelet that one can break and mend."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gputally.accounting.states import Source
+from gputally.agent.reservations import ContainerReservation, Reservations, ReservationsUnavailable
 from gputally.agent.sample import DeviceInfo, GpuProcess, Process, ProcessReading, Reading
 from gputally.agent.sampler import DriverError
 
@@ -67,3 +69,22 @@ class FakeProcesses:
 
     def resolve(self, pid: int) -> Process | None:
         return self.alive.get(pid)
+
+
+@dataclass
+class FakeKubelet:
+    """A kubelet that holds what it is told to hold, or is away; `asked` counts up with each poll."""
+
+    containers: list[ContainerReservation] = field(default_factory=list)
+    allocatable: tuple[tuple[str, str], ...] | None = ()
+    claims: int = 0
+    stale: bool = False
+    away: str = ""
+    asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def poll(self) -> Reservations:
+        self.asked.release()
+        if self.away:
+            raise ReservationsUnavailable(self.away)
+        problem = "the kubelet's word is old" if self.stale else ""
+        return Reservations(0, self.stale, tuple(self.containers), self.allocatable, self.claims, problem)

@@ -1,0 +1,247 @@
+"""The supervisor with real children: one that works, one that hangs, one that dies. Nobody waits for a driver."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.fakes import Clock
+
+from gputally.agent.message import Failure, Message
+from gputally.agent.probe import ProbeSettings, monotonic_us
+from gputally.agent.sample import Sample
+from gputally.agent.supervisor import Supervisor
+
+S = 1_000_000
+LONG_US = 30 * S  # far longer than anything here takes; a test that is right never waits for it
+UUID = "GPU-00000000-0000-4000-8000-000000000001"
+SCENARIO = {
+    "gpus": [{"uuid": UUID, "model": "H100", "idle_watts": 70, "max_watts": 700, "memory_gib": 80}],
+    "workloads": [{"host": {"user": "user-1000"}, "gpus": [0], "busy_percent": 50}],
+}
+DEAF = (sys.executable, "-c", "import signal; signal.pause()")
+ENDS = (sys.executable, "-c", "")
+FATAL = (
+    sys.executable,
+    "-c",
+    """
+import json, signal, sys
+from multiprocessing.connection import Connection
+from gputally.agent.message import Failure
+settings = json.loads(sys.argv[1])
+Connection(settings["upward_fd"], readable=False).send(Failure("the driver was upgraded", fatal=True))
+signal.pause()
+""",
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ProbeSettings:
+    (tmp_path / "s.json").write_text(json.dumps(SCENARIO))
+    return ProbeSettings(-1, -1, "/proc", 50_000, 500_000, str(tmp_path / "s.json"))
+
+
+def until(supervisor: Supervisor, wanted: Callable[[Message], bool]) -> Message:
+    """The first message that is wanted; others are read past."""
+    end_us = monotonic_us() + LONG_US
+    while monotonic_us() < end_us:
+        message = supervisor.receive(S)
+        if message is not None and wanted(message):
+            return message
+    raise AssertionError("no such message came")
+
+
+def is_sample(message: Message) -> bool:
+    return isinstance(message, Sample)
+
+
+def is_failure(message: Message) -> bool:
+    return isinstance(message, Failure)
+
+
+def children() -> list[psutil.Process]:
+    """The probes that run now; other tests may have children of their own."""
+    return [child for child in psutil.Process().children() if _is_probe(child)]
+
+
+def _is_probe(child: psutil.Process) -> bool:
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE and "upward_fd" in child.cmdline()[-1]
+    except psutil.NoSuchProcess:  # it ended while we looked
+        return False
+
+
+@pytest.fixture
+def live(settings: ProbeSettings) -> Iterator[Supervisor]:
+    """A supervisor of real probes, by the real clock."""
+    supervisor = Supervisor(settings, LONG_US, LONG_US, monotonic_us, time.sleep)
+    with closing(supervisor):
+        yield supervisor
+
+
+def test_samples_arrive(live: Supervisor) -> None:
+    sample = until(live, is_sample)
+    assert isinstance(sample, Sample)
+    assert sample.devices[0].info.uuid == UUID
+    assert live.starts == 1
+
+
+def test_a_child_that_is_killed_is_said_and_another_takes_its_place(live: Supervisor) -> None:
+    until(live, is_sample)
+    [child] = children()
+    child.send_signal(signal.SIGKILL)
+    child.wait(30)
+    assert until(live, is_failure) == Failure("the probe ended unexpectedly; a new one is started")
+    until(live, is_sample)
+    assert live.starts == 2
+    assert [each.pid for each in children()] != [child.pid]
+
+
+def test_a_flush_brings_the_samples_on_the_way_and_a_full_one_taken_after_it_was_asked(live: Supervisor) -> None:
+    last = until(live, is_sample)
+    asked_us = monotonic_us()
+    samples = live.flush(LONG_US)
+    assert samples[-1].full
+    assert samples[-1].monotonic_us >= asked_us
+    times = [last.monotonic_us, *(sample.monotonic_us for sample in samples)]
+    assert times == sorted(set(times))
+
+
+def test_a_flush_is_answered_though_no_device_can_tell_its_processes(settings: ProbeSettings, tmp_path: Path) -> None:
+    faults = [{"kind": "lost", "gpus": [0], "when": {}}]
+    (tmp_path / "s.json").write_text(json.dumps({**SCENARIO, "faults": faults}))
+    with closing(Supervisor(settings, LONG_US, LONG_US, monotonic_us, time.sleep)) as supervisor:
+        until(supervisor, is_sample)
+        assert supervisor.flush(LONG_US)[-1].devices[0].unavailable
+
+
+def test_closing_ends_the_child_and_closing_twice_is_harmless(live: Supervisor) -> None:
+    until(live, is_sample)
+    live.close()
+    assert children() == []
+    live.close()
+
+
+def test_a_probe_that_cannot_be_built_is_tried_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = ProbeSettings(-1, -1, "/proc", S, S, str(tmp_path / "missing.json"))
+    with closing(Supervisor(settings, LONG_US, LONG_US, monotonic_us, lambda _: None)) as supervisor:
+        until(supervisor, is_failure)
+        until(supervisor, is_failure)
+    assert "missing.json" in capfd.readouterr().err
+
+
+@dataclass
+class Stepped:
+    """A supervisor of stand-ins, by a clock that moves when the test or a pause moves it."""
+
+    supervisor: Supervisor
+    clock: Clock
+    pauses: list[float]
+
+    def wait(self, us: int) -> Message | None:
+        self.clock.now_us += us
+        return self.supervisor.receive(0)
+
+
+@pytest.fixture
+def make(settings: ProbeSettings) -> Iterator[Callable[[tuple[str, ...]], Stepped]]:
+    made: list[Stepped] = []
+
+    def make(command: tuple[str, ...]) -> Stepped:
+        clock, pauses = Clock(), list[float]()
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            clock.now_us += round(seconds * S)
+
+        supervisor = Supervisor(settings, 10 * S, 60 * S, clock, pause, command)
+        made.append(Stepped(supervisor, clock, pauses))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.supervisor.close()
+
+
+Make = Callable[[tuple[str, ...]], Stepped]
+HUNG = Failure("the driver did not answer in time; a new probe is started")
+
+
+def test_a_child_that_hangs_is_replaced_after_its_deadline_and_not_before(make: Make) -> None:
+    node = make(DEAF)
+    assert node.wait(0) is None
+    [child] = children()
+    assert node.wait(60 * S - 1) is None
+    assert node.wait(1) == HUNG
+    assert child.wait(30) == -signal.SIGKILL
+    assert node.wait(S) is None
+    assert node.supervisor.starts == 2
+    assert node.wait(60 * S) == HUNG
+
+
+def test_a_child_that_hangs_does_not_make_its_parent_wait_however_much_it_is_told(make: Make) -> None:
+    """A pipe holds 64 KiB; what goes on being written to a reader that hangs would block for ever."""
+    node = make(DEAF)
+    node.wait(0)
+    [child] = children()
+    for n in range(200):
+        node.supervisor.know(frozenset(f"uid-{n}-{i}" for i in range(100)))
+    assert child.wait(30) == -signal.SIGKILL
+
+
+def test_a_flush_of_a_child_that_hangs_ends_in_time(settings: ProbeSettings) -> None:
+    with closing(Supervisor(settings, LONG_US, LONG_US, monotonic_us, time.sleep, DEAF)) as supervisor:
+        supervisor.receive(0)
+        assert supervisor.flush(50_000) == []
+
+
+def test_children_that_die_are_replaced_ever_more_rarely(make: Make) -> None:
+    node = make(ENDS)
+    for _ in range(9):
+        while not isinstance(node.supervisor.receive(LONG_US), Failure):
+            pass
+    assert node.pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert node.supervisor.starts == 9
+
+
+def test_waiting_for_a_new_child_keeps_to_the_callers_time(make: Make) -> None:
+    node = make(ENDS)
+    assert isinstance(node.supervisor.receive(LONG_US), Failure)
+    assert node.supervisor.receive(100_000) is None
+    assert node.pauses == [0.1]
+
+
+def test_a_driver_that_was_upgraded_gets_a_new_child(make: Make) -> None:
+    node = make(FATAL)
+    assert node.supervisor.receive(LONG_US) == Failure("the driver was upgraded", fatal=True)
+    assert psutil.wait_procs(children(), 30)[1] == []
+    assert node.supervisor.receive(LONG_US) is None
+    assert node.supervisor.receive(LONG_US) == Failure("the driver was upgraded", fatal=True)
+    assert node.supervisor.starts == 2
+
+
+def test_a_sample_makes_the_next_replacement_quick_again(make: Make, settings: ProbeSettings) -> None:
+    node = make((sys.executable, "-m", "gputally.agent.probe"))
+    for _ in range(3):
+        while not isinstance(node.supervisor.receive(LONG_US), Sample):
+            pass
+        [child] = children()
+        child.kill()
+        child.wait(30)
+        while not isinstance(node.supervisor.receive(LONG_US), Failure):
+            pass
+    assert set(node.pauses) == {0.5}
+
+
+def test_what_is_told_to_nobody_is_harmless(settings: ProbeSettings) -> None:
+    supervisor = Supervisor(settings, S, S, Clock(), time.sleep)
+    supervisor.know(frozenset({"uid-a"}))
+    assert supervisor.flush(S) == []
+    supervisor.close()
+    assert supervisor.starts == 0
