@@ -20,7 +20,7 @@ from gputally.agent.kube_api import KubeApi
 from gputally.agent.meter import Meter, MeterSettings
 from gputally.agent.pod_watch import PodWatch
 from gputally.agent.pods import Pod, PodTable
-from gputally.agent.probe import ProbeSettings, monotonic_us, namespace_warning, wall_us
+from gputally.agent.probe import LOG_FORMAT, ProbeSettings, monotonic_us, namespace_warning, wall_us
 from gputally.agent.reservations import Kubelet as KubeletSocket
 from gputally.agent.scenario import Scenario
 from gputally.agent.scenario_file import ScenarioError
@@ -63,10 +63,10 @@ class Parts:
 def main() -> None:
     """The console script."""
     settings = load_or_exit(sys.argv[1:], Machine.this())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, _interrupt if settings.once else lambda *_: stop.set())
     start_us = wall_us()
     scenario = _scenario(settings, start_us)
     parts = _parts(settings, scenario)
@@ -84,6 +84,11 @@ def main() -> None:
         for thread in threads:
             thread.join(2)
     sys.exit(status)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    """One look has nothing to keep: it ends where it stands, with the status that a shell gives to a signal."""
+    sys.exit(128 + number)
 
 
 def _scenario(settings: Settings, start_us: int) -> Scenario | None:

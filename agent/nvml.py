@@ -117,9 +117,9 @@ class Nvml:
             if error.value in DRIVER_GONE:
                 raise device_error(error.value, str(error), "nvmlDeviceGetCount") from error
             raise driver_error(error.value, str(error)) from error
-        self._tell_denied(sum(code == Code.NO_PERMISSION for code, _ in refusals))
         if not self._devices:
             raise no_device(refusals)
+        self._tell_denied(sum(code == Code.NO_PERMISSION for code, _ in refusals))
         return sorted((device.info for device in self._devices.values()), key=lambda info: (info.index, info.uuid))
 
     def read(self, uuid: str) -> Reading:

@@ -53,7 +53,7 @@ _WHAT_TO_DO = {
 def driver_error(code: int, words: str) -> DriverError:
     """Why the driver as a whole cannot be used; `words` are the driver's own."""
     if code in {Code.UNINITIALIZED, Code.LIB_RM_VERSION_MISMATCH}:
-        return DriverReplaced(f"the driver was replaced and this process has the old library: start it anew ({words})")
+        return DriverReplaced(f"the driver was replaced under the probe ({words}); a new one is started")
     for known, what_to_do in _WHAT_TO_DO.items():
         if code == known:
             return DriverUnavailable(what_to_do)
@@ -73,7 +73,7 @@ def no_device(refusals: Sequence[tuple[int, str]]) -> DriverUnavailable:
 def device_error(code: int, words: str, call: str) -> DriverError:
     """Why one device gave no answer to a call."""
     if code in DRIVER_GONE:
-        return DriverReplaced(f"the driver went away ({call}: {words}): start this process anew")
+        return DriverReplaced(f"the driver went away ({call}: {words}); a new probe is started")
     if code in DEVICE_GONE:
         return DeviceUnavailable(f"{call}: {words}")
     return DeviceSilent(f"{call}: {words}")

@@ -5,6 +5,7 @@ pipes: samples go up, requests come down. It ends when the parent's end of the p
 """
 
 import json
+import logging
 import signal
 import sys
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 from gputally.agent.message import Failure, Known, Message
 from gputally.agent.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"  # of both processes: their lines stand in one log
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ def main() -> None:
     """Build the child's parts and run until the parent goes: signals to the group are for the parent to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = ProbeSettings(**json.loads(sys.argv[1]))
     driver, processes, know = build(settings)
     cadence = Cadence(settings.sample_us, settings.processes_us)

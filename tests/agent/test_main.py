@@ -1,0 +1,386 @@
+"""The agent as a process: real pynvml on the test library, and everything that can be wrong on a node."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.agents import (
+    ELSEWHERE,
+    NAMED,
+    A,
+    B,
+    Node,
+    S,
+    check,
+    get,
+    is_alive,
+    now_us,
+    port_of,
+    probe_of,
+    sum_of,
+    troubles,
+    two_gpus,
+    wait_ready,
+    wait_trouble,
+)
+from tests.cgroups import mounted_cgroups, pod_path
+from tests.collector_fake import FakeCollector
+from tests.kube_api import FakeKubeApi, pod
+from tests.kubelet import FakeKubelet, allocatable_answer, list_answer
+from tests.nvml.library import (
+    Fault,
+    Hang,
+    ScriptedProcess,
+    Step,
+)
+from tests.programs import module, running, wait_until
+
+from gputally.accounting.line import DeviceWindow, Window
+from gputally.accounting.states import Reason
+from gputally.proto import codec
+from gputally.proto import telemetry_pb2 as pb
+
+pytest_plugins = ["tests.nvml.fixtures"]
+
+TRAIN, CONTAINER = "aaaaaaaa-0000-4000-8000-000000000001", "a" * 64
+NO_PERMISSION, DRIVER_NOT_LOADED, GPU_IS_LOST, LIB_RM_VERSION_MISMATCH = 4, 9, 15, 18
+TIMEOUT = 10
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING) \S")
+
+
+@pytest.fixture
+def node(built: Callable[[tuple[str, ...]], Path], tmp_path: Path) -> Node:
+    return two_gpus(tmp_path, built(()))
+
+
+# What can be wrong with the driver.
+
+
+def test_every_trouble_with_the_driver_is_one_line_and_ends_when_it_does(node: Node) -> None:
+    """No library, no driver, no permission, no GPU: the agent stays up, says what to do, and looks again."""
+    installed, node.library_dir = node.library_dir / "libnvidia-ml.so.1", node.folder
+    with node.agent() as agent:
+        port = port_of(agent)
+        wait_trouble(agent, port, "libnvidia-ml.so.1 not found: install the NVIDIA driver")
+        node.play(Fault(DRIVER_NOT_LOADED, "nvmlInit"))
+        (node.folder / installed.name).symlink_to(installed)
+        wait_trouble(agent, port, "the NVIDIA kernel driver is not loaded: run `modprobe nvidia`")
+        node.play(Fault(TIMEOUT, "nvmlInit"))
+        wait_trouble(agent, port, "NVML does not answer")
+        node.play(Fault(NO_PERMISSION, "nvmlInit"))
+        wait_trouble(agent, port, "no permission to use NVML: run as root, or allow access to /dev/nvidia*")
+        node.play(Fault(NO_PERMISSION, "nvmlDeviceGetHandleByIndex_v2"))
+        wait_trouble(agent, port, "no permission to open any GPU")
+        node.play(gpus=())
+        wait_trouble(agent, port, "NVML answers but has no GPU")
+        assert 'gputally_source_up{source="nvml"} 0.0' in get(port, "/metrics")[1]
+        assert node.payloads() == {}
+        node.play()
+        wait_ready(agent)
+        node.wait_covered(now_us())
+        assert agent.stop() == 0, agent.log
+    said = [line for line in agent.log.splitlines() if ELSEWHERE not in line or not ELSEWHERE]
+    assert all(LOG_LINE.match(line) for line in said), agent.log
+    assert sum("WARNING not ready: " in line for line in said) == 6
+
+
+@pytest.mark.root
+def test_outside_the_hosts_pid_namespace_it_counts_but_says_that_processes_are_hidden(node: Node) -> None:
+    enter = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    if not shutil.which("unshare") or subprocess.run([*enter, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs to make a pid namespace: run the tests as root, with unshare (apt-get install util-linux)")
+    with running([*enter, *node.command()], node.folder / "agent.log", node.env) as agent:
+        port = port_of(agent)
+        wait_until(lambda: node.windows(), 20, "windows")
+        status, body = get(port, "/readyz")
+        assert (status, body.count("\n")) == (503, 1)
+        assert body.startswith("not in the host's pid namespace: ")
+        assert "hostPID: true" in body
+        assert agent.log.count(body) == 1
+
+
+def test_a_driver_that_hangs_costs_its_own_time_and_nothing_else(node: Node) -> None:
+    """The agent goes on serving; a new probe goes on, and what the driver's buffer no longer has is unobserved."""
+    node.scenario = replace(node.scenario, period_us=50_000)  # the buffer holds 72 of these
+    node.play()
+    with node.agent() as agent:
+        port = wait_ready(agent)
+        node.wait_covered(now_us())
+        hung_us = now_us()
+        node.play(hangs=(Hang(),))
+        wait_trouble(agent, port, "the driver did not answer in time; a new probe is started")
+        assert 'gputally_source_up{source="nvml"} 0.0' in get(port, "/metrics")[1]
+        node.play()
+        wait_ready(agent)
+        seen_us = now_us()
+        windows = node.wait_covered(seen_us)
+        assert agent.stop() == 0, agent.log
+    for uuid in (A, B):
+        unseen_us = sum_of(windows, uuid, "unobserved", Reason.NO_SAMPLE)
+        assert 5 * S < unseen_us == sum_of(windows, uuid, "unobserved") <= seen_us - hung_us + S
+    used_us, idle_us = (sum_of(windows, A, state) for state in ("used", "unallocated"))
+    assert used_us == pytest.approx((used_us + idle_us) * 40 // 100, abs=S // 20)
+
+
+def test_a_replaced_driver_gets_a_new_probe(node: Node) -> None:
+    """A process with the old library can never use the new driver: the child ends, its successor goes on."""
+    with node.agent() as agent:
+        port = wait_ready(agent)
+        first = probe_of(agent)
+        node.play(Fault(LIB_RM_VERSION_MISMATCH))
+        wait_until(lambda: troubles(port), 10, "it to be noticed")
+        node.play()
+        wait_ready(agent)
+        assert probe_of(agent) != first
+        windows = node.wait_covered(now_us() + S)
+        assert agent.stop() == 0, agent.log
+    assert sum_of(windows, A, "unavailable") == 0
+
+
+def test_a_lost_gpu_is_unavailable_until_it_is_back_and_the_other_one_goes_on(node: Node) -> None:
+    with node.agent() as agent:
+        port = wait_ready(agent)
+        lost_us = now_us() + S
+        node.play(Fault(GPU_IS_LOST, gpu=1, from_us=lost_us, to_us=lost_us + 3 * S // 2))
+        windows = node.wait_covered(lost_us + 2 * S)
+        assert not troubles(port)
+        assert agent.stop() == 0, agent.log
+    assert sum_of(windows, B, "unavailable") == pytest.approx(3 * S // 2, abs=S // 2)
+    assert sum_of(windows, A, "unavailable") == 0
+    assert sum_of(windows, A, "unobserved") == sum_of(windows, B, "unobserved") == 0
+
+
+# What can be wrong with where it is put.
+
+
+def refused(*command: str, env: dict[str, str] | None = None) -> list[str]:
+    """The lines of an agent that ends at once with exit 2."""
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+    return [line for line in ended.stderr.splitlines() if line.startswith("gputally-agent")]
+
+
+def test_every_bad_setting_is_named_at_once(tmp_path: Path) -> None:
+    """Flags and environment alike; nothing is started."""
+    env = {**os.environ, "GPUTALLY_WINDOW": "7s", "GPUTALLY_NODE": ""}
+    command = module("gputally.agent.main", "--colector", "c:1", "--cluster", "c", "--sample-interval", "1")
+    lines = refused(*command, "--spool-dir", str(tmp_path / "spool"), env=env)
+    for word in ("--colector", "--collector", "GPUTALLY_WINDOW", "--node", "--sample-interval"):
+        assert any(word in line for line in lines), lines
+    assert not (tmp_path / "spool").exists()
+
+
+def test_every_mistake_of_a_scenario_is_named_at_once(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text(json.dumps({"gpus": "many", "colour": "green"}))
+    given = ("--nvml", "simulated", "--scenario", str(scenario), "--spool-dir", str(tmp_path / "spool"))
+    lines = refused(*module("gputally.agent.main", *NAMED, *given))
+    assert len(lines) >= 2
+    assert all(line.startswith("gputally-agent: --scenario: ") for line in lines)
+    assert any("colour" in line for line in lines)
+
+
+def test_a_port_that_is_taken_is_a_bad_setting(node: Node) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, FakeCollectorRunning() as collector:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = ("--http-listen", address, "--collector", collector.address)
+        lines = refused(*node.command(*settings), env=node.env)
+    assert len(lines) == 1
+    assert address in lines[0]
+    assert "--http-listen" in lines[0]
+
+
+def test_a_spool_that_cannot_be_made_is_a_bad_setting(node: Node) -> None:
+    (node.folder / "spool").write_text("in the way")
+    (line,) = refused(*node.command(), env=node.env)
+    assert "--spool-dir" in line
+
+
+def test_two_agents_on_one_spool_take_turns(node: Node) -> None:
+    """The second waits and says for whom; when the first ends it takes over, and goes on with the numbers."""
+    with node.agent() as first, ExitStack() as later:
+        wait_ready(first)
+        second = later.enter_context(node.agent(log="second.log"))
+        said = f"belongs to process {first.process.pid}"
+        wait_until(lambda: said in second.log, 10, f"the second to wait\n{second.log}")
+        assert "waiting for it to end" in second.log
+        assert "on port" not in second.log
+        node.wait_covered(now_us())
+        assert first.stop() == 0, first.log
+        before = node.payloads()
+        wait_ready(second)
+        wait_until(lambda: len(node.payloads()) > len(before), 20, "windows of the second")
+        assert second.log.count(said) == 1
+        assert second.stop() == 0, second.log
+    assert before.items() <= node.payloads().items()
+    check(node.windows())
+
+
+def test_an_agent_that_waits_for_its_spool_ends_when_told_to(node: Node) -> None:
+    with node.agent() as first, node.agent(log="second.log") as second:
+        wait_until(lambda: "waiting" in first.log + second.log, 10, "one to wait")
+        waiting = second if "waiting" in second.log else first
+        assert waiting.stop(within_s=5) == 0
+
+
+# How it ends.
+
+
+class FakeCollectorRunning(FakeCollector):
+    """A collector for as long as the test needs it."""
+
+    def __enter__(self) -> "FakeCollectorRunning":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def test_sigterm_keeps_the_time_up_to_the_last_sample(node: Node) -> None:
+    """A window is cut where the agent ends; without a collector it waits in the spool, and nothing of it is a guess."""
+    with node.agent(window="60s") as agent:
+        wait_ready(agent)
+        ready_us = now_us()
+        wait_until(lambda: now_us() > ready_us + S, 3, "a second")
+        told_us = now_us()
+        assert agent.stop(within_s=5) == 0, agent.log
+        ended_us = now_us()
+    windows = node.windows()
+    check(windows)
+    assert told_us <= windows[-1].end_us <= ended_us
+    for uuid in (A, B):
+        assert sum_of(windows, uuid, "unobserved") == 0
+    length_us = sum(window.end_us - window.start_us for window in windows)
+    assert S < sum(device.capacity_us for device in devices_of(windows, A)) == length_us
+    assert sum_of(windows, A, "used") == pytest.approx(length_us * 40 // 100, abs=S // 20)
+
+
+def devices_of(windows: Sequence[Window], uuid: str) -> list[DeviceWindow]:
+    return [device for window in windows for device in window.devices if device.uuid == uuid]
+
+
+def test_a_killed_agent_loses_no_window_and_the_next_one_goes_on(node: Node) -> None:
+    """kill -9: the spool has every finished window, the child ends by itself, the collector gets each window once."""
+    with node.agent() as agent:
+        wait_ready(agent)
+        wait_until(lambda: len(node.payloads()) >= 2, 20, "windows")
+        child = probe_of(agent)
+        agent.stop(signal.SIGKILL)
+        wait_until(lambda: not is_alive(child), 5, "the child to end")
+    kept = node.payloads()
+    with FakeCollectorRunning() as collector, node.agent("--collector", collector.address) as agent:
+        collector.wait_for(lambda: len(collector.ledger.windows) >= len(kept) + 2)
+        assert agent.stop() == 0, agent.log
+        assert node.payloads() == {}
+        got = dict(sorted((sequence, payload) for (_, sequence), payload in collector.ledger.windows.items()))
+    assert [*got] == [*range(1, len(got) + 1)]
+    assert (collector.ledger.contradictions, collector.ledger.refused) == (0, 0)
+    windows = [codec.decode(pb.Window.FromString(payload)) for payload in got.values()]
+    assert windows[: len(kept)] == [codec.decode(pb.Window.FromString(payload)) for payload in kept.values()]
+    check(windows)
+
+
+# One look.
+
+DEVICE_KEYS = [
+    *("uuid", "index", "model", "utilization", "memory_used_bytes", "power_watts", "energy_mj", "source"),
+    *("partitions", "processes"),
+]
+
+
+def look(node: Node, *settings: str) -> subprocess.CompletedProcess[str]:
+    command = module("gputally.agent.main", "--node", "n", "--once", *settings)
+    return subprocess.run(command, env=node.env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def pods(node: Node) -> Iterator[tuple[str, ...]]:
+    """A pod with a real process on GPU 0, and the settings by which the agent finds its kubelet and API."""
+    with ExitStack() as stack:
+        cgroups = stack.enter_context(mounted_cgroups(node.folder))
+        kubelet = stack.enter_context(FakeKubelet(node.folder / "kubelet.sock"))
+        api = stack.enter_context(FakeKubeApi())
+        pid = cgroups.sleeper(pod_path(TRAIN, CONTAINER))
+        api.put(pod("research", "train", TRAIN, node="n", containers={"main": CONTAINER}))
+        kubelet.answer(list_answer([("research", "train", "main", [A])]), allocatable_answer([A, B]))
+        process = ScriptedProcess(pid, memory_bytes=3 << 30, busy=(Step(0, 40),))
+        gpus = (replace(node.scenario.gpus[0], processes=(process,)), node.scenario.gpus[1])
+        node.play(gpus=gpus)
+        yield str(pid), "--pod-resources-socket", str(kubelet.path), "--kube-api", api.url
+
+
+@pytest.mark.root
+def test_one_look_as_json_has_the_documented_keys(node: Node, pods: tuple[str, ...]) -> None:
+    """Exactly those that are documented; what is not known is null, and 0 is only what was measured."""
+    pid, *settings = pods
+    done = look(node, *settings, "--format", "json")
+    assert (done.returncode, done.stderr) == ((1, f"gputally-agent: {ELSEWHERE}\n") if ELSEWHERE else (0, ""))
+    found = json.loads(done.stdout)
+    assert list(found) == ["node", "taken_at", "devices"]
+    first, second = found["devices"]
+    for device in (first, second):
+        assert list(device) == DEVICE_KEYS
+    holder = {"namespace": "research", "pod": "train", "container": "main", "pod_uid": TRAIN}
+    assert first["partitions"] == [{"id": "gpu", "share": 1, "holders": [holder]}]
+    assert first["processes"] == [
+        {
+            "pid": int(pid), "memory_bytes": 3 << 30, "utilization": 40, "kind": "pod", "pod_uid": TRAIN,
+            "container_id": CONTAINER, "namespace": "research", "pod": "train", "container": "main",
+        }
+    ]  # fmt: skip
+    assert (first["uuid"], first["index"], first["utilization"], first["power_watts"]) == (A, 0, 40, 340)
+    assert (first["memory_used_bytes"], first["source"]) == (3 << 30, "device-samples")
+    assert (second["uuid"], second["partitions"], second["processes"]) == (B, [], [])
+    assert (second["utilization"], second["memory_used_bytes"], second["power_watts"]) == (0, 0, 100)
+
+
+@pytest.mark.root
+def test_one_look_as_a_table_names_the_pod_of_each_process(node: Node, pods: tuple[str, ...]) -> None:
+    pid, *settings = pods
+    done = look(node, *settings)
+    header, first, second = done.stdout.splitlines()
+    assert header.split() == ["GPU", "MODEL", "UTIL", "MEMORY", "POWER", "POD", "RESERVED", "PID"]
+    assert first.split()[-3:] == ["research/train/main", "yes", pid]
+    assert " 40 %  3072 MiB  340 W  " in first
+    assert second.split()[-3:] == ["-", "no", "-"]
+
+
+def test_one_look_that_cannot_see_everything_says_what_and_exits_1(node: Node) -> None:
+    """Here the kubelet: its devices' partitions are unknown, which is not the same as free."""
+    done = look(node, "--pod-resources-socket", str(node.folder / "nowhere.sock"), "--format", "json")
+    assert done.returncode == 1
+    assert [device["partitions"] for device in json.loads(done.stdout)["devices"]] == [None, None]
+    assert "nowhere.sock" in done.stderr
+
+
+def test_one_look_without_a_driver_is_empty_and_exits_1(node: Node) -> None:
+    node.library_dir = node.folder
+    done = look(node, "--pod-resources-socket", "off", "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["devices"]) == (1, [])
+    assert "libnvidia-ml.so.1 not found" in done.stderr
+
+
+def test_one_look_with_bad_settings_exits_2() -> None:
+    lines = refused(*module("gputally.agent.main", "--once", "--format", "yaml"))
+    assert any("yaml" in line for line in lines)
+
+
+def test_one_look_can_be_interrupted_while_the_driver_hangs(node: Node) -> None:
+    node.play(hangs=(Hang(),))
+    command = module("gputally.agent.main", "--node", "n", "--once", "--pod-resources-socket", "off")
+    with running(command, node.folder / "once.log", node.env) as once:
+        child = wait_until(lambda: psutil.Process(once.process.pid).children(), 10, "the probe")[0]
+        assert once.stop(signal.SIGINT, within_s=10) == 128 + signal.SIGINT
+        assert not is_alive(child)
+        assert once.log == ""
