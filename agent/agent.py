@@ -179,7 +179,7 @@ class Agent:
         yield self._nvml_problem
         yield self._standing_problem
         if self._sources.poller:
-            yield self._sources.poller.state.problem
+            yield self._sources.poller.problem
         if self._sources.api:
             yield self._sources.api().error
 

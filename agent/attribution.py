@@ -29,7 +29,7 @@ class Usage:
 
     start_us: int
     end_us: int
-    stretch: Stretch  # its energy is filled in when the window closes: the counter may be known later than the rest
+    stretch: Stretch  # energy and idle power are filled in when the window closes, as they are known later
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class _Open:
         self.source = self.source.least_certain(piece.source)
         if piece.held:
             self.filled_us += duration_us
-        for owner, percent in shares.items():
+        for named, percent in shares.items():
+            owner = self.held.as_held(named)
             self.processes[owner] = self.processes.get(owner, Fraction(0)) + percent * duration_us
 
 
@@ -86,6 +87,7 @@ class DeviceAccount:
         self._await_energy = False
         self._last: tuple[GpuProcess, ...] = sample.detail.processes or () if sample.detail else ()
         self._open: _Open | None = None
+        self.idle_power.observe(instant.us, sample)
         self._take_energy(instant.us, sample)
 
     @property
@@ -107,6 +109,7 @@ class DeviceAccount:
     def observe(self, instant: Instant, sample: DeviceSample, owners: Owners) -> None:
         """Take this device's part of one sample."""
         self.info = sample.info
+        self.idle_power.observe(instant.us, sample)
         if sample.unavailable:
             self._turn(instant.us, available=False)
         elif sample.reading is not None:
@@ -116,11 +119,11 @@ class DeviceAccount:
                 self._pieces += self._busy.extend(instant.us, sample.reading, instant.offset_us)
             self._take_energy(instant.us, sample)
             if sample.detail is not None:
-                self._take_processes(instant.us, sample.detail, owners)
+                self._take_processes(instant, sample.detail, owners)
 
     def _turn(self, now_us: int, *, available: bool) -> None:
         was = self._available[-1][1]
-        self._pieces += self._busy.give_up(now_us, hold=was)
+        self._pieces += self._busy.give_up(now_us, now_us, hold=was)
         self._nobody_until(now_us)
         self._await_energy = False
         if was != available:
@@ -128,11 +131,14 @@ class DeviceAccount:
 
     def _take_energy(self, now_us: int, sample: DeviceSample) -> None:
         self.energy.observe(now_us, sample)
-        self.idle_power.observe(now_us, sample)
         self._await_energy = self.energy.known_us == now_us
 
-    def _take_processes(self, now_us: int, detail: ProcessReading, owners: Owners) -> None:
-        listed = {process.pid: process for process in (*self._last, *(detail.processes or ()))}
+    def _take_processes(self, instant: Instant, detail: ProcessReading, owners: Owners) -> None:
+        now_us = instant.us
+        if detail.since_us is not None:
+            self._nobody_until(min(now_us, detail.since_us + instant.offset_us))  # a new probe: nobody was asked before
+        listed = {process.pid: process for process in self._last}
+        listed |= {p.pid: p for p in detail.processes or () if p.process or p.pid not in listed}  # it may be ending
         percent: dict[Owner, Fraction] = {}
         for entry in detail.busy or ():
             found = owners(listed[entry.pid], self.held) if entry.pid in listed else ()
@@ -148,9 +154,9 @@ class DeviceAccount:
             self._shares.append(_Shares(us, {}))
             self._shares_known_us = us
 
-    def give_up(self, until_us: int, *, hold: bool) -> None:
-        """No more will be learned of the time up to `until_us`."""
-        self._pieces += self._busy.give_up(until_us, hold=hold and self._available[-1][1])
+    def give_up(self, until_us: int, silent_us: int) -> None:
+        """No more will be learned of the time up to `until_us`; nothing came up to `silent_us`."""
+        self._pieces += self._busy.give_up(until_us, silent_us, hold=self._available[-1][1])
         self._nobody_until(until_us)
         self._await_energy = self._await_energy and (self.energy.known_us or 0) >= until_us
 
@@ -200,7 +206,6 @@ class DeviceAccount:
             process_busy_us={owner: amount / 100 for owner, amount in opened.processes.items()},
             source=opened.source,
             held_us=opened.filled_us,
-            idle_power_mw=self.idle_power.lowest_mw,
         )
         return Usage(opened.start_us, self.done_us, stretch)
 

@@ -35,6 +35,7 @@ class BusyTrack:
         self.known_us = start_us
         self._interval_us = interval_us
         self._period_us: int | None = None
+        self._told_us = start_us  # up to where the driver told itself; what was filled since then is not its word
         self._asked_us = start_us  # the last time at which the driver had nothing newer than what is known
         self._percent: int | None = None
         self._source = first.busy_source if first else Source.NONE
@@ -45,21 +46,26 @@ class BusyTrack:
         """Take the reading at `now_us`; `offset_us` is the agent's timeline less the driver's wall clock."""
         if reading.busy_source is Source.DEVICE_SAMPLES and reading.busy is not None:
             entries = [BusySample(e.end_us + offset_us, e.percent) for e in reading.busy]
-            pieces = self._from_buffer(now_us, [e for e in entries if e.end_us > self.known_us])
+            since_us = None if reading.busy_since_us is None else reading.busy_since_us + offset_us
+            pieces = self._from_buffer(now_us, [e for e in entries if e.end_us > self.known_us], since_us)
         elif reading.busy_source is Source.DEVICE_RATE and reading.utilization_percent is not None:
             pieces = self._from_rate(now_us, reading.utilization_percent)
         else:
             invalid = any(reason.startswith("utilization") for reason in reading.rejected)
             pieces = self._unmeasured(now_us, Coverage.INVALID_READING if invalid else Coverage.NO_UTILISATION)
         self._source = reading.busy_source
+        self._told_us = self.known_us
         self._remember(reading)
         return pieces
 
-    def give_up(self, until_us: int, *, hold: bool) -> list[Piece]:
-        """No more can be learned of the time up to `until_us`: a short gap holds the last value, a long one nothing."""
+    def give_up(self, until_us: int, silent_us: int, *, hold: bool) -> list[Piece]:
+        """No more can be learned of the time up to `until_us`: a short gap holds the last value, a long one nothing.
+
+        `silent_us`: up to where the driver is known to have been silent, which may be later: a gap is one whole.
+        """
         if until_us <= self.known_us:
             return []
-        if hold and self._percent is not None and until_us - self.known_us <= 2 * self._interval_us:
+        if hold and self._percent is not None and silent_us - self._told_us <= 2 * self._interval_us:
             return self._to(until_us, self._percent, held=True)
         return self._unmeasured(until_us, Coverage.NO_SAMPLE)
 
@@ -70,15 +76,15 @@ class BusyTrack:
             self._percent = reading.utilization_percent
 
     def _from_rate(self, now_us: int, percent: int) -> list[Piece]:
-        if now_us - self.known_us > 2 * self._interval_us:
+        if now_us - self._told_us > 2 * self._interval_us:
             return self._unmeasured(now_us, Coverage.NO_SAMPLE)
         self._source = Source.DEVICE_RATE
         return self._to(now_us, percent) if now_us > self.known_us else []
 
-    def _from_buffer(self, now_us: int, entries: list[BusySample]) -> list[Piece]:
+    def _from_buffer(self, now_us: int, entries: list[BusySample], since_us: int | None) -> list[Piece]:
         self._source = Source.DEVICE_SAMPLES
         if not entries:
-            return self._nothing_newer(now_us)
+            return self._nothing_newer(now_us, since_us)
         if len(entries) > 1:
             self._period_us = median_low([b.end_us - a.end_us for a, b in pairwise(entries)])
         pieces = self._before(entries[0])
@@ -87,10 +93,12 @@ class BusyTrack:
         self._asked_us = self.known_us
         return pieces
 
-    def _nothing_newer(self, now_us: int) -> list[Piece]:
-        """The driver has no newer entry: idle, or asked too soon. Idle is sure only up to one period ago."""
+    def _nothing_newer(self, now_us: int, since_us: int | None) -> list[Piece]:
+        """The driver has no entry newer than `since_us`: idle, or asked too soon. Idle is sure up to one period ago."""
         self._asked_us = now_us
-        return self._idle_to(now_us - (self._period_us or SLOWEST_BUFFER_US))
+        idle_us = now_us - (self._period_us or SLOWEST_BUFFER_US)
+        missed = [] if since_us is None else self.give_up(min(since_us, idle_us), since_us, hold=True)
+        return missed + self._idle_to(idle_us)
 
     def _before(self, first: BusySample) -> list[Piece]:
         """What lies between the known time and the first entry's own period: idle, a gap, or nothing."""
@@ -101,7 +109,8 @@ class BusyTrack:
         if distance_us <= _CONTIGUOUS * period_us:
             return []
         pieces = self._idle_to(min(self._asked_us, first.end_us - period_us))
-        return pieces + self.give_up(first.end_us - period_us, hold=True)
+        gap_end_us = first.end_us - period_us
+        return pieces + self.give_up(gap_end_us, gap_end_us, hold=True)
 
     def _idle_to(self, until_us: int) -> list[Piece]:
         return self._to(until_us, 0) if until_us > self.known_us else []

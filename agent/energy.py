@@ -16,14 +16,10 @@ _MICRO = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """Energy over a stretch: exact, and as the difference of the counter's rounded values at its two ends (mJ).
-
-    `breaks` counts restarts of the counter inside it; their time has no energy.
-    """
+    """Energy over a stretch: exact, and as the difference of the counter's rounded values at its two ends (mJ)."""
 
     exact_mj: Fraction
     whole_mj: int
-    breaks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,8 @@ class EnergyTrack:
         self.estimated = False
         self._segments: deque[_Segment] = deque()
         self._last_mj = ZERO
-        self._power_mw: int | None = None
+        self._power_mw: int | None = None  # the last one of an integral that is under way
+        self._integral_mj = ZERO
 
     def observe(self, now_us: int, sample: DeviceSample) -> None:
         """Take the reading of one tick."""
@@ -58,26 +55,27 @@ class EnergyTrack:
         if reading is None:
             return
         if reading.energy_mj is not None:
-            self._reading(now_us, Fraction(reading.energy_mj))
+            self._reading(now_us, reading.energy_mj, of_another=self._power_mw is not None)
+            self._power_mw = None
         elif not reading.energy_supported and reading.power_mw is not None:
             self._integrate(now_us, reading.power_mw)
 
     def _integrate(self, now_us: int, power_mw: int) -> None:
-        """The trapezoid of two power readings, added to a counter of our own."""
+        """The trapezoid of two power readings, added to a counter of our own; like any counter it reads whole mJ."""
         self.estimated = True
         if self.known_us is not None and self._power_mw is not None:
-            added = Fraction((self._power_mw + power_mw) * (now_us - self.known_us), 2 * _MICRO)
-            self._reading(now_us, self._last_mj + added)
-        else:
-            self._reading(now_us, self._last_mj)
+            self._integral_mj += Fraction((self._power_mw + power_mw) * (now_us - self.known_us), 2 * _MICRO)
+        self._reading(now_us, int(self._integral_mj), of_another=self._power_mw is None)
         self._power_mw = power_mw
 
-    def _reading(self, now_us: int, value_mj: Fraction) -> None:
+    def _reading(self, now_us: int, value_mj: int, *, of_another: bool) -> None:
+        """`of_another`: the reading before was of another counter, so their difference says nothing."""
+        value = Fraction(value_mj)
         if self.known_us is not None and now_us > self.known_us:
-            broken = value_mj < self._last_mj
-            self._segments.append(_Segment(self.known_us, now_us, self._last_mj, value_mj, broken))
+            broken = of_another or value < self._last_mj
+            self._segments.append(_Segment(self.known_us, now_us, self._last_mj, value, broken))
         self.known_us = now_us
-        self._last_mj = value_mj
+        self._last_mj = value
 
     def value_mj(self, us: int) -> int | None:
         """The counter at an instant between two readings, rounded down; None where it is not known."""
@@ -88,22 +86,28 @@ class EnergyTrack:
 
     def between(self, start_us: int, end_us: int) -> Energy | None:
         """The energy of (start_us, end_us]; None where no reading reaches into it."""
-        exact, whole, breaks, seen = ZERO, 0, 0, False
+        exact, whole, seen = ZERO, 0, False
         for segment in self._segments:
-            if segment.end_us <= start_us or segment.start_us >= end_us:
-                continue
-            if segment.broken:
-                breaks += 1
+            if segment.end_us <= start_us or segment.start_us >= end_us or segment.broken:
                 continue
             low = segment.at(max(start_us, segment.start_us))
             high = segment.at(min(end_us, segment.end_us))
             exact, whole, seen = exact + high - low, whole + int(high) - int(low), True
-        return Energy(exact, whole, breaks) if seen or breaks else None
+        return Energy(exact, whole) if seen else None
+
+    def breaks(self, start_us: int, end_us: int) -> int:
+        """How many restarts of the counter were found out in (start_us, end_us]; their time has no energy."""
+        return sum(segment.broken and start_us < segment.end_us <= end_us for segment in self._segments)
 
     def forget(self, before_us: int) -> None:
-        """Drop what lies before an instant that was accounted for."""
+        """Drop what lies before an instant that was accounted for.
+
+        What the counter moves by since a reading before that instant can only be booked after it.
+        """
         while self._segments and self._segments[0].end_us < before_us:
             self._segments.popleft()
+        if self.known_us is not None and self.known_us < before_us:
+            self.known_us = before_us
 
 
 class IdlePower:
@@ -112,6 +116,10 @@ class IdlePower:
     def __init__(self, configured_mw: int | None = None) -> None:
         self.lowest_mw = configured_mw
         self._empty_since_us: int | None = None
+
+    def interrupt(self) -> None:
+        """The timeline was stepped: the minute begins anew."""
+        self._empty_since_us = None
 
     def observe(self, now_us: int, sample: DeviceSample) -> None:
         """Take one tick's process list and power."""

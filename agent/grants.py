@@ -84,7 +84,7 @@ class ReservationPoller:
         self._monotonic_us = monotonic_us
         self._answers: deque[tuple[int, Placement]] = deque(maxlen=_PENDING)
         self._wake = threading.Event()
-        self._stopped = False
+        self._started = self._stopped = False
         self._thread = threading.Thread(target=self._run, name="reservations", daemon=True)
         self.state = PollState()
 
@@ -113,8 +113,16 @@ class ReservationPoller:
             answers.append(self._answers.popleft())
         return answers
 
+    @property
+    def problem(self) -> str:
+        """Why reservations are not known, or not sure; one line, empty when all is well."""
+        if self._started and not self._stopped and not self._thread.is_alive():
+            return "the thread that asks the kubelet ended by an error (see the log): restart the agent"
+        return self.state.problem
+
     def start(self) -> None:
         """Begin to poll on schedule."""
+        self._started = True
         self._thread.start()
 
     def wake(self) -> None:

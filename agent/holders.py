@@ -14,6 +14,7 @@ from gputally.accounting.settlement import Contest
 from gputally.agent.sample import DeviceInfo
 
 _GKE = re.compile(r"nvidia(\d+)")
+_GPU = re.compile(r"GPU-")  # names one device for certain; one that the driver does not show is none of those it shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,17 @@ class Held:
     holdings: tuple[Holding, ...] = ()
     contest: Contest | None = None
     known: bool = True
+
+    @property
+    def listed(self) -> tuple[Owner, ...]:
+        """Whom the kubelet lists for the device, holders or not."""
+        return (*(holding.owner for holding in self.holdings), *(self.contest.owners if self.contest else ()))
+
+    def as_held(self, owner: Owner) -> Owner:
+        """The owner under the name that it holds by: a pod's UID may be learned after its reservation."""
+        if owner in self.listed:
+            return owner
+        return next((other for other in self.listed if _is_completed(other, owner)), owner)
 
 
 NOBODY = Held()
@@ -56,15 +68,23 @@ def place(
     """
     claims = {device.uuid: _Claims() for device in devices}
     minors = {device.minor: device.uuid for device in devices if device.minor is not None}
-    misplaced = unclear
+    partitioned, anywhere = unclear, unclear
     for grant in grants:
         for device_id in grant.device_ids:
-            misplaced |= not _place(device_id, grant, claims, minors)
+            if not _place(device_id, grant, claims, minors) and not _GPU.match(device_id):
+                partitioned = True
+                anywhere |= not device_id.startswith("MIG-")
     replicas = _replicas(allocatable)
     held = {uuid: _held(claim, replicas.get(uuid, 0)) for uuid, claim in claims.items()}
-    if misplaced:
-        held.update({device.uuid: UNKNOWN for device in devices if _may_be_partitioned(device, held[device.uuid])})
+    if partitioned:
+        held |= {d.uuid: UNKNOWN for d in devices if d.mig_enabled or (anywhere and held[d.uuid] == NOBODY)}
     return held
+
+
+def _is_completed(one: Owner, other: Owner) -> bool:
+    """Whether both name the same container, one of them without its pod's UID."""
+    names = [(o.kind, o.namespace, o.pod, o.container) for o in (one, other)]
+    return names[0] == names[1] and "" in (one.pod_uid, other.pod_uid)
 
 
 def _place(device_id: str, grant: Grant, claims: Mapping[str, _Claims], minors: Mapping[int, str]) -> bool:
@@ -86,10 +106,6 @@ def _replicas(allocatable: Iterable[str]) -> dict[str, int]:
         if separator:
             counts[uuid] = counts.get(uuid, 0) + 1
     return counts
-
-
-def _may_be_partitioned(device: DeviceInfo, held: Held) -> bool:
-    return device.mig_enabled or held == NOBODY
 
 
 def _held(claims: _Claims, replicas: int) -> Held:
@@ -121,10 +137,10 @@ def _exclusive(grants: list[Grant], partition: str, share: Fraction) -> Held:
     """One id listed for several pods: the later start wins, else the one first seen later, else nobody does."""
     if len({grant.owner for grant in grants}) == 1:
         return Held((Holding(grants[0].owner, partition, share),))
-    starts = [grant.started_us for grant in grants]
-    by_start = None not in starts and len(set(starts)) == len(starts)
-    ranks = [(grant.started_us or 0) if by_start else grant.first_seen_us for grant in grants]
-    latest = [grant for grant, rank in zip(grants, ranks, strict=True) if rank == max(ranks)]
+    starts = [grant.started_us for grant in grants if grant.started_us is not None]
+    latest = {g.owner for g in grants if g.started_us == max(starts)} if len(starts) == len(grants) else set()
+    if len(latest) != 1:
+        latest = {g.owner for g in grants if g.first_seen_us == max(grant.first_seen_us for grant in grants)}
     if len(latest) == 1:
-        return Held((Holding(latest[0].owner, partition, share),))
+        return Held((Holding(latest.pop(), partition, share),))
     return Held((), Contest(frozenset(grant.owner for grant in grants), share))

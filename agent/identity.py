@@ -11,7 +11,7 @@ from typing import Protocol
 from gputally.accounting.keys import Owner
 from gputally.accounting.states import OwnerKind
 from gputally.agent.holders import Held
-from gputally.agent.sample import ContainerRef, GpuProcess, Process
+from gputally.agent.sample import GpuProcess, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +62,20 @@ class Identity:
             return (host_owner(process),)
         named = self._pods.of_container(container.container_id) if container.container_id else None
         if named:
-            return (pod_owner(named[0], named[1]),)
-        return self._of_pod(container, held)
-
-    def _of_pod(self, container: ContainerRef, held: Held) -> Sequence[Owner]:
-        """The container is not known: the pod's holders of the device, evenly; else the pod as such."""
+            owner = pod_owner(named[0], named[1])
+            return (owner,) if held.as_held(owner) in held.listed else _of_pod(named[0], held) or (owner,)
         pod = self._pods.of_uid(container.pod_uid) if container.pod_uid else None
-        if pod is None:
-            return ()
-        listed = held.contest.owners if held.contest else frozenset()
-        owners = {*(holding.owner for holding in held.holdings), *listed}
-        holders = [o for o in owners if (o.namespace, o.pod) == (pod.namespace, pod.name)]
-        return sorted(holders, key=lambda owner: owner.text) or (pod_owner(pod, ""),)
+        return (_of_pod(pod, held) or (pod_owner(pod, ""),)) if pod else ()
+
+
+def _of_pod(pod: PodName, held: Held) -> Sequence[Owner]:
+    """The pod's holders of the device, among whom the time of a container that holds none of it is split evenly.
+
+    Such a container is not known yet, or uses what its pod holds: an init container is given the devices that the
+    kubelet lists for the containers after it.
+    """
+    holders = {owner for owner in held.listed if (owner.namespace, owner.pod) == (pod.namespace, pod.name)}
+    return sorted(holders, key=lambda owner: owner.text)
 
 
 def pod_owner(pod: PodName, container: str) -> Owner:

@@ -122,7 +122,8 @@ class Meter:
             booked, then_us = self._booked
             elapsed_us = monotonic_us - then_us
             self._skipped_us = max(0, instant.us - booked.us - elapsed_us)
-            self._waited_us = elapsed_us if self._behind else 0
+            billed_us = max(0, self._sent_us - booked.us)  # windows that were closed without a sample
+            self._waited_us = max(0, elapsed_us - billed_us) if self._behind else 0
         self._stepped = False
 
     def _observe(self, instant: Instant, samples: Sequence[DeviceSample]) -> None:

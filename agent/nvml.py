@@ -47,9 +47,8 @@ from gputally.agent.nvml_records import (
 from gputally.agent.sample import BusySample, DeviceInfo, ProcessBusy, ProcessKind, ProcessReading, Reading
 from gputally.agent.sampler import DeviceSilent, DeviceUnavailable, DriverUnavailable
 
-FIRST_REACH_US = (
-    1_000_000  # the first read of a buffer reaches back this far: a cursor of 0 would tell of finished work
-)
+PROCESS_REACH_US = 1_000_000  # how far back the first query of processes averages: 0 would tell of finished work
+BUFFER_REACH_US = 10_000_000  # a new probe may fill the gap that its predecessor left, as far as the driver kept it
 ARRAY_BYTES = 64 * 1024  # 4096 buffer entries or 2730 processes; the driver's ring holds 72, its pid list 950
 LARGEST_ARRAY_BYTES = 4 * 1024 * 1024
 ATTEMPTS = 3
@@ -126,7 +125,7 @@ class Nvml:
         """The cheap values now. A passing refusal to tell of activity is silence: the buffer still has it later."""
         device = self._open_device(uuid)
         rejected: Counter[str] = Counter()
-        after_us = self._cursor(device.busy_read_to)
+        after_us = self._cursor(device.busy_read_to, BUFFER_REACH_US)
         busy = self._busy(device, after_us, rejected)
         percent = self._utilization(device, rejected, needed=device.lacks(_SAMPLES))
         used, total = self._memory(device, rejected)
@@ -137,6 +136,7 @@ class Nvml:
         return Reading(
             busy=busy,
             busy_source=_source(device, busy, percent),
+            busy_since_us=after_us,
             utilization_percent=percent,
             memory_used_bytes=used,
             memory_total_bytes=total,
@@ -152,9 +152,10 @@ class Nvml:
         rejected: Counter[str] = Counter()
         lists = self._process_lists(device)
         processes = None if lists is None else merge_processes(lists, rejected)
+        since_us = self._wall_us() - PROCESS_REACH_US if device.process_read_to is None else None
         busy = self._process_busy(device, rejected)
         device.is_proven = True
-        return ProcessReading(processes, busy, dict(rejected))
+        return ProcessReading(processes, busy, dict(rejected), since_us)
 
     def _forget_handles(self) -> None:
         for device in self._devices.values():
@@ -194,11 +195,11 @@ class Nvml:
                 raise device_error(error.value, str(error), "nvmlDeviceGetHandleByUUID") from error
         return device
 
-    def _cursor(self, cursor_us: int | None) -> int:
+    def _cursor(self, cursor_us: int | None, reach_us: int) -> int:
         """Where to read a buffer from. A clock that was set back leaves the cursor ahead of all that is written."""
         now_us = self._wall_us()
         if cursor_us is None or cursor_us > now_us + AHEAD_US:
-            return now_us - FIRST_REACH_US
+            return now_us - reach_us
         return cursor_us
 
     def _busy(self, device: "_Device", after_us: int, rejected: Counter[str]) -> tuple[BusySample, ...] | None:
@@ -260,7 +261,7 @@ class Nvml:
 
     def _process_busy(self, device: "_Device", rejected: Counter[str]) -> tuple[ProcessBusy, ...] | None:
         """The cursor moves on with the device's own buffer too: else the driver averages an idle time in again."""
-        after_us = self._cursor(device.process_read_to)
+        after_us = self._cursor(device.process_read_to, PROCESS_REACH_US)
         array = device.ask(_PROCESS_UTILIZATION, lambda handle: self._process_utilization(handle, after_us))
         if array is None:
             return None

@@ -184,7 +184,7 @@ def _parse_stat(line: bytes) -> _Stat | None:
 def _login_name(uid: int) -> str:
     """The name that this machine has for the user, or the uid in digits where it has none (as in a container)."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(uid).pw_name.encode("utf-8", "replace").decode()  # protobuf takes no lone surrogates
     except KeyError:
         return str(uid)
 

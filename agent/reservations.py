@@ -284,6 +284,8 @@ class Kubelet:
             )
         except PermissionError:
             return self._forbidden()
+        except OSError as error:
+            return KubeletSilent(f"{self._socket}: {error.strerror}: name the right path with --pod-resources-socket")
         if "ermission denied" in details:
             return self._forbidden()
         return KubeletSilent(f"the kubelet does not listen on {self._socket} ({details}): is it running?")

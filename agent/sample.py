@@ -109,12 +109,13 @@ class ProcessReading:
     """The costly values of one device: who is on it, and how busy each was since the previous such reading.
 
     `processes` is None when the lists could not be read. `busy` is None where the driver cannot tell per process,
-    () when every process was idle.
+    () when every process was idle. `since_us`: the stamp from which `busy` is an average; None: the previous query.
     """
 
     processes: tuple[GpuProcess, ...] | None = None
     busy: tuple[ProcessBusy, ...] | None = None
     rejected: dict[str, int] = field(default_factory=dict)
+    since_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

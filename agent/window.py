@@ -32,27 +32,27 @@ class DeviceFold:
         """Add stretches; they follow each other without a hole."""
         self._usages += [usage for usage in usages if usage is not None]
 
-    def close(self, info: DeviceInfo, track: EnergyTrack) -> DeviceWindow:
+    def close(self, info: DeviceInfo, track: EnergyTrack, idle_power_mw: int | None) -> DeviceWindow:
         """Settle every stretch and round once: times sum to the device's time, energies to the counter's difference."""
         settled: Settled = {}
         energies = [track.between(usage.start_us, usage.end_us) for usage in self._usages]
         for usage, energy in zip(self._usages, energies, strict=True):
-            stretch = replace(usage.stretch, energy_mj=energy.exact_mj) if energy else usage.stretch
+            exact_mj = energy.exact_mj if energy else None
+            stretch = replace(usage.stretch, energy_mj=exact_mj, idle_power_mw=idle_power_mw)
             for key, amounts in settle(stretch).items():
                 settled.setdefault(key, Amounts()).merge(amounts)
         known = [energy for energy in energies if energy]
         energy_mj = sum(energy.whole_mj for energy in known) if known else None
-        idle_known = any(usage.stretch.idle_power_mw is not None for usage in self._usages)
         capacity_us = self.end_us - self.start_us
         return DeviceWindow(
             info.uuid,
             info.model,
             capacity_us,
-            _lines(settled, capacity_us, energy_mj, idle_known=idle_known),
+            _lines(settled, capacity_us, energy_mj, idle_known=idle_power_mw is not None),
             track.value_mj(self.start_us) if known else None,
             track.value_mj(self.end_us) if known else None,
             track.estimated,
-            sum(energy.breaks for energy in known),
+            track.breaks(self.start_us, self.end_us),
         )
 
 

@@ -116,9 +116,9 @@ def test_the_drivers_stamps_are_moved_onto_the_agents_timeline() -> None:
 
 def test_giving_up_on_a_short_time_holds_and_on_a_long_time_does_not() -> None:
     busy = BusyTrack(0, S, rate(40))
-    assert busy.give_up(2 * S, hold=True)[0].held
-    assert busy.give_up(5 * S, hold=True)[0].coverage is Coverage.NO_SAMPLE
-    assert busy.give_up(5 * S, hold=True) == []
+    assert busy.give_up(2 * S, 2 * S, hold=True)[0].held
+    assert busy.give_up(5 * S, 5 * S, hold=True)[0].coverage is Coverage.NO_SAMPLE
+    assert busy.give_up(5 * S, 5 * S, hold=True) == []
 
 
 _ENTRIES = st.lists(st.tuples(st.integers(1, 40), st.none() | st.integers(0, 100)), max_size=6)
@@ -133,7 +133,7 @@ def test_pieces_follow_each_other_whatever_the_driver_says(ticks: list[list[tupl
             end += step / 10
             entries.append((end, percent))
         pieces += busy.extend(max(number * S, round(end * S)), buffer(*entries), 0)
-    pieces += busy.give_up(round(end * S) + 9 * S, hold=True)
+    pieces += busy.give_up(round(end * S) + 9 * S, round(end * S) + 9 * S, hold=True)
     assert pieces[0].start_us == 0
     assert all(a.end_us == b.start_us for a, b in pairwise(pieces))
     assert all(p.start_us < p.end_us for p in pieces)

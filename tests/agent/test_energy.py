@@ -45,7 +45,8 @@ def test_a_restarted_counter_is_counted_and_its_stretch_has_no_energy() -> None:
     track = EnergyTrack()
     for second, value in enumerate([1000, 1100, 5, 25]):
         track.observe(second * S, counter(value))
-    assert track.between(0, 3 * S) == Energy(Fraction(120), 120, breaks=1)
+    assert track.between(0, 3 * S) == Energy(Fraction(120), 120)
+    assert track.breaks(0, 3 * S) == 1
 
 
 def test_a_missing_reading_is_bridged_by_the_next_one() -> None:

@@ -55,7 +55,7 @@ def test_a_contested_replica_leaves_the_others_alone() -> None:
 
 
 def test_an_id_that_cannot_be_placed_makes_what_seems_free_unattributable() -> None:
-    placed = place([G0, G1], [Grant(A, ("GPU-0",)), Grant(B, ("MIG-1234",))], [])
+    placed = place([G0, G1], [Grant(A, ("GPU-0",)), Grant(B, ("nvidia0/gi1",))], [])
     assert placed == {"GPU-0": Held((Holding(A),)), "GPU-1": UNKNOWN}
 
 

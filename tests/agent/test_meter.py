@@ -14,6 +14,7 @@ from gputally.agent.sample import (
     DeviceInfo,
     DeviceSample,
     GpuProcess,
+    Process,
     ProcessBusy,
     ProcessKind,
     ProcessReading,
@@ -269,3 +270,78 @@ def test_steps_of_the_clock_that_undo_each_other_skip_nothing_and_the_wait_is_to
     first, second = node.windows
     assert second.start_us - first.end_us == 6 * S
     assert (second.skipped_us, second.waited_us) == (0, 6 * S)
+
+
+def test_a_new_probe_that_finds_nothing_newer_does_not_make_the_silence_idle() -> None:
+    node = Node()
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(11, 100)
+    node.silent(40)
+    wall = node.wall_offset + node.now * S
+    empty = Reading((), Source.DEVICE_SAMPLES, 0, energy_mj=node.energy, energy_supported=True,
+                    busy_since_us=wall - 10 * S)  # fmt: skip
+    node.tick(reading=empty, detail=ProcessReading((), ()))
+    node.run(60)
+    node.stop()
+    assert line_of(node, reserved_key(Holding(A), Reason.NO_SAMPLE)).unobserved_us == 31 * S
+
+
+def test_windows_shorter_than_the_patience_of_a_value_do_not_hold_it_for_ever() -> None:
+    node = Node(Meter(MeterSettings("c", "n", window_us=S), lambda _process, _held: (HOST,), kubernetes=True))
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(11, 100)
+    node.silent(300)
+    node.stop()
+    assert line_of(node, MINE).used_us <= 12 * S
+
+
+def test_energy_that_was_used_in_silence_is_booked_when_the_counter_speaks_again() -> None:
+    node = Node()
+    node.hold(Grant(A, ("GPU-0",)))
+    node.run(11, 50)
+    node.silent(190)
+    node.energy += 190 * 200
+    node.run(40)
+    node.stop()
+    assert sum(line.energy_mj or 0 for line in node.lines().values()) == 240 * 200
+
+
+def test_a_holder_whose_uid_is_learnt_later_is_not_an_intruder_on_its_own_device() -> None:
+    named = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
+    unnamed = Owner(OwnerKind.POD, "research", "train", "main", first_seen_us=5)
+    node = Node(Meter(MeterSettings("c", "n"), lambda _process, _held: (named,), kubernetes=True))
+    node.hold(Grant(unnamed, ("GPU-0",)))
+    node.run(61, 80, process=80)
+    node.stop()
+    line = line_of(node, reserved_key(Holding(unnamed)))
+    assert (line.used_us, line.idle_us, line.intruder_us) == (48 * S, 12 * S, 0)
+
+
+def test_a_counter_that_takes_the_place_of_an_integral_is_not_one_seconds_energy() -> None:
+    node = Node()
+    node.hold()
+    for second in range(121):
+        wall = node.wall_offset + node.now * S
+        counter = 5_000_000_000 + second if second > 60 else None
+        reading = Reading((BusySample(wall, 0),), Source.DEVICE_SAMPLES, 0, power_mw=100_000, energy_mj=counter,
+                          energy_supported=counter is not None)  # fmt: skip
+        sample = DeviceSample(INFO, reading, ProcessReading((), ()))
+        node.windows += node.meter.on_sample(Sample(node.now * S, wall, (sample,)))
+        node.now += 1
+    node.stop()
+    assert sum(line.energy_mj or 0 for device in node.devices() for line in device.lines) < 60 * 100_000 + 100
+
+
+def test_a_process_that_ends_keeps_its_owner_for_its_last_seconds() -> None:
+    node = Node(
+        Meter(MeterSettings("c", "n"), lambda process, _held: (HOST,) if process.process else (), kubernetes=True)
+    )
+    node.hold(Grant(A, ("GPU-0",)))
+    living = GpuProcess(7, ProcessKind.COMPUTE, None, Process(7, 1, None, "user-1000"))
+    ending = GpuProcess(7, ProcessKind.COMPUTE)
+    node.tick(100, detail=ProcessReading((living,), ()))
+    for _ in range(9):
+        node.tick(100, detail=None)
+    node.tick(100, detail=ProcessReading((ending,), (ProcessBusy(7, 100),)))
+    node.stop()
+    assert line_of(node, LineKey("gpu", HOST, Basis.PROCESS)).intruder_us == 10 * S

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.nvml import driver as child
 from tests.nvml.driver import NvmlInChild
-from tests.nvml.library import Fault, Hang, NvmlScenario
-from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, PERIOD, SECOND, TIMEOUT, TWO, Play
+from tests.nvml.library import BUFFER_DEPTH, Fault, Hang, NvmlScenario
+from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, PERIOD, TIMEOUT, TWO, Play
 
 from gputally.accounting.states import Source
 from gputally.agent.nvml_errors import Code

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.nvml.library import ALL_ONES, Fault, NvmlScenario, ScriptedProcess, Step, WrongTime, WrongValue
+from tests.nvml.library import ALL_ONES, BUFFER_DEPTH, Fault, NvmlScenario, ScriptedProcess, Step, WrongTime, WrongValue
 from tests.nvml.scenarios import GPU, NOW, ONE, PERIOD, SECOND, T0, TIMEOUT, TWO, Play
 
 from gputally.accounting.states import Source
@@ -12,6 +12,7 @@ from gputally.agent.sample import BusySample
 from gputally.agent.sampler import DeviceSilent
 
 pytest_plugins = ["tests.nvml.fixtures"]
+REACH = BUFFER_DEPTH * PERIOD  # what the driver's buffer holds: here nine seconds
 
 
 def entries(start_us: int, end_us: int, percent: int | None) -> tuple[BusySample, ...]:
@@ -22,8 +23,10 @@ def entries(start_us: int, end_us: int, percent: int | None) -> tuple[BusySample
 # ---- the sample buffer ----
 
 
-def test_the_first_read_reaches_back_one_second_not_to_finished_work(play: Play) -> None:
-    assert play(ONE).read("GPU-a").busy == entries(NOW - SECOND, NOW, 40)
+def test_the_first_read_takes_all_that_the_driver_kept_so_that_a_new_probe_leaves_no_hole(
+    play: Play,
+) -> None:
+    assert play(ONE).read("GPU-a").busy == entries(NOW - REACH, NOW, 40)
 
 
 def test_successive_reads_miss_nothing_and_repeat_nothing(play: Play) -> None:
@@ -34,7 +37,7 @@ def test_successive_reads_miss_nothing_and_repeat_nothing(play: Play) -> None:
         driver.at(NOW + seconds * SECOND)
         seen += driver.read("GPU-a").busy or ()
     known_us = NOW + 3 * SECOND
-    assert seen == [*entries(NOW - SECOND, known_us, 40), *entries(known_us, NOW + 12 * SECOND, 90)]
+    assert seen == [*entries(NOW - REACH, known_us, 40), *entries(known_us, NOW + 12 * SECOND, 90)]
 
 
 def test_each_device_has_its_own_cursor(play: Play) -> None:
@@ -42,7 +45,7 @@ def test_each_device_has_its_own_cursor(play: Play) -> None:
     driver.read("GPU-a")
     driver.at(NOW + 4 * SECOND)
     driver.read("GPU-a")
-    assert driver.read("GPU-b").busy == entries(NOW + 3 * SECOND, NOW + 4 * SECOND, 70)
+    assert driver.read("GPU-b").busy == entries(NOW + 4 * SECOND - REACH, NOW + 4 * SECOND, 70)
 
 
 def test_cursors_survive_an_enumeration_and_a_driver_that_was_let_go(play: Play) -> None:
@@ -68,7 +71,7 @@ def test_an_impossible_value_leaves_its_time_without_a_value(play: Play, value: 
     driver = play(replace(ONE, wrong_values=(WrongValue("nvmlDeviceGetSamples", value, 0, end, end + 1),)))
     reading = driver.read("GPU-a")
     assert reading.busy == (
-        *entries(NOW - SECOND, end - PERIOD, 40),
+        *entries(NOW - REACH, end - PERIOD, 40),
         BusySample(end, None),
         *entries(end, NOW, 40),
     )
@@ -89,7 +92,7 @@ def test_an_entry_with_an_impossible_time_is_dropped_and_does_not_move_the_curso
     wrong = WrongTime("nvmlDeviceGetSamples", shift_us, 0, NOW, NOW + 1)
     driver = play(replace(ONE, wrong_times=(wrong,)))
     reading = driver.read("GPU-a")
-    assert (reading.busy, reading.rejected) == (entries(NOW - SECOND, NOW - PERIOD, 40), {reason: 1})
+    assert (reading.busy, reading.rejected) == (entries(NOW - REACH, NOW - PERIOD, 40), {reason: 1})
     driver.play(ONE)
     assert driver.read("GPU-a").busy == entries(NOW - PERIOD, NOW, 40)
 
@@ -97,7 +100,7 @@ def test_an_entry_with_an_impossible_time_is_dropped_and_does_not_move_the_curso
 def test_a_buffer_without_one_credible_time_is_not_taken_for_idle(play: Play) -> None:
     reading = play(replace(ONE, wrong_times=(WrongTime("nvmlDeviceGetSamples", ALL_ONES),))).read("GPU-a")
     assert (reading.busy, reading.busy_source) == (None, Source.NONE)
-    assert reading.rejected == {"utilization-time-ahead": 8}
+    assert reading.rejected == {"utilization-time-ahead": BUFFER_DEPTH}
 
 
 def test_entries_of_a_read_that_failed_later_on_come_again(play: Play) -> None:
@@ -114,19 +117,19 @@ def test_a_clock_set_back_starts_a_new_cursor(play: Play) -> None:
     driver = play(ONE)
     driver.read("GPU-a")
     driver.at(NOW - 6 * SECOND)
-    assert driver.read("GPU-a").busy == entries(NOW - 7 * SECOND, NOW - 6 * SECOND, 40)
+    assert driver.read("GPU-a").busy == entries(T0, NOW - 6 * SECOND, 40)
 
 
 def test_a_buffer_that_outgrows_its_array_is_asked_again(play: Play) -> None:
     driver = play(replace(ONE, faults=(Fault(Code.INSUFFICIENT_SIZE, "nvmlDeviceGetSamples", times=2),)))
-    assert driver.read("GPU-a").busy == entries(NOW - SECOND, NOW, 40)
+    assert driver.read("GPU-a").busy == entries(NOW - REACH, NOW, 40)
 
 
 def test_after_three_attempts_the_device_is_silent_and_the_next_tick_fills_the_gap(play: Play) -> None:
     driver = play(replace(ONE, faults=(Fault(Code.INSUFFICIENT_SIZE, "nvmlDeviceGetSamples", times=3),)))
     with pytest.raises(DeviceSilent):
         driver.read("GPU-a")
-    assert driver.read("GPU-a").busy == entries(NOW - SECOND, NOW, 40)
+    assert driver.read("GPU-a").busy == entries(NOW - REACH, NOW, 40)
 
 
 @pytest.mark.parametrize("how", ["refused", "symbol"])
