@@ -5,6 +5,7 @@ it cannot lose a race half way; a reader sees one state of the database for as l
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ VALUE_ERRORS = (DataError, psycopg.DataError)
 _ACCEPTED = "accepted are sqlite:////path/to/file and postgresql://user:password@host:port/database"
 _WRITES = "gputally_writes"
 _SQLITE_BUSY_MS = 10_000  # how long a connection waits for another process's write
+_WAL_RETRY_S = 0.01
 _POSTGRES_OPTIONS: dict[str, str | int] = {
     "application_name": "gputally",
     "connect_timeout": 10,  # seconds
@@ -106,9 +108,23 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - narrows the type for the next line
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not guessed by the driver
     connection.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """The first of several that open a new file at once changes its mode; for the others that fails without a wait."""
+    until_s = time.monotonic() + _SQLITE_BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(_WAL_RETRY_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
