@@ -1,4 +1,4 @@
-"""Attribution: samples and reservations of one device become stretches that follow each other, with facts of their own."""
+"""Attribution: one device's samples and reservations become stretches that follow each other without a hole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
