@@ -2,8 +2,8 @@
 
 The totals grow in the transaction that commits the lines, so every replica shows the same numbers and a restart
 changes nothing. The database has integers. A sample is the nearest double of µs / 10⁶ or mJ / 10³: the difference of
-two samples, rounded to the microsecond, is exact as long as a series is below 2³² s (136 GPU-years), and to the
-millijoule below 2⁴² J.
+two samples, rounded to the microsecond, is exact as long as a series is below 2³¹ s (68 GPU-years), and to the
+millijoule below 2⁴¹ J.
 """
 
 from collections import Counter

@@ -28,7 +28,7 @@ SEARCH = Total("east", "pod", "search", MODEL, (3_000_001, 2, 0, 0, 7), 1_234)
 NOBODY = Total("east", "platform", "", MODEL, (0, 0, 5_000_000, 1, 0), None)
 WRITER = WriterStats(accepted=5, refused={"clock": 1}, commit_seconds=0.5, conservation_error_us=3)
 WORK = Work(IngestStats(streams=2, batches=3, windows=6, skewed=1), WRITER, settled=4)
-LIMIT_US = 2**32 * 1_000_000
+LIMIT_US = 2**31 * 1_000_000
 
 
 def registry(books: Books | None, work: Work = WORK) -> CollectorRegistry:
