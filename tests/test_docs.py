@@ -176,7 +176,7 @@ def table(heading: str) -> list[dict[str, str]]:
 
 
 OWNERS = {
-    "alice": Owner(OwnerKind.HOST, user="alice"),
+    "user-1000": Owner(OwnerKind.HOST, user="user-1000"),
     "platform": PLATFORM,
     "train-0": Owner(OwnerKind.POD, namespace="research", pod="train-0", container="main", pod_uid="1"),
 }
@@ -185,13 +185,13 @@ IDLE_POWER_MW = 70_000
 
 def stretch(row: dict[str, str]) -> Stretch:
     """A row of "What the agent saw" as settlement takes it."""
-    alice = Fraction(int(row["alice busy"]) * SECOND)
+    guest = Fraction(int(row["user-1000 busy"]) * SECOND)
     return Stretch(
         duration_us=int(row["seconds"]) * SECOND,
         holdings=(Holding(OWNERS[row["holder"]]),) if row["holder"] != "nobody" else (),
         coverage=Coverage.MEASURED if row["coverage"] == "measured" else Coverage(Reason(row["coverage"])),
         busy_us=Fraction(int(row["device busy"]) * SECOND),
-        process_busy_us={OWNERS["alice"]: alice} if alice else {},
+        process_busy_us={OWNERS["user-1000"]: guest} if guest else {},
         energy_mj=Fraction(int(row["energy mJ"])),
         idle_power_mw=IDLE_POWER_MW,
     )
