@@ -43,7 +43,7 @@ class Screen:
     def _page(self, progress: Progress, table: str) -> RenderableType:
         bar = Table.grid(padding=(0, 1))
         if progress.total:
-            bar.add_row(ProgressBar(progress.total, progress.done, width=40), Text(_words(progress)))
+            bar.add_row(ProgressBar(progress.total, progress.done, width=16), Text(_words(progress)))
         return Group(Text(table.rstrip()), bar, Text(self._hints, style="dim"))
 
 
@@ -51,5 +51,5 @@ def _words(progress: Progress) -> str:
     if progress.error:
         return progress.error
     if progress.done >= progress.total:
-        return "the month so far is complete; the simulated nodes go on live"
-    return f"back-filling the month, newest day first: {progress.done:,} of {progress.total:,} node-minutes"
+        return "the month so far is complete; the nodes go on live"
+    return f"back-filling, newest day first: {progress.done:,} of {progress.total:,} node-minutes"

@@ -32,7 +32,7 @@ def test_elsewhere_the_first_table_is_printed_at_once_and_later_ones_rarely() ->
     """A log does not fill with the same table every two seconds."""
     out = Terminal(terminal=False)
     out.screen.show(HALF, out.table)
-    assert out.text == "table 1\nback-filling the month, newest day first: 1,500 of 3,000 node-minutes\n"
+    assert out.text == "table 1\nback-filling, newest day first: 1,500 of 3,000 node-minutes\n"
     for _ in range(10):
         out.screen.show(HALF, out.table)
     assert out.text.count("table") == 3
