@@ -72,7 +72,7 @@ def children() -> list[psutil.Process]:
 
 def _is_probe(child: psutil.Process) -> bool:
     try:
-        return child.status() != psutil.STATUS_ZOMBIE and "upward_fd" in child.cmdline()[-1]
+        return child.status() != psutil.STATUS_ZOMBIE and "upward_fd" in " ".join(child.cmdline())
     except psutil.NoSuchProcess:  # it ended while we looked
         return False
 
