@@ -13,6 +13,7 @@ from gputally.agent.holders import Grant, place
 from gputally.agent.meter import Placement
 from gputally.agent.reservations import Reservations, ReservationsUnavailable
 
+_AGAIN_S = 1.5  # longer than the kubelet's socket makes us wait between two questions
 _PENDING = 256  # placements that wait for the meter; it takes them every tick
 
 
@@ -137,8 +138,11 @@ class ReservationPoller:
             self._thread.join(5)
 
     def _run(self) -> None:
+        """Once woken, it asks again soon: what woke it may be younger than the answer that the kubelet just gave."""
+        wait_s = self._interval_s
         while not self._stopped:
-            self._wake.wait(self._interval_s)
+            woken = self._wake.wait(wait_s)
             self._wake.clear()
+            wait_s = min(_AGAIN_S, self._interval_s) if woken else self._interval_s
             if not self._stopped:
                 self.poll()

@@ -130,11 +130,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     settings = ProbeSettings(**json.loads(sys.argv[1]))
-    driver, processes, know = build(settings)
-    cadence = Cadence(settings.sample_us, settings.processes_us)
-    sampler = Sampler(driver, processes, cadence, monotonic_us, wall_us)
     upward = Connection(settings.upward_fd, readable=False)
     downward = Connection(settings.downward_fd, writable=False)
+    try:
+        driver, processes, know = build(settings)
+    except ModuleNotFoundError as error:
+        upward.send(Failure(f"{error.name} is not installed: pip install 'gputally[agent]'", fatal=True))
+        return
+    cadence = Cadence(settings.sample_us, settings.processes_us)
+    sampler = Sampler(driver, processes, cadence, monotonic_us, wall_us)
     Probe(driver, sampler, upward, downward, know).run(settings.sample_us)
 
 

@@ -218,3 +218,21 @@ def test_closing_ends_the_thread_without_one_more_question() -> None:
 
 def test_closing_one_that_was_never_started_is_harmless() -> None:
     Desked().poller.close()
+
+
+def test_after_being_woken_it_asks_again_soon() -> None:
+    """What woke it may be younger than the answer that the kubelet just gave."""
+    asked = threading.Semaphore(0)
+
+    class Counting:
+        def poll(self) -> Reservations:
+            asked.release()
+            return Reservations(0, False, (), ())
+
+    book = GrantBook(lambda _namespace, _name: None, lambda: 0)
+    poller = ReservationPoller(Counting(), book, 3_600_000_000, lambda: 0)
+    poller.start()
+    poller.wake()
+    assert asked.acquire(timeout=30)
+    assert asked.acquire(timeout=30)
+    poller.close()

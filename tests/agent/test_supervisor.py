@@ -245,3 +245,12 @@ def test_what_is_told_to_nobody_is_harmless(settings: ProbeSettings) -> None:
     assert supervisor.flush(S) == []
     supervisor.close()
     assert supervisor.starts == 0
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['pynvml'] = None; from gputally.agent.probe import main; main()"
+    real = ProbeSettings(-1, -1, str(tmp_path), 1_000_000, 5_000_000)
+    command = (sys.executable, "-c", without)
+    with closing(Supervisor(real, LONG_US, LONG_US, monotonic_us, time.sleep, command)) as supervisor:
+        told = until(supervisor, is_failure)
+    assert told == Failure("pynvml is not installed: pip install 'gputally[agent]'", fatal=True)
