@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gputally.accounting.keys import Owner
+from gputally.accounting.keys import WHOLE_GPU, Owner
 from gputally.accounting.ledger_hour import from_us
 from gputally.accounting.states import OwnerKind, Source
 from gputally.agent.grants import ReservationPoller
@@ -138,6 +138,8 @@ def _utilization(sample: DeviceSample) -> int | None:
 def _partitions(held: Held) -> list[Json] | None:
     if not held.known:
         return None
+    if not held.holdings and not held.contest:
+        return [{"id": WHOLE_GPU, "share": 1.0, "holders": []}]
     partitions = [
         {"id": holding.partition, "share": float(holding.share), "holders": [_holder(holding.owner)]}
         for holding in held.holdings
@@ -145,7 +147,7 @@ def _partitions(held: Held) -> list[Json] | None:
     if held.contest:
         listed = sorted(held.contest.owners, key=lambda owner: owner.text)
         partitions.append(
-            {"id": "gpu", "share": float(held.contest.share), "holders": [_holder(owner) for owner in listed]}
+            {"id": WHOLE_GPU, "share": float(held.contest.share), "holders": [_holder(owner) for owner in listed]}
         )
     return partitions
 

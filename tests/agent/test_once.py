@@ -159,8 +159,8 @@ def test_a_process_that_ended_before_it_was_looked_up_has_a_pid_and_no_more() ->
     assert {key for key, value in process.items() if value is not None} == {"pid", "utilization"}
 
 
-def test_a_free_device_has_no_partitions_and_unknown_reservations_are_null() -> None:
-    assert device_json(GOOD, NOBODY)["partitions"] == []
+def test_a_free_device_is_a_partition_without_holders_and_unknown_reservations_are_null() -> None:
+    assert device_json(GOOD, NOBODY)["partitions"] == [{"id": "gpu", "share": 1.0, "holders": []}]
     assert device_json(GOOD, UNKNOWN)["partitions"] is None
 
 
@@ -292,7 +292,7 @@ def test_a_look_is_a_second_full_sample_in_which_processes_have_a_utilisation(tm
     assert unseen(found) == []
     [device] = as_json(found, OWNERS)["devices"]
     assert [process["utilization"] for process in device["processes"]] == [50]
-    assert device["partitions"] == []
+    assert device["partitions"] == [{"id": "gpu", "share": 1.0, "holders": []}]
 
 
 def test_a_lost_device_is_shown_as_lost_without_waiting_for_what_it_cannot_tell(tmp_path: Path) -> None:
