@@ -170,3 +170,22 @@ def test_a_driver_that_went_away_is_enumerated_anew_when_it_is_back() -> None:
         node.tick()
     node.driver.broken.clear()
     assert len(node.tick().devices) == 2
+
+
+def test_a_pause_between_the_two_clocks_is_not_a_step_of_the_wall_clock() -> None:
+    """The process is stopped for 60 ms (as by a CPU limit) after it read the first clock: both are read again."""
+
+    class Time:
+        now_us, pauses = 0, 1
+
+        def monotonic(self) -> int:
+            return self.now_us
+
+        def wall(self) -> int:
+            self.now_us += 60_000 * self.pauses
+            self.pauses = 0
+            return T0 + self.now_us
+
+    clock = Time()
+    sample = Sampler(FakeDriver([A]), FakeProcesses(), Cadence(), clock.monotonic, clock.wall).sample()
+    assert sample.wall_us - sample.monotonic_us == T0
