@@ -347,7 +347,8 @@ def test_one_look_as_json_has_the_documented_keys(node: Node, pods: tuple[str, .
     ]  # fmt: skip
     assert (first["uuid"], first["index"], first["utilization"], first["power_watts"]) == (A, 0, 40, 340)
     assert (first["memory_used_bytes"], first["source"]) == (3 << 30, "device-samples")
-    assert (second["uuid"], second["partitions"], second["processes"]) == (B, [], [])
+    assert second["partitions"] == [{"id": "gpu", "share": 1, "holders": []}]
+    assert (second["uuid"], second["processes"]) == (B, [])
     assert (second["utilization"], second["memory_used_bytes"], second["power_watts"]) == (0, 0, 100)
 
 
