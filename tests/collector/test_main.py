@@ -116,6 +116,7 @@ def test_windows_become_a_report_and_a_scrape(collector: Collector, database_url
 def test_the_ledger_is_settled_without_being_asked(collector: Collector) -> None:
     collector.send(recent(1))
     wait_until(lambda: "gputally_ledger_pending 0.0\n" in collector.get("/metrics")[1], DEADLINE_S, "the ledger")
+    assert "gputally_ledger_settled_total 1.0\n" in collector.get("/metrics")[1]
 
 
 def test_the_same_windows_count_once(collector: Collector) -> None:

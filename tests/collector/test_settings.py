@@ -95,8 +95,9 @@ def test_a_variable_that_is_nearly_one_of_ours_is_a_mistake(monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", ["COLLECTOR", "SPOOL_DIR", "COLLECTOR_SERVICE_HOST", "PORT_9856_TCP", "NODE"])
 def test_variables_of_the_agent_and_of_kubernetes_are_none_of_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load(CollectorSettings, {})
     monkeypatch.setenv(f"GPUTALLY_{name}", "x")
-    load(CollectorSettings, {})
+    assert load(CollectorSettings, {}) == before
 
 
 def test_plain_text_on_another_host_needs_to_be_asked_for() -> None:
