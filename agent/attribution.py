@@ -16,7 +16,7 @@ from gputally.accounting.states import Source
 from gputally.agent.busy import BusyTrack, Piece
 from gputally.agent.clock import Instant
 from gputally.agent.energy import EnergyTrack, IdlePower
-from gputally.agent.holders import Held
+from gputally.agent.held import Held
 from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, ProcessReading
 
 _FOREVER = 1 << 62

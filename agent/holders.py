@@ -11,34 +11,11 @@ from fractions import Fraction
 
 from gputally.accounting.keys import REPLICA, WHOLE_GPU, Holding, Owner
 from gputally.accounting.settlement import Contest
+from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.sample import DeviceInfo
 
 _GKE = re.compile(r"nvidia(\d+)")
 _GPU = re.compile(r"GPU-")  # names one device for certain; one that the driver does not show is none of those it shows
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Who holds a device. Not `known`: nobody can say, so its time is unattributed."""
-
-    holdings: tuple[Holding, ...] = ()
-    contest: Contest | None = None
-    known: bool = True
-
-    @property
-    def listed(self) -> tuple[Owner, ...]:
-        """Whom the kubelet lists for the device, holders or not."""
-        return (*(holding.owner for holding in self.holdings), *(self.contest.owners if self.contest else ()))
-
-    def as_held(self, owner: Owner) -> Owner:
-        """The owner under the name that it holds by: a pod's UID may be learned after its reservation."""
-        if owner in self.listed:
-            return owner
-        return next((other for other in self.listed if _is_completed(other, owner)), owner)
-
-
-NOBODY = Held()
-UNKNOWN = Held(known=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +56,6 @@ def place(
     if partitioned:
         held |= {d.uuid: UNKNOWN for d in devices if d.mig_enabled or (anywhere and held[d.uuid] == NOBODY)}
     return held
-
-
-def _is_completed(one: Owner, other: Owner) -> bool:
-    """Whether both name the same container, one of them without its pod's UID."""
-    names = [(o.kind, o.namespace, o.pod, o.container) for o in (one, other)]
-    return names[0] == names[1] and "" in (one.pod_uid, other.pod_uid)
 
 
 def _place(device_id: str, grant: Grant, claims: Mapping[str, _Claims], minors: Mapping[int, str]) -> bool:

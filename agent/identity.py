@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gputally.accounting.keys import Owner
 from gputally.accounting.states import OwnerKind
-from gputally.agent.holders import Held
+from gputally.agent.held import Held
 from gputally.agent.sample import GpuProcess, Process
 
 

@@ -10,7 +10,7 @@ from gputally.accounting.line import Window
 from gputally.agent.attribution import DeviceAccount, Owners
 from gputally.agent.clock import Instant, Timeline
 from gputally.agent.energy import IdlePower
-from gputally.agent.holders import NOBODY, UNKNOWN, Held
+from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.sample import DeviceInfo, DeviceSample, Sample
 from gputally.agent.window import DeviceFold
 

@@ -13,7 +13,7 @@ from gputally.accounting.keys import WHOLE_GPU, Owner
 from gputally.accounting.ledger_hour import from_us
 from gputally.accounting.states import OwnerKind, Source
 from gputally.agent.grants import ReservationPoller
-from gputally.agent.holders import NOBODY, UNKNOWN, Held
+from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.message import Failure
 from gputally.agent.sample import DeviceSample, GpuProcess, ProcessBusy, Sample
 from gputally.agent.supervisor import Supervisor

@@ -49,6 +49,8 @@ class GpuProcess:
     kind: ProcessKind
     memory_bytes: int | None = None
     process: Process | None = None
+    instance: str = ""  # UUID of the MIG device whose list it stands on; "" on a device that is not partitioned
+    server: bool = False  # the MPS control server: overhead, not a client
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,29 @@ class ProcessBusy:
 
 
 @dataclass(frozen=True, slots=True)
+class MigInstance:
+    """A MIG device: a compute instance in a GPU instance. Ids are reused after re-creation; the UUID is not.
+
+    `slices`: compute slices of its compute instance, None where the driver did not say. `profile`: as in its name,
+    such as `1g.10gb` or `1c.3g.40gb`. `profile_id` and `placement_start` are of its GPU instance: DRA names use them.
+    """
+
+    uuid: str
+    gpu_instance: int
+    compute_instance: int
+    slices: int | None
+    profile: str
+    profile_id: int | None = None
+    placement_start: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """What does not change while a device is there. `index` is for display only: it is not stable."""
+    """What does not change while a device is there. `index` is for display only: it is not stable.
+
+    `instances` are the MIG devices on it now, by (GPU instance, compute instance): other instances are another
+    partition epoch. `slices`: compute slices of the whole GPU (7 or 4); None unknown or not partitioned.
+    """
 
     uuid: str
     index: int
@@ -81,6 +104,39 @@ class DeviceInfo:
     minor: int | None = None  # N of /dev/nvidiaN
     pci_bus_id: str = ""  # lower case, four-digit domain: 0000:3b:00.0
     mig_enabled: bool = False
+    slices: int | None = None
+    instances: tuple[MigInstance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GpmReading:
+    """GPM's averages over (since_us, end_us], wall clock microseconds; in millionths, None where one is not known.
+
+    `graphics` is the time in which any engine was active: the busy measure of a MIG instance. The rest are figures of
+    quality, never the billing base.
+    """
+
+    since_us: int
+    end_us: int
+    graphics: int | None = None
+    sm: int | None = None
+    occupancy: int | None = None
+    tensor: int | None = None
+    dram: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReading:
+    """The cheap values of one MIG device at one tick. `gpm` is None where GPM gave nothing (yet): not measurable.
+
+    `gpm_supported` False: it never will be, so its time is `no-utilisation`; True with `gpm` None: wait for it.
+    """
+
+    uuid: str
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    gpm: GpmReading | None = None
+    gpm_supported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +158,8 @@ class Reading:
     energy_supported: bool = False
     rejected: dict[str, int] = field(default_factory=dict)
     busy_since_us: int | None = None  # the stamp after which the buffer was read; None: as far back as it was before
+    gpm: GpmReading | None = None  # of the whole device, where it is not partitioned: quality figures only
+    instances: tuple[InstanceReading, ...] = ()  # one per `DeviceInfo.instances`, in that order
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +189,7 @@ class DeviceSample:
     detail: ProcessReading | None = None
     unavailable: bool = False
     error: str = ""  # why `reading` is None, in the driver's words
+    xids: tuple[int, ...] = ()  # Xid events since the last sample; 79 makes the device unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from gputally.accounting.invariants import conservation_error_us, violations
 from gputally.accounting.keys import Owner
 from gputally.accounting.line import Window
 from gputally.accounting.states import OwnerKind, Source
-from gputally.agent.holders import Grant, Held, place
+from gputally.agent.held import Held
+from gputally.agent.holders import Grant, place
 from gputally.agent.meter import Meter, MeterSettings
 from gputally.agent.sample import (
     BusySample,

@@ -14,7 +14,7 @@ from gputally.accounting.states import OwnerKind, Source
 from gputally.agent.attribution import DeviceAccount, Usage
 from gputally.agent.clock import Instant
 from gputally.agent.energy import IdlePower
-from gputally.agent.holders import NOBODY, UNKNOWN, Held
+from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.sample import (
     BusySample,
     DeviceInfo,

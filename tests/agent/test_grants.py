@@ -10,7 +10,8 @@ from tests.fakes import Clock, FakeKubelet
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind
 from gputally.agent.grants import GrantBook, Kubelet, PodStart, PollState, ReservationPoller
-from gputally.agent.holders import UNKNOWN, Grant, Held
+from gputally.agent.held import UNKNOWN, Held
+from gputally.agent.holders import Grant
 from gputally.agent.reservations import ContainerReservation, Reservations
 from gputally.agent.sample import DeviceInfo
 

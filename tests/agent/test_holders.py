@@ -5,7 +5,8 @@ from fractions import Fraction
 from gputally.accounting.keys import REPLICA, Holding, Owner
 from gputally.accounting.settlement import Contest
 from gputally.accounting.states import OwnerKind
-from gputally.agent.holders import NOBODY, UNKNOWN, Grant, Held, place
+from gputally.agent.held import NOBODY, UNKNOWN, Held
+from gputally.agent.holders import Grant, place
 from gputally.agent.sample import DeviceInfo
 
 A = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")

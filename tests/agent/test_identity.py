@@ -2,7 +2,7 @@
 
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind
-from gputally.agent.holders import NOBODY, Held
+from gputally.agent.held import NOBODY, Held
 from gputally.agent.identity import Identity, NoPods, PodName
 from gputally.agent.sample import ContainerRef, GpuProcess, Process, ProcessKind
 

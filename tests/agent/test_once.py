@@ -12,7 +12,7 @@ from pathlib import Path
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.settlement import Contest
 from gputally.accounting.states import OwnerKind, Source
-from gputally.agent.holders import NOBODY, UNKNOWN, Held
+from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.identity import Identity, NoPods, PodName
 from gputally.agent.once import Look, as_json, as_json_text, as_table, take, unseen
 from gputally.agent.probe import ProbeSettings, monotonic_us

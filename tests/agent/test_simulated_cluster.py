@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gputally.agent.holders import NOBODY
+from gputally.agent.held import NOBODY
 from gputally.agent.identity import Identity
 from gputally.agent.pattern import constant
 from gputally.agent.reservations import ContainerReservation
