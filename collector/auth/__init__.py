@@ -1,0 +1,1 @@
+"""Who may send windows, and who may read what became of them."""
