@@ -42,9 +42,12 @@ def _device_violations(window: Window, device: DeviceWindow) -> Iterator[str]:
     energy = _energy_violation(device)
     if energy:
         yield energy
+    yield from _edge_violations(device)
     for line in device.lines:
         if _negative(line):
             yield f"{device.uuid}: a line of {line.key.owner.text} is negative (I3)"
+        if _quality_violation(line):
+            yield f"{device.uuid}: quality figures of {line.key.owner.text} are more than its time"
 
 
 def _energy_violation(device: DeviceWindow) -> str:
@@ -55,6 +58,25 @@ def _energy_violation(device: DeviceWindow) -> str:
     if energy == difference:
         return ""
     return f"{device.uuid}: lines hold {energy} mJ, the counter moved by {difference} mJ (I2)"
+
+
+def _edge_violations(device: DeviceWindow) -> Iterator[str]:
+    for edge, holders in (("start", device.start_holders), ("end", device.end_holders)):
+        if any(holding.share <= 0 for holding in holders) or sum(holding.share for holding in holders) > 1:
+            yield f"{device.uuid}: shares at the window's {edge} are not within the device"
+        if len({(holding.owner, holding.partition) for holding in holders}) != len(holders):
+            yield f"{device.uuid}: a holder stands twice at the window's {edge}"
+    if device.ghost_memory_byte_s < 0 or (device.idle_power_mw or 0) < 0:
+        yield f"{device.uuid}: memory or power is negative (I3)"
+
+
+def _quality_violation(line: Line) -> bool:
+    """Whether a figure says more than all of its time."""
+    quality = line.quality
+    if quality is None:
+        return False
+    figures = (quality.sm_us, quality.occupancy_us, quality.tensor_us, quality.dram_us)
+    return min(figures) < 0 or max(figures) > quality.measured_us or quality.measured_us > line.capacity_us
 
 
 def _negative(line: Line) -> bool:
@@ -69,5 +91,6 @@ def _negative(line: Line) -> bool:
         line.held_us,
         line.energy_idle_mj or 0,
         line.energy_dynamic_mj or 0,
+        line.memory_byte_s or 0,
     )
     return min(amounts) < 0

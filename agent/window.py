@@ -64,10 +64,15 @@ def _lines(settled: Settled, capacity_us: int, energy_mj: int | None, *, idle_kn
     for key in keys:
         amounts = settled[key]
         idle_mj, dynamic_mj = energies[key]
+        used, idle, unallocated, unavailable, unobserved = times[key]
         line = Line(
             key,
             amounts.source,
-            **{f"{state}_us": time for state, time in zip(_STATES, times[key], strict=True)},
+            used,
+            idle,
+            unallocated,
+            unavailable,
+            unobserved,
             burst_us=int(amounts.burst_us),
             intruder_us=int(amounts.intruder_us),
             held_us=int(amounts.held_us),

@@ -51,12 +51,26 @@ SOURCE_GPM: Source
 SOURCE_ESTIMATED_SHARE: Source
 
 class Batch(_message.Message):
-    __slots__ = ("sent_at_us", "windows")
+    __slots__ = ("sent_at_us", "windows", "spool")
     SENT_AT_US_FIELD_NUMBER: _ClassVar[int]
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_FIELD_NUMBER: _ClassVar[int]
     sent_at_us: int
     windows: _containers.RepeatedCompositeFieldContainer[Window]
-    def __init__(self, sent_at_us: _Optional[int] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ...) -> None: ...
+    spool: SpoolReport
+    def __init__(self, sent_at_us: _Optional[int] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ..., spool: _Optional[_Union[SpoolReport, _Mapping]] = ...) -> None: ...
+
+class SpoolReport(_message.Message):
+    __slots__ = ("refused_windows", "refused_us", "waiting_windows", "oldest_us")
+    REFUSED_WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_US_FIELD_NUMBER: _ClassVar[int]
+    WAITING_WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_US_FIELD_NUMBER: _ClassVar[int]
+    refused_windows: int
+    refused_us: int
+    waiting_windows: int
+    oldest_us: int
+    def __init__(self, refused_windows: _Optional[int] = ..., refused_us: _Optional[int] = ..., waiting_windows: _Optional[int] = ..., oldest_us: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("committed_through", "refusals")
@@ -75,11 +89,13 @@ class Refusal(_message.Message):
         REFUSAL_CONFLICT: _ClassVar[Refusal.Reason]
         REFUSAL_CLOCK: _ClassVar[Refusal.Reason]
         REFUSAL_TOO_OLD: _ClassVar[Refusal.Reason]
+        REFUSAL_IDENTITY: _ClassVar[Refusal.Reason]
     REFUSAL_UNSPECIFIED: Refusal.Reason
     REFUSAL_INVALID: Refusal.Reason
     REFUSAL_CONFLICT: Refusal.Reason
     REFUSAL_CLOCK: Refusal.Reason
     REFUSAL_TOO_OLD: Refusal.Reason
+    REFUSAL_IDENTITY: Refusal.Reason
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
@@ -89,7 +105,7 @@ class Refusal(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., reason: _Optional[_Union[Refusal.Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Window(_message.Message):
-    __slots__ = ("agent_id", "boot_id", "sequence", "cluster", "node", "start_us", "end_us", "skipped_us", "waited_us", "devices", "owners", "partitions", "lines")
+    __slots__ = ("agent_id", "boot_id", "sequence", "cluster", "node", "start_us", "end_us", "skipped_us", "waited_us", "devices", "owners", "partitions", "lines", "profiles")
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +119,7 @@ class Window(_message.Message):
     OWNERS_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
+    PROFILES_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     boot_id: str
     sequence: int
@@ -116,10 +133,11 @@ class Window(_message.Message):
     owners: _containers.RepeatedCompositeFieldContainer[Owner]
     partitions: _containers.RepeatedScalarFieldContainer[str]
     lines: Lines
-    def __init__(self, agent_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., sequence: _Optional[int] = ..., cluster: _Optional[str] = ..., node: _Optional[str] = ..., start_us: _Optional[int] = ..., end_us: _Optional[int] = ..., skipped_us: _Optional[int] = ..., waited_us: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., partitions: _Optional[_Iterable[str]] = ..., lines: _Optional[_Union[Lines, _Mapping]] = ...) -> None: ...
+    profiles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agent_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., sequence: _Optional[int] = ..., cluster: _Optional[str] = ..., node: _Optional[str] = ..., start_us: _Optional[int] = ..., end_us: _Optional[int] = ..., skipped_us: _Optional[int] = ..., waited_us: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., partitions: _Optional[_Iterable[str]] = ..., lines: _Optional[_Union[Lines, _Mapping]] = ..., profiles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("uuid", "model", "capacity_us", "energy_start_mj", "energy_end_mj", "energy_estimated", "energy_breaks", "energy_known", "idle_energy_known")
+    __slots__ = ("uuid", "model", "capacity_us", "energy_start_mj", "energy_end_mj", "energy_estimated", "energy_breaks", "energy_known", "idle_energy_known", "start_holders", "end_holders", "unavailable_at_end", "idle_power_mw", "ghost_memory_byte_s")
     UUID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_US_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +147,11 @@ class Device(_message.Message):
     ENERGY_BREAKS_FIELD_NUMBER: _ClassVar[int]
     ENERGY_KNOWN_FIELD_NUMBER: _ClassVar[int]
     IDLE_ENERGY_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    START_HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    END_HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_AT_END_FIELD_NUMBER: _ClassVar[int]
+    IDLE_POWER_MW_FIELD_NUMBER: _ClassVar[int]
+    GHOST_MEMORY_BYTE_S_FIELD_NUMBER: _ClassVar[int]
     uuid: str
     model: str
     capacity_us: int
@@ -138,7 +161,24 @@ class Device(_message.Message):
     energy_breaks: int
     energy_known: bool
     idle_energy_known: bool
-    def __init__(self, uuid: _Optional[str] = ..., model: _Optional[str] = ..., capacity_us: _Optional[int] = ..., energy_start_mj: _Optional[int] = ..., energy_end_mj: _Optional[int] = ..., energy_estimated: bool = ..., energy_breaks: _Optional[int] = ..., energy_known: bool = ..., idle_energy_known: bool = ...) -> None: ...
+    start_holders: _containers.RepeatedCompositeFieldContainer[Holder]
+    end_holders: _containers.RepeatedCompositeFieldContainer[Holder]
+    unavailable_at_end: bool
+    idle_power_mw: int
+    ghost_memory_byte_s: int
+    def __init__(self, uuid: _Optional[str] = ..., model: _Optional[str] = ..., capacity_us: _Optional[int] = ..., energy_start_mj: _Optional[int] = ..., energy_end_mj: _Optional[int] = ..., energy_estimated: bool = ..., energy_breaks: _Optional[int] = ..., energy_known: bool = ..., idle_energy_known: bool = ..., start_holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., end_holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., unavailable_at_end: bool = ..., idle_power_mw: _Optional[int] = ..., ghost_memory_byte_s: _Optional[int] = ...) -> None: ...
+
+class Holder(_message.Message):
+    __slots__ = ("owner", "partition", "share_numerator", "share_denominator")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SHARE_NUMERATOR_FIELD_NUMBER: _ClassVar[int]
+    SHARE_DENOMINATOR_FIELD_NUMBER: _ClassVar[int]
+    owner: int
+    partition: int
+    share_numerator: int
+    share_denominator: int
+    def __init__(self, owner: _Optional[int] = ..., partition: _Optional[int] = ..., share_numerator: _Optional[int] = ..., share_denominator: _Optional[int] = ...) -> None: ...
 
 class Owner(_message.Message):
     __slots__ = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
@@ -161,7 +201,7 @@ class Owner(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., pod_uid: _Optional[str] = ..., first_seen_us: _Optional[int] = ..., user: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class Lines(_message.Message):
-    __slots__ = ("count", "device", "partition", "owner", "basis", "reason", "source", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "burst_us", "intruder_us", "held_us", "energy_idle_mj", "energy_dynamic_mj")
+    __slots__ = ("count", "device", "partition", "owner", "basis", "reason", "source", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "burst_us", "intruder_us", "held_us", "energy_idle_mj", "energy_dynamic_mj", "memory_byte_s_plus_one", "quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +219,12 @@ class Lines(_message.Message):
     HELD_US_FIELD_NUMBER: _ClassVar[int]
     ENERGY_IDLE_MJ_FIELD_NUMBER: _ClassVar[int]
     ENERGY_DYNAMIC_MJ_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTE_S_PLUS_ONE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_US_FIELD_NUMBER: _ClassVar[int]
+    SM_US_FIELD_NUMBER: _ClassVar[int]
+    OCCUPANCY_US_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_US_FIELD_NUMBER: _ClassVar[int]
+    DRAM_US_FIELD_NUMBER: _ClassVar[int]
     count: int
     device: _containers.RepeatedScalarFieldContainer[int]
     partition: _containers.RepeatedScalarFieldContainer[int]
@@ -196,4 +242,10 @@ class Lines(_message.Message):
     held_us: _containers.RepeatedScalarFieldContainer[int]
     energy_idle_mj: _containers.RepeatedScalarFieldContainer[int]
     energy_dynamic_mj: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, count: _Optional[int] = ..., device: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., owner: _Optional[_Iterable[int]] = ..., basis: _Optional[_Iterable[_Union[Basis, str]]] = ..., reason: _Optional[_Iterable[_Union[Reason, str]]] = ..., source: _Optional[_Iterable[_Union[Source, str]]] = ..., used_us: _Optional[_Iterable[int]] = ..., idle_us: _Optional[_Iterable[int]] = ..., unallocated_us: _Optional[_Iterable[int]] = ..., unavailable_us: _Optional[_Iterable[int]] = ..., unobserved_us: _Optional[_Iterable[int]] = ..., burst_us: _Optional[_Iterable[int]] = ..., intruder_us: _Optional[_Iterable[int]] = ..., held_us: _Optional[_Iterable[int]] = ..., energy_idle_mj: _Optional[_Iterable[int]] = ..., energy_dynamic_mj: _Optional[_Iterable[int]] = ...) -> None: ...
+    memory_byte_s_plus_one: _containers.RepeatedScalarFieldContainer[int]
+    quality_us: _containers.RepeatedScalarFieldContainer[int]
+    sm_us: _containers.RepeatedScalarFieldContainer[int]
+    occupancy_us: _containers.RepeatedScalarFieldContainer[int]
+    tensor_us: _containers.RepeatedScalarFieldContainer[int]
+    dram_us: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, count: _Optional[int] = ..., device: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., owner: _Optional[_Iterable[int]] = ..., basis: _Optional[_Iterable[_Union[Basis, str]]] = ..., reason: _Optional[_Iterable[_Union[Reason, str]]] = ..., source: _Optional[_Iterable[_Union[Source, str]]] = ..., used_us: _Optional[_Iterable[int]] = ..., idle_us: _Optional[_Iterable[int]] = ..., unallocated_us: _Optional[_Iterable[int]] = ..., unavailable_us: _Optional[_Iterable[int]] = ..., unobserved_us: _Optional[_Iterable[int]] = ..., burst_us: _Optional[_Iterable[int]] = ..., intruder_us: _Optional[_Iterable[int]] = ..., held_us: _Optional[_Iterable[int]] = ..., energy_idle_mj: _Optional[_Iterable[int]] = ..., energy_dynamic_mj: _Optional[_Iterable[int]] = ..., memory_byte_s_plus_one: _Optional[_Iterable[int]] = ..., quality_us: _Optional[_Iterable[int]] = ..., sm_us: _Optional[_Iterable[int]] = ..., occupancy_us: _Optional[_Iterable[int]] = ..., tensor_us: _Optional[_Iterable[int]] = ..., dram_us: _Optional[_Iterable[int]] = ...) -> None: ...

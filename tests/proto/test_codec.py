@@ -1,6 +1,7 @@
 """Windows on the wire: nothing is lost, the same window is the same bytes, and nonsense is refused in words."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.accounting.keys import PLATFORM, PLATFORM_KEY, Holding, LineKey, Owner
-from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.accounting.line import DeviceWindow, Line, Quality, Window
 from gputally.accounting.settlement import reserved_key
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source
 from gputally.proto import telemetry_pb2 as pb
@@ -67,6 +68,9 @@ OWNERS = (
     | st.builds(Owner, st.just(OwnerKind.HOST), user=TEXT, unit=TEXT)
     | st.just(PLATFORM)
 )
+QUALITIES = st.none() | st.builds(Quality, st.integers(1, 2**64 - 1), AMOUNT, AMOUNT, AMOUNT, AMOUNT)
+SHARES = st.builds(Fraction, st.integers(0, 2**64 - 1), st.integers(1, 2**64 - 1))
+HOLDERS = st.lists(st.builds(Holding, OWNERS, TEXT, SHARES), max_size=2).map(tuple)
 KEYS = st.builds(LineKey, TEXT, OWNERS, st.sampled_from(Basis), st.sampled_from(Reason))
 
 
@@ -82,9 +86,13 @@ def devices(draw: st.DrawFn) -> DeviceWindow:
             *(draw(AMOUNT | st.just(0)) for _ in range(8)),
             energy_idle_mj=draw(energy[0]),
             energy_dynamic_mj=draw(energy[1]),
+            memory_byte_s=draw(st.none() | st.integers(0, 2**64 - 2)),
+            quality=draw(QUALITIES),
         )
         for key in keys
     )
+    start, end = draw(HOLDERS), draw(HOLDERS)
+    partitions = {key.partition for key in keys} | {holding.partition for holding in (*start, *end)}
     return DeviceWindow(
         draw(TEXT),
         draw(TEXT),
@@ -94,6 +102,12 @@ def devices(draw: st.DrawFn) -> DeviceWindow:
         draw(OPTIONAL),
         draw(st.booleans()),
         draw(st.integers(0, 2**32 - 1)),
+        start,
+        end,
+        draw(st.booleans()),
+        draw(OPTIONAL),
+        {partition: f"{len(partition)}g" for partition in partitions if partition.startswith("M")},
+        draw(AMOUNT),
     )
 
 
@@ -138,6 +152,29 @@ def test_unknown_energy_stays_unknown_and_0_stays_0() -> None:
     dark = DeviceWindow("GPU-0", "H100", 5, (Line(lines[0].key, Source.NONE, unobserved_us=5),))
     [device] = received(sent(Window("c", "n", 0, 5, (dark,)))).devices
     assert (device.energy_start_mj, device.lines[0].energy_mj) == (None, None)
+
+
+def test_unknown_memory_stays_unknown_and_0_stays_0() -> None:
+    lines = [
+        replace(line, memory_byte_s=memory) for line, memory in zip(WINDOW.devices[0].lines, (0, None), strict=True)
+    ]
+    window = replace(WINDOW, devices=(replace(WINDOW.devices[0], lines=tuple(lines)),))
+    assert [line.memory_byte_s for line in received(sent(window)).devices[0].lines] == [0, None]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda m: m.devices[0].end_holders.append(pb.Holder(owner=9, share_denominator=1)),
+        lambda m: m.devices[0].end_holders.append(pb.Holder(partition=9, share_denominator=1)),
+        lambda m: m.devices[0].start_holders.append(pb.Holder(share_numerator=1)),
+        lambda m: m.profiles.append("1g.10gb"),
+    ],
+    ids=["owner", "partition", "share-of-nothing", "profiles"],
+)
+def test_holders_that_point_nowhere_are_refused(spoil: Callable[[pb.Window], object]) -> None:
+    with pytest.raises(WireError):
+        spoiled(spoil)
 
 
 def test_a_window_without_devices_can_be_sent() -> None:
