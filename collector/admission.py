@@ -13,7 +13,7 @@ from gputally.accounting.line import DeviceWindow, Line, Window
 
 MAX_WINDOW_US = 60_000_000  # the longest grid cell; also how far back a window can reach that overlaps another
 MAX_TEXT_BYTES = 256  # a Kubernetes name has at most 253; the keys of names must fit PostgreSQL's index rows
-MAX_AMOUNT = 10**14  # µs, mJ: 3 years, or 27 GWh; far past any window, and thousands of them still fit a total
+MAX_AMOUNT = 10**14  # µs, mJ, byte-seconds: 3 years, 27 GWh, 1.6 TB for a minute; thousands still fit a total
 _LATEST_US = 4_102_444_800_000_000  # the year 2100: past it a clock is not wrong but nonsense
 _MAX_INT = 2**63 - 1  # a column of the database
 
@@ -25,6 +25,7 @@ class RefusalReason(StrEnum):
     CONFLICT = "conflict"  # it overlaps an accepted window of its node, or is another one with the same start
     CLOCK = "clock"  # the agent's clock is too far off; found at the edge, where the arrival is known
     TOO_OLD = "too-old"  # the lines of its time are no longer kept
+    IDENTITY = "identity"  # its sender may not write for this node or cluster; found at the edge
 
 
 class Verdict(StrEnum):
@@ -138,10 +139,13 @@ def _wrong_time(window: Window, zone: tzinfo) -> str:
 def _misfit(received: Received) -> str:
     """What a column cannot hold, so that no statement fails on it later; '' where all of it fits."""
     window = received.window
-    owners = {line.key.owner for device in window.devices for line in device.lines}
+    holders = [held for device in window.devices for held in (*device.start_holders, *device.end_holders)]
+    owners = {line.key.owner for device in window.devices for line in device.lines} | {held.owner for held in holders}
     texts = [window.cluster, window.node, received.agent_id, received.boot_id]
     texts += [device.uuid for device in window.devices] + [device.model for device in window.devices]
     texts += {line.key.partition for device in window.devices for line in device.lines}
+    texts += {held.partition for held in holders}
+    texts += {profile for device in window.devices for profile in device.profiles.values()}
     texts += [text for owner in owners for text in _texts(owner)]
     if not (window.cluster and window.node):
         return "the window does not name its cluster and node"
@@ -149,6 +153,7 @@ def _misfit(received: Received) -> str:
         if "\0" in text or len(text.encode()) > MAX_TEXT_BYTES:
             return f"{text[:32]!a}… is longer than {MAX_TEXT_BYTES} bytes, or holds a NUL"
     numbers = [received.sequence, window.skipped_us, window.waited_us, *(owner.first_seen_us for owner in owners)]
+    numbers += [part for held in holders for part in held.share.as_integer_ratio()]
     if any(not 0 <= number <= _MAX_INT for number in numbers):
         return "a number of the window's head is negative, or larger than 2^63 - 1"
     return next((fault for device in window.devices for fault in _large(device)), "")
@@ -162,11 +167,13 @@ def _large(device: DeviceWindow) -> Iterator[str]:
     counters = (device.energy_start_mj or 0, device.energy_end_mj or 0, device.energy_breaks)
     if not 0 <= min(counters) <= max(counters) <= _MAX_INT or device.energy_breaks >= 2**31:
         yield f"{device.uuid}: an energy counter is negative, or larger than 2^63 - 1"
+    if max(device.ghost_memory_byte_s, device.idle_power_mw or 0) > MAX_AMOUNT:
+        yield f"{device.uuid}: its memory or idle power is more than {MAX_AMOUNT} byte-seconds or mW"
     for line in device.lines:
         if _largest(line) > MAX_AMOUNT:
-            yield f"{device.uuid}: a line of {line.key.owner.text} holds more than {MAX_AMOUNT} us or mJ"
+            yield f"{device.uuid}: a line of {line.key.owner.text} holds more than {MAX_AMOUNT} us, mJ or byte-seconds"
 
 
 def _largest(line: Line) -> int:
-    memos = max(line.burst_us, line.intruder_us, line.held_us)
+    memos = max(line.burst_us, line.intruder_us, line.held_us, line.memory_byte_s or 0)
     return max(memos, line.capacity_us, line.energy_idle_mj or 0, line.energy_dynamic_mj or 0)

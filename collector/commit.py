@@ -12,9 +12,8 @@ from datetime import tzinfo
 
 from sqlalchemy import Connection, Engine, Row, bindparam, insert, select
 
-from gputally.accounting.keys import Owner
 from gputally.accounting.ledger_hour import HOUR_US, hour_start
-from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.accounting.line import Window
 from gputally.collector import schema
 from gputally.collector.admission import (
     ACCEPTED,
@@ -31,7 +30,8 @@ from gputally.collector.admission import (
 )
 from gputally.collector.bulk import insert_rows
 from gputally.collector.database import VALUE_ERRORS, is_sqlite, upsert, writing
-from gputally.collector.identities import Identities, Key
+from gputally.collector.identities import Identities
+from gputally.collector.rows import device_key, device_rows, line_rows, owner_key, owners_of
 from gputally.collector.totals import add_to_totals
 
 _NODES = 10_000  # ids remembered: a fleet's nodes,
@@ -160,15 +160,14 @@ class Committer:
         if not accepted:
             return
         devices = [device for candidate in accepted for device in candidate.window.devices]
-        device_ids = self._devices.resolve(connection, {_device_key(device) for device in devices})
-        owners = {line.key.owner for device in devices for line in device.lines}
-        owner_keys = {owner: _owner_key(owner) for owner in owners}
+        device_ids = self._devices.resolve(connection, {device_key(device) for device in devices})
+        owner_keys = {owner: owner_key(owner) for owner in owners_of(devices)}
         ids = self._owners.resolve(connection, owner_keys.values())
         owner_ids = {owner: ids[key] for owner, key in owner_keys.items()}
         window_ids = _insert_windows(connection, accepted, now_us)
-        windows = list(zip(window_ids, accepted, strict=True))
-        insert_rows(connection, schema.window_device, list(_device_rows(windows, device_ids)))
-        insert_rows(connection, schema.line, list(_line_rows(windows, device_ids, owner_ids)))
+        windows = list(zip(window_ids, (candidate.window for candidate in accepted), strict=True))
+        insert_rows(connection, schema.window_device, list(device_rows(windows, device_ids, owner_ids)))
+        insert_rows(connection, schema.line, list(line_rows(windows, device_ids, owner_ids)))
         self._mark_dirty(connection, accepted)
         add_to_totals(connection, window_ids)
 
@@ -246,72 +245,6 @@ def _window_row(candidate: _Candidate, now_us: int) -> dict[str, object]:
         "waited_us": window.waited_us,
         "accepted_us": now_us,
     }
-
-
-def _device_rows(
-    windows: Iterable[tuple[int, _Candidate]], device_ids: Mapping[Key, int]
-) -> Iterator[tuple[int | None, ...]]:
-    for window_id, candidate in windows:
-        for device in candidate.window.devices:
-            yield (
-                window_id,
-                device_ids[_device_key(device)],
-                device.capacity_us,
-                device.energy_start_mj,
-                device.energy_end_mj,
-                int(device.energy_estimated),
-                device.energy_breaks,
-            )
-
-
-def _line_rows(
-    windows: Iterable[tuple[int, _Candidate]], device_ids: Mapping[Key, int], owner_ids: Mapping[Owner, int]
-) -> Iterator[tuple[int | str | None, ...]]:
-    for window_id, candidate in windows:
-        position = 0
-        for device in candidate.window.devices:
-            device_id = device_ids[_device_key(device)]
-            for line in device.lines:
-                yield (window_id, position, device_id, *_line_values(line, owner_ids[line.key.owner]))
-                position += 1
-
-
-def _line_values(line: Line, owner_id: int) -> tuple[int | str | None, ...]:
-    key = line.key
-    return (
-        key.partition,
-        owner_id,
-        key.basis.value,
-        key.reason.value,
-        line.source.value,
-        line.used_us,
-        line.idle_us,
-        line.unallocated_us,
-        line.unavailable_us,
-        line.unobserved_us,
-        line.burst_us,
-        line.intruder_us,
-        line.held_us,
-        line.energy_idle_mj,
-        line.energy_dynamic_mj,
-    )
-
-
-def _device_key(device: DeviceWindow) -> Key:
-    return (device.uuid, device.model)
-
-
-def _owner_key(owner: Owner) -> Key:
-    return (
-        owner.kind.value,
-        owner.namespace,
-        owner.pod,
-        owner.container,
-        owner.pod_uid,
-        owner.first_seen_us,
-        owner.user,
-        owner.unit,
-    )
 
 
 def _quarantine(connection: Connection, judged: Iterable[tuple[_Examined, Outcome]]) -> None:

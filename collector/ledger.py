@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, Connection, Engine, bindparam, case, delet
 from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import Source
 from gputally.collector.database import writing
-from gputally.collector.schema import AMOUNTS, device, dirty_hour, line, node, owner, posting, window
+from gputally.collector.schema import AMOUNTS, MEMOS, device, dirty_hour, line, node, owner, posting, window
 
 _BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
 
@@ -19,7 +19,7 @@ _BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed
 _CERTAINTY = {source.value: 0 if source is Source.NONE else rank for rank, source in enumerate(Source, start=1)}
 _SOURCES = {rank: source for source, rank in _CERTAINTY.items()}
 
-_KEY = (line.c.device_id, line.c.partition, line.c.owner_id, line.c.basis, line.c.reason)
+_KEY = (line.c.device_id, line.c.partition, line.c.owner_id, line.c.basis, line.c.reason, line.c.profile)
 _LEAST_CERTAIN = case(_SOURCES, value=func.max(case(_CERTAINTY, value=line.c.source)))
 
 _TAKE = (
@@ -31,13 +31,13 @@ _TAKE = (
 )
 _NODES: BindParameter[int] = bindparam("nodes", expanding=True)
 _SUM_LINES = insert(posting).from_select(
-    ["hour_us", "node_id", *(column.name for column in _KEY), "source", *AMOUNTS],
+    ["hour_us", "node_id", *(column.name for column in _KEY), "source", *AMOUNTS, *MEMOS],
     select(
         bindparam("hour", type_=posting.c.hour_us.type),
         window.c.node_id,
         *_KEY,
         _LEAST_CERTAIN,
-        *(func.sum(line.c[name]) for name in AMOUNTS),
+        *(func.sum(line.c[name]) for name in (*AMOUNTS, *MEMOS)),
     )
     .select_from(window)
     .join(line, line.c.window_id == window.c.id)
@@ -75,7 +75,8 @@ def dump(connection: Connection) -> list[tuple[Any, ...]]:
     """The ledger by names instead of ids, in one order: two ledgers are the same where their dumps are equal."""
     names = (posting.c.hour_us, node.c.cluster, node.c.name, device.c.uuid, device.c.model, posting.c.partition)
     owners = [column for column in owner.c if column is not owner.c.id]
-    rest = (posting.c.basis, posting.c.reason, posting.c.source, *(posting.c[name] for name in AMOUNTS))
+    amounts = (posting.c[name] for name in (*AMOUNTS, *MEMOS, "gap_us"))
+    rest = (posting.c.profile, posting.c.basis, posting.c.reason, posting.c.source, *amounts)
     rows = connection.execute(select(*names, *owners, *rest).select_from(_NAMED)).all()
     return sorted((tuple(row) for row in rows), key=lambda row: tuple(str(value) for value in row))
 

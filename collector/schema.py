@@ -31,8 +31,20 @@ _ID = BigInteger().with_variant(Integer, "sqlite")
 
 _TIMES = ("used", "idle", "unallocated", "unavailable", "unobserved", "burst", "intruder", "held")
 
-# The columns that sums are made of, in the order of the tables.
+# The columns that totals are made of, in the order of the tables.
 AMOUNTS = (*(f"{name}_us" for name in _TIMES), "energy_idle_mj", "energy_dynamic_mj")
+
+# What a line and a posting have besides, each of them NULL where it is unknown. Totals leave them out: a fleet's
+# byte-seconds would not fit a column for long.
+MEMOS = ("memory_byte_s", "quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
+_MEMO_COMMENTS = (
+    "memory that the owner's processes held, byte-seconds; NULL unknown",
+    "time that GPM measured, microseconds; NULL: none of it",
+    "SM activity times time, microseconds; NULL unknown",
+    "SM occupancy times time, microseconds; NULL unknown",
+    "activity of the tensor cores times time, microseconds; NULL unknown",
+    "use of the memory's bandwidth times time, microseconds; NULL unknown",
+)
 
 
 def _amounts() -> list[Column[int]]:
@@ -42,6 +54,14 @@ def _amounts() -> list[Column[int]]:
         Column("energy_idle_mj", BigInteger, comment="energy it would have drawn idle, millijoules; NULL unknown"),
         Column("energy_dynamic_mj", BigInteger, comment="the rest of its energy, millijoules; NULL unknown"),
     ]
+
+
+def _memos() -> list[Column[int]]:
+    return [Column(name, BigInteger, comment=text) for name, text in zip(MEMOS, _MEMO_COMMENTS, strict=True)]
+
+
+def _profile() -> Column[str]:
+    return Column("profile", String, nullable=False, server_default="", comment="a MIG instance's, such as 1g.10gb")
 
 
 node = Table(
@@ -123,6 +143,15 @@ window_device = Table(
     Column("energy_end_mj", BigInteger, comment="counter at the window's end"),
     Column("energy_estimated", Integer, nullable=False, comment="1: the integral of power, not a counter"),
     Column("energy_breaks", Integer, nullable=False, comment="restarts of the counter and stretches without it"),
+    Column("holders_start", String, comment="who held it at the start: JSON, as holders_end; NULL nobody"),
+    Column(
+        "holders_end",
+        String,
+        comment="who held it at the end: JSON [[owner_id, partition, profile, numerator, denominator]]; NULL nobody",
+    ),
+    Column("unavailable_end", Integer, nullable=False, server_default="0", comment="1: unusable at the end"),
+    Column("idle_power_mw", BigInteger, comment="the lowest power seen with no process, milliwatts; NULL unknown"),
+    Column("ghost_memory_byte_s", BigInteger, comment="memory of processes that no longer exist, byte-seconds"),
     comment="A device's part of a window",
     sqlite_with_rowid=False,
 )
@@ -139,6 +168,8 @@ line = Table(
     Column("reason", String, nullable=False, comment="why the time is unobserved or unallocated"),
     Column("source", String, nullable=False, comment="how busy time was measured"),
     *_amounts(),
+    _profile(),
+    *_memos(),
     comment="One row of a window, as the agent sent it",
     sqlite_with_rowid=False,
 )
@@ -155,6 +186,15 @@ posting = Table(
     Column("reason", String, primary_key=True),
     Column("source", String, nullable=False, comment="the least certain of the lines' sources"),
     *_amounts(),
+    Column("profile", String, primary_key=True, server_default="", comment="a MIG instance's, such as 1g.10gb"),
+    *_memos(),
+    Column(
+        "gap_us",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="the part of its unobserved or unavailable time that no window covers, microseconds",
+    ),
     comment="Lines summed into a ledger hour; recomputed, never incremented",
     sqlite_with_rowid=False,
 )

@@ -1,11 +1,13 @@
 """Windows as agents send them: builders of single ones, and strategies for whole histories that keep I1 to I3."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from gputally.accounting.keys import PLATFORM_KEY, WHOLE_GPU, LineKey, Owner
-from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.accounting.keys import PLATFORM_KEY, WHOLE_GPU, Holding, LineKey, Owner
+from gputally.accounting.line import DeviceWindow, Line, Quality, Window
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source
 from gputally.collector.admission import Received, Refusal
 from gputally.proto import codec
@@ -13,6 +15,8 @@ from gputally.proto import codec
 MINUTE_US = 60_000_000
 START_US = 1_782_864_000_000_000  # 2026-07-01T00:00:00Z
 MODEL = "NVIDIA H100 80GB HBM3"
+
+PROFILES = {"MIG-1": "1g.10gb", "MIG-3": "3g.40gb"}
 
 _NAMESPACES = ["search", "vision", "训练"]
 _MEASURED = [source for source in Source if source is not Source.NONE]
@@ -129,7 +133,21 @@ def _devices(draw: st.DrawFn, uuid: str, length_us: int) -> DeviceWindow:
     known = energy != "unknown"
     counters = (start_mj, start_mj + total) if known else (None, None)
     model = draw(st.sampled_from([MODEL, "NVIDIA A100-SXM4-40GB"]))
-    return DeviceWindow(uuid, model, length_us, tuple(lines), *counters, energy_breaks=int(not known))
+    used = {line.key.partition for line in lines}
+    profiles = {partition: profile for partition, profile in PROFILES.items() if partition in used}
+    part = DeviceWindow(
+        uuid, model, length_us, tuple(lines), *counters, energy_breaks=int(not known), profiles=profiles
+    )
+    edges = [draw(_edge(holders)) for _ in range(2)]
+    return replace(part, start_holders=edges[0], end_holders=edges[1], unavailable_at_end=draw(st.booleans()))
+
+
+@st.composite
+def _edge(draw: st.DrawFn, holders: Sequence[Owner]) -> tuple[Holding, ...]:
+    """Who held the device at an edge: some of those who held it in the window, in equal parts."""
+    there = [owner for owner in holders if draw(st.booleans())]
+    partition = WHOLE_GPU if len(there) == 1 else "replica"
+    return tuple(Holding(owner, partition, Fraction(1, len(there))) for owner in there)
 
 
 @st.composite
@@ -137,7 +155,11 @@ def _held(draw: st.DrawFn, owner: Owner, used_us: int, idle_us: int, energy: str
     basis = draw(st.sampled_from([Basis.RESERVATION, Basis.PROCESS]))
     memos = {name: draw(st.sampled_from([0, 3])) for name in ("burst_us", "intruder_us", "held_us")}
     source = draw(st.sampled_from(_MEASURED))
-    return Line(LineKey(WHOLE_GPU, owner, basis), source, used_us, idle_us, **memos, **draw(_energy(energy)))
+    key = LineKey(draw(st.sampled_from([WHOLE_GPU, "replica", *PROFILES])), owner, basis)
+    more = {"memory_byte_s": draw(st.sampled_from([None, 0, 80 << 30])), "quality": None}
+    if used_us and draw(st.booleans()):
+        more["quality"] = Quality(used_us, *(draw(st.integers(0, used_us)) for _ in range(4)))
+    return Line(key, source, used_us, idle_us, **memos, **draw(_energy(energy)), **more)
 
 
 @st.composite

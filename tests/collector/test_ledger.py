@@ -21,7 +21,7 @@ from gputally.collector.admission import Verdict
 from gputally.collector.commit import Committer
 from gputally.collector.database import open_database, reading
 from gputally.collector.ledger import dump, pending, settle
-from gputally.collector.schema import AMOUNTS, dirty_hour, line, posting
+from gputally.collector.schema import AMOUNTS, MEMOS, dirty_hour, line, posting
 
 NOW_US = START_US + 3600 * MINUTE_US
 HOUR_US = 60 * MINUTE_US
@@ -60,22 +60,28 @@ def expected(windows: Sequence[Window], zone: tzinfo) -> list[tuple[Any, ...]]:
         for part in content.devices:
             for row in part.lines:
                 place = (hour_start(content.start_us, zone), content.cluster, content.node, part.uuid, part.model)
-                key = (*place, *_names(row))
-                source, amounts = sums.get(key, (Source.NONE, [None] * len(AMOUNTS)))
+                key = (*place, *_names(row, part.profiles.get(row.key.partition, "")))
+                source, amounts = sums.get(key, (Source.NONE, [None] * len((*AMOUNTS, *MEMOS))))
                 sums[key] = source.least_certain(row.source), _added(amounts, row)
-    rows = [(*key, source.value, *amounts) for key, (source, amounts) in sums.items()]
+    rows = [(*key, source.value, *amounts, 0) for key, (source, amounts) in sums.items()]
     return sorted(rows, key=lambda row: tuple(str(value) for value in row))
 
 
-def _names(row: Line) -> tuple[Any, ...]:
+def _names(row: Line, profile: str) -> tuple[Any, ...]:
     owner = row.key.owner
     who = (owner.kind.value, owner.namespace, owner.pod, owner.container)
     rest = (owner.pod_uid, owner.first_seen_us, owner.user, owner.unit)
-    return (row.key.partition, *who, *rest, row.key.basis.value, row.key.reason.value)
+    return (row.key.partition, *who, *rest, profile, row.key.basis.value, row.key.reason.value)
 
 
 def _added(amounts: list[int | None], row: Line) -> list[int | None]:
-    more = [getattr(row, name) for name in AMOUNTS]
+    quality = row.quality
+    figures = (
+        [quality.measured_us, quality.sm_us, quality.occupancy_us, quality.tensor_us, quality.dram_us]
+        if quality
+        else 5 * [None]
+    )
+    more = [*(getattr(row, name) for name in AMOUNTS), row.memory_byte_s, *figures]
     return [b if a is None else a if b is None else a + b for a, b in zip(amounts, more, strict=True)]
 
 
