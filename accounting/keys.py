@@ -42,11 +42,16 @@ PLATFORM = Owner(OwnerKind.PLATFORM)
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An owner holds a partition of a device; `share` is that partition's part of the device, in (0, 1]."""
+    """An owner holds a partition of a device; `share` is that partition's part of the device, in (0, 1].
+
+    `containers`: a DRA claim is held by the pod, which is the owner without a container; its amounts are split evenly
+    over these containers, which list the claim. Empty: the owner holds for itself.
+    """
 
     owner: Owner
     partition: str = WHOLE_GPU
     share: Fraction = Fraction(1)
+    containers: tuple[Owner, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
