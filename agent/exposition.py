@@ -114,6 +114,7 @@ def _sampling(snapshot: Snapshot) -> Iterator[_Family]:
 def _spool(snapshot: Snapshot) -> Iterator[_Family]:
     spool = snapshot.spool
     yield _one(_gauge("spool_windows", "Windows that wait for the collector's acknowledgement"), spool.windows)
+    yield _one(_gauge("spool_held_windows", "Windows that wait in memory for a disk that takes nothing"), spool.held)
     yield _one(_gauge("spool_bytes", "Size of the windows that wait"), spool.bytes)
     oldest = _gauge("spool_oldest_timestamp_seconds", "End of the oldest window that waits")
     yield oldest if spool.oldest_us is None else _one(oldest, spool.oldest_us / 1e6)

@@ -48,10 +48,11 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class SpoolState:
-    """What waits on the disk, and what was refused since the agent started, by reason: full, too-old, disk.
+    """What waits on the disk, and what was refused since the spool was made, by reason: full, too-old, disk, damaged.
 
     `oldest_us` is the end of the oldest waiting window (microseconds since the epoch); `corrupted` counts files that
-    were moved aside; `error` is the disk's last complaint, empty when the last write succeeded.
+    were moved aside since the agent started; `error` is the disk's last complaint, empty when the last write succeeded;
+    `held` counts windows that wait in memory until the disk takes them.
     """
 
     windows: int = 0
@@ -61,6 +62,7 @@ class SpoolState:
     refused_capacity_us: Mapping[str, int] = field(default_factory=dict)
     corrupted: int = 0
     error: str = ""
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ costs one fsync a window, which is one a minute.
 import contextlib
 import sqlite3
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 NAME = "spool.sqlite"
 BROKEN_NAME = "spool.sqlite.broken"
-_FORMAT = 1  # PRAGMA user_version
+LOG_BYTES = 1 << 20  # about where the write-ahead log is folded into the file and begins anew
+_FORMAT = 2  # PRAGMA user_version
 _TABLES = """
 CREATE TABLE identity (agent_id TEXT NOT NULL);
 CREATE TABLE window (
@@ -26,7 +27,11 @@ CREATE TABLE window (
 );
 CREATE INDEX window_end ON window (end_us);
 """
-_WAL_BYTES = 4 << 20  # the write-ahead log shrinks back to this after a checkpoint
+_SINCE_FORMAT_2 = """
+CREATE TABLE refused (reason TEXT PRIMARY KEY, windows INTEGER NOT NULL, capacity_us INTEGER NOT NULL);
+CREATE TABLE written (end_us INTEGER NOT NULL);
+"""
+_PAGES_FOLDED = LOG_BYTES // 4096
 _BROKEN_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -45,12 +50,23 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """What a removal took out of the file."""
+class Amount:
+    """So many windows, with their capacity summed over their devices in microseconds."""
 
     windows: int = 0
-    bytes: int = 0
     capacity_us: int = 0
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(self.windows + other.windows, self.capacity_us + other.capacity_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a new file takes over of the one before: who writes it, its last number, and the end of the last window."""
+
+    agent_id: str = ""
+    last_sequence: int = 0
+    last_end_us: int = 0
 
 
 def is_broken(error: sqlite3.Error) -> bool:
@@ -71,37 +87,65 @@ def move_aside(folder: Path) -> Path:
 class SpoolFile:
     """An open spool file, made where there is none. Not for two threads at once; raises sqlite3.Error.
 
-    A new file goes on after `last_sequence` and takes `agent_id`, or a random one.
+    A new file goes on from `past`; without an agent id there it takes a random one. `windows`, `bytes` and
+    `capacity_us` are what waits; `refused` is by reason, over the file's whole life.
     """
 
-    def __init__(self, folder: Path, agent_id: str = "", last_sequence: int = 0) -> None:
+    def __init__(self, folder: Path, past: Past) -> None:
         self._database = sqlite3.connect(folder / NAME, check_same_thread=False)
         try:
-            self._prepare(agent_id, last_sequence)
+            self._prepare(past)
         except BaseException:
             self._database.close()
             raise
 
-    def _prepare(self, agent_id: str, last_sequence: int) -> None:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"journal_size_limit = {_WAL_BYTES}"):
+    @property
+    def past(self) -> Past:
+        """What a file after this one must know."""
+        return Past(self.agent_id, self.last_sequence, self.last_end_us)
+
+    def _prepare(self, past: Past) -> None:
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"journal_size_limit = {LOG_BYTES}",
+            f"wal_autocheckpoint = {_PAGES_FOLDED}",
+            "secure_delete = OFF",  # some builds write zeros over what is deleted, which takes room in the log
+        ):
             self._database.execute(f"PRAGMA {pragma}")
         if self._one("PRAGMA user_version") == 0 and self._one("SELECT count(*) FROM sqlite_master") == 0:
-            self._create(agent_id or str(uuid.uuid4()), last_sequence)
+            self._create(past)
+        if self._one("PRAGMA user_version") == 1:
+            self._upgrade()
         self._check()
         self.agent_id = str(self._one("SELECT agent_id FROM identity"))
-        self.last_sequence = int(self._one("SELECT max(seq) FROM sqlite_sequence WHERE name = 'window'") or 0)
-        windows, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM window").fetchone()
-        self.windows, self.bytes = int(windows), int(size)
+        self.last_sequence = self._number("SELECT max(seq) FROM sqlite_sequence WHERE name = 'window'")
+        self.last_end_us = self._number("SELECT max(end_us) FROM written")
+        sums = "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(capacity_us), 0) FROM window"
+        self.windows, self.bytes, self.capacity_us = map(int, self._database.execute(sums).fetchone())
+        found = self._database.execute("SELECT reason, windows, capacity_us FROM refused")
+        self.refused = {str(reason): Amount(windows, capacity_us) for reason, windows, capacity_us in found}
 
-    def _create(self, agent_id: str, last_sequence: int) -> None:
+    def _create(self, past: Past) -> None:
         # One transaction: a kill in the middle leaves an empty file, which is made again.
         with self._database:
             self._database.execute("BEGIN")
-            for statement in filter(str.strip, _TABLES.split(";")):
-                self._database.execute(statement)
-            self._database.execute("INSERT INTO identity VALUES (?)", (agent_id,))
-            self._database.execute("INSERT INTO sqlite_sequence VALUES ('window', ?)", (last_sequence,))
-            self._database.execute(f"PRAGMA user_version = {_FORMAT}")
+            self._make(_TABLES + _SINCE_FORMAT_2)
+            self._database.execute("INSERT INTO identity VALUES (?)", (past.agent_id or str(uuid.uuid4()),))
+            self._database.execute("INSERT INTO sqlite_sequence VALUES ('window', ?)", (past.last_sequence,))
+            self._database.execute("INSERT INTO written VALUES (?)", (past.last_end_us,))
+
+    def _upgrade(self) -> None:
+        """Take over a file of the format before, with what waits in it."""
+        with self._database:
+            self._database.execute("BEGIN")
+            self._make(_SINCE_FORMAT_2)
+            self._database.execute("INSERT INTO written SELECT coalesce(max(end_us), 0) FROM window")
+
+    def _make(self, tables: str) -> None:
+        for statement in filter(str.strip, tables.split(";")):
+            self._database.execute(statement)
+        self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _check(self) -> None:
         version = self._one("PRAGMA user_version")
@@ -116,16 +160,33 @@ class SpoolFile:
         value: int | str | None = row[0] if row else None
         return value
 
+    def _number(self, query: str) -> int:
+        return int(self._one(query) or 0)
+
     def insert(self, rows: Iterable[Row]) -> None:
         """Write all rows in one transaction, or none."""
         batch = [(row.sequence, row.end_us, row.capacity_us, len(row.payload), row.payload) for row in rows]
         if not batch:
             return
+        last_end_us = max(self.last_end_us, *(row[1] for row in batch))
         with self._database:
             self._database.executemany("INSERT INTO window VALUES (?, ?, ?, ?, ?)", batch)
+            self._database.execute("UPDATE written SET end_us = ?", (last_end_us,))
         self.last_sequence = max(self.last_sequence, *(row[0] for row in batch))
+        self.last_end_us = last_end_us
         self.windows += len(batch)
         self.bytes += sum(row[3] for row in batch)
+        self.capacity_us += sum(row[2] for row in batch)
+
+    def note_refused(self, amounts: Mapping[str, Amount]) -> None:
+        """Add to what was refused, by reason."""
+        totals = {reason: self.refused.get(reason, Amount()) + amount for reason, amount in amounts.items()}
+        with self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO refused VALUES (?, ?, ?)",
+                [(reason, total.windows, total.capacity_us) for reason, total in totals.items()],
+            )
+        self.refused |= totals
 
     def read(self, after: int, max_bytes: int, max_windows: int) -> list[tuple[int, bytes]]:
         """(sequence, payload) past `after`, in order: at most so many of each, but at least one if there is any."""
@@ -145,23 +206,33 @@ class SpoolFile:
         answer = self._one("SELECT min(end_us) FROM window")
         return None if answer is None else int(answer)
 
-    def remove_through(self, sequence: int) -> Removed:
+    def oldest_payload(self) -> bytes | None:
+        """The waiting window that ended first."""
+        row = self._database.execute("SELECT payload FROM window ORDER BY end_us LIMIT 1").fetchone()
+        return bytes(row[0]) if row else None
+
+    def remove_through(self, sequence: int) -> Amount:
         """Delete every row up to and including `sequence`."""
         return self._remove("sequence <= ?", sequence)
 
-    def remove_ended_before(self, end_us: int) -> Removed:
+    def remove_ended_before(self, end_us: int) -> Amount:
         """Delete every row whose window ended before `end_us`."""
         return self._remove("end_us < ?", end_us)
 
-    def _remove(self, which: str, limit: int) -> Removed:
+    def _remove(self, which: str, limit: int) -> Amount:
         sums = "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(capacity_us), 0) FROM window WHERE"
-        removed = Removed(*self._database.execute(f"{sums} {which}", (limit,)).fetchone())
-        if removed.windows:
+        windows, size, capacity_us = self._database.execute(f"{sums} {which}", (limit,)).fetchone()
+        if windows:
             with self._database:
                 self._database.execute(f"DELETE FROM window WHERE {which}", (limit,))  # noqa: S608 - our own text
-        self.windows -= removed.windows
-        self.bytes -= removed.bytes
-        return removed
+        self.windows -= windows
+        self.bytes -= size
+        self.capacity_us -= capacity_us
+        return Amount(windows, capacity_us)
+
+    def fold(self) -> None:
+        """Fold the write-ahead log into the file, and give its room on the disk back."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""

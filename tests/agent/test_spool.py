@@ -2,26 +2,30 @@
 
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.programs import wait_until
 
 from gputally.accounting.keys import PLATFORM_KEY
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import Source
-from gputally.agent.spool import FULL, TOO_OLD, Spool, SpoolInUse, SpoolUnusable
+from gputally.agent.spool import DAMAGED, DISK, FULL, TOO_OLD, Spool, SpoolInUse, SpoolReport, SpoolUnusable
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
 MINUTE_US = 60_000_000
 DAY_US = 24 * 60 * MINUTE_US
+HELD = 120  # windows that may wait in memory
 
 
 class Clock:
@@ -209,16 +213,18 @@ def test_a_file_damaged_while_in_use_is_replaced_and_no_sequence_comes_back(tmp_
     assert spool.read(0, 1 << 24, 600) == []
     assert spool.append(recent(clock, 2)) == [601, 602]
     assert spool.state().corrupted == 1
+    assert spool.state().refused_windows == {DAMAGED: 600}
+    assert spool.state().refused_capacity_us == {DAMAGED: 600 * MINUTE_US}
     assert spool.state().windows == 2
     spool.close()
 
 
-def test_a_full_disk_is_a_state_not_a_crash(tmp_path: Path) -> None:
-    """Windows that cannot be written are refused and counted; when there is room again, the next ones are kept."""
+def test_a_failing_disk_is_a_state_not_a_crash(tmp_path: Path) -> None:
+    """What it does not take waits in memory, bounded; the rest is refused and counted; then it all goes on."""
     script = """
 import resource, sys
 from pathlib import Path
-from tests.agent.test_spool import Clock, open_spool, recent
+from tests.agent.test_spool import HELD, Clock, open_spool, recent
 clock = Clock()
 spool = open_spool(Path(sys.argv[1]), clock)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
@@ -228,12 +234,107 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 kept_again = len(spool.append(recent(clock, 100)))
 now = spool.state()
 assert kept[0] == 100 and kept[-1] == 0, kept
-assert full.error and full.refused_windows == {"disk": 1200 - sum(kept)}, full
-assert kept_again == 100 and not now.error, now
-assert now.windows == sum(kept) + 100 == len(spool.read(0, 1 << 30, 1 << 30)), now
+assert full.error and full.held == HELD and full.refused_windows == {"disk": 1200 - sum(kept) - HELD}, full
+assert kept_again == HELD + 100 and not now.error and not now.held, now
+assert now.windows == sum(kept) + kept_again == len(spool.read(0, 1 << 30, 1 << 30)), now
+assert now.refused_windows == full.refused_windows, now
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=Path.cwd())
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 5 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs to mount a tmpfs: run the tests as root, with mount (apt-get install mount)")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Somebody else takes all that is left."""
+    with (folder / "other").open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+
+
+def large(clock: Clock, count: int = 20) -> list[Window]:
+    return [window(each.start_us, model="x" * 8192) for each in recent(clock, count)]
+
+
+@pytest.mark.root
+def test_a_full_disk_is_said_once_and_what_the_collector_has_leaves_it_all_the_same(
+    small_disk: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody else makes room: the spool lives on what it has, without losing a window or using a number twice."""
+    spool = open_spool(small_disk / "spool", clock, max_bytes=1 << 30)
+    taken: list[int] = []
+    while not spool.state().error:
+        taken += spool.append(large(clock))
+    fill(small_disk)
+    assert len(taken) > 50
+    assert spool.append(large(clock)) == []
+    assert spool.state().error.startswith("the disk is full")
+    held = spool.state().held
+    assert held == 40
+    assert sequences(spool) == taken
+    for _ in range(5):
+        spool.release(taken[-1])
+        assert spool.pending()[0] == 0
+        again = spool.append(large(clock))
+        assert spool.state().error == ""
+        assert again[:1] == [taken[-1] + 1]
+        assert len(again) == held + 20
+        held, taken = 0, again
+    assert spool.state().refused_windows == {}
+    assert sum("the disk is full" in record.message for record in caplog.records) == 1
+    spool.close()
+
+
+@pytest.mark.root
+def test_a_disk_that_is_full_before_the_spool_is_there_is_waited_for(small_disk: Path, clock: Clock) -> None:
+    """The agent counts; what it counts is in memory until somebody makes room."""
+    (small_disk / "spool").mkdir()
+    (small_disk / "spool" / "lock").touch()
+    fill(small_disk)
+    spool = open_spool(small_disk / "spool", clock)
+    assert spool.append(recent(clock, 3)) == []
+    assert (spool.state().held, spool.pending(), spool.agent_id) == (3, (0, 0, None), "")
+    assert spool.read(0, 1 << 20, 10) == []
+    assert spool.report().waiting_windows == 3
+    spool.release(7)
+    (small_disk / "other").unlink()
+    assert spool.append(recent(clock)) == [1, 2, 3, 4]
+    assert spool.agent_id
+    assert (spool.state().error, spool.state().held) == ("", 0)
+    spool.close()
+
+
+@pytest.mark.root
+def test_what_a_full_disk_did_not_take_is_remembered_once_it_takes_anything(small_disk: Path, clock: Clock) -> None:
+    spool = open_spool(small_disk / "spool", clock, max_bytes=1 << 30)
+    (small_disk / "other").write_bytes(bytes(2 << 20))
+    while not spool.state().error:
+        spool.append(large(clock))
+    fill(small_disk)
+    refused = 0
+    for _ in range(10):
+        spool.append(large(clock))
+        refused = spool.state().refused_windows.get(DISK, 0)
+    assert refused > 0
+    (small_disk / "other").unlink()
+    assert len(spool.append(recent(clock))) == HELD + 1
+    spool.close()
+    again = open_spool(small_disk / "spool", clock, max_bytes=1 << 30)
+    assert again.state().refused_windows == {DISK: refused}
+    assert again.report().refused_us == refused * MINUTE_US
+    again.close()
 
 
 def test_what_was_appended_survives_a_kill(tmp_path: Path, clock: Clock) -> None:
@@ -262,6 +363,46 @@ while True:
     spool.close()
 
 
+def test_a_kill_in_the_middle_of_writes_leaves_whole_transactions(tmp_path: Path, clock: Clock) -> None:
+    """Killed at any instant, twenty times over: the file is sound, and the numbers and refusals go on."""
+    script = """
+import sys
+from pathlib import Path
+from tests.agent.test_spool import Clock, open_spool, recent
+clock = Clock()
+spool = open_spool(Path(sys.argv[1]), clock, max_bytes=4000)
+print("go", flush=True)
+while True:
+    if len(spool.append(recent(clock, 7))) < 7:
+        spool.release(max(s for s, _ in spool.read(0, 1 << 20, 100)) - 2)
+"""
+    last_sequence = last_refused = 0
+    for attempt in range(20):
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout
+            assert child.stdout.readline() == "go\n"
+            wait_for_growth(tmp_path / "spool.sqlite-wal", 1000 * attempt)
+            child.send_signal(signal.SIGKILL)
+        spool = open_spool(tmp_path, clock, max_bytes=4000)
+        found = sequences(spool)
+        assert not found or found == list(range(found[0], found[-1] + 1))
+        assert spool.report().refused_windows >= last_refused
+        last_refused = spool.report().refused_windows
+        (sequence,) = spool.append([window(clock.us - MINUTE_US, model="")]) or (last_sequence,)
+        assert sequence >= last_sequence
+        last_sequence = sequence
+        assert (spool.state().corrupted, spool.state().error) == (0, "")
+        spool.close()
+    assert last_refused > 0
+
+
+def wait_for_growth(log: Path, bytes_more: int) -> None:
+    """Until the write-ahead log has so many more bytes, or was begun anew."""
+    start = log.stat().st_size
+    wait_until(lambda: not start <= log.stat().st_size < start + bytes_more, 20, "writes")
+
+
 def test_a_listener_hears_of_new_windows_only(spool: Spool, clock: Clock) -> None:
     """The stream sleeps until there is something to send."""
     heard: list[int] = []
@@ -271,6 +412,47 @@ def test_a_listener_hears_of_new_windows_only(spool: Spool, clock: Clock) -> Non
     assert heard == []
     spool.append(recent(clock))
     assert heard == [1]
+
+
+def test_what_was_refused_is_counted_over_restarts(tmp_path: Path, clock: Clock) -> None:
+    """The collector is told of all that this spool ever refused, and of what waits."""
+    first = open_spool(tmp_path, clock, max_bytes=1)
+    first.append(recent(clock, 5))
+    first.close()
+    second = open_spool(tmp_path, clock)
+    second.append([window(clock.us - 9 * DAY_US), *recent(clock, 2)])
+    assert second.state().refused_windows == {FULL: 5, TOO_OLD: 1}
+    assert second.report() == SpoolReport(6, 6 * MINUTE_US, 2, clock.us - 2 * MINUTE_US)
+    second.release(2)
+    assert second.report() == SpoolReport(6, 6 * MINUTE_US, 0, None)
+    second.close()
+
+
+def test_the_end_of_the_last_window_is_remembered_after_its_release_and_a_restart(tmp_path: Path, clock: Clock) -> None:
+    """A clock that was set back meanwhile must not make the next agent count that time again."""
+    first = open_spool(tmp_path, clock)
+    assert first.last_end_us == 0
+    last = first.append(recent(clock, 3))[-1]
+    first.release(last)
+    first.append([window(clock.us - 60 * MINUTE_US)])
+    assert first.last_end_us == clock.us
+    first.close()
+    second = open_spool(tmp_path, clock)
+    assert second.last_end_us == clock.us
+    second.close()
+
+
+def test_a_spool_of_the_format_before_keeps_what_waits(tmp_path: Path, clock: Clock) -> None:
+    first = open_spool(tmp_path, clock)
+    first.append(recent(clock, 3))
+    first.close()
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as database:
+        database.executescript("DROP TABLE refused; DROP TABLE written; PRAGMA user_version = 1")
+    second = open_spool(tmp_path, clock)
+    assert sequences(second) == [1, 2, 3]
+    assert second.last_end_us == clock.us
+    assert (second.agent_id, second.state().corrupted) == (first.agent_id, 0)
+    second.close()
 
 
 def test_refusing_is_logged_once_a_reason(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -312,10 +494,9 @@ def test_every_window_is_waiting_released_or_refused(
             spool.release(number)
             waiting = [sequence for sequence in waiting if sequence > number]
         else:
-            assert sum(spool.state().refused_windows.values()) == refused
-            refused = 0
             spool.close()
             spool = open_spool(path, clock, max_bytes=700)
         assert sequences(spool) == waiting
         assert spool.pending()[0] == len(waiting)
+        assert sum(spool.state().refused_windows.values()) == refused
     spool.close()
