@@ -190,9 +190,10 @@ class Committer:
 
 def _examine(received: Received, zone: tzinfo) -> _Examined:
     """What can be said about a window without the database, and so outside its transaction."""
-    known_invalid = received.refusal if received.refusal and received.refusal.reason is RefusalReason.INVALID else None
+    # What no sender vouches for must not even make a node known.
+    final = received.refusal and received.refusal.reason in (RefusalReason.INVALID, RefusalReason.IDENTITY)
     content_hash = hashlib.sha256(received.message).digest()
-    return _Examined(received, content_hash, known_invalid or invalidity(received, zone))
+    return _Examined(received, content_hash, received.refusal if final else invalidity(received, zone))
 
 
 def _timelines(connection: Connection, candidates: Sequence[_Candidate]) -> Mapping[int, Timeline]:

@@ -1,8 +1,8 @@
 """The agents' door: streams of windows in, acknowledgements out, once the writer has committed what they stand for.
 
 Each stream is read only while the writer has room, so a slow database slows the agents down and nothing piles up
-here. A window that cannot be decoded, or that comes with a clock that is far off, goes to the writer too, marked as
-refused: it is quarantined, never dropped.
+here. A window that cannot be decoded, that comes with a clock that is far off, or that claims a node which is not its
+sender's, goes to the writer too, marked as refused: it is quarantined, never dropped.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ import grpc.aio
 
 from gputally.accounting.line import Window
 from gputally.collector.admission import Outcome, Received, Refusal, RefusalReason
+from gputally.collector.auth.agent import Agents, AnyAgent, Identity
+from gputally.collector.auth.errors import AuthError, Forbidden, Unauthenticated, Undecided
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
@@ -29,6 +31,8 @@ MAX_MESSAGE_BYTES = 16 << 20  # a batch; agents send a quarter of a MiB
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # An agent has one stream; whoever opens more shares what one connection gets.
+    ("grpc.max_concurrent_streams", 8),
     # Streams are re-balanced over the replicas: half an hour (gRPC spreads it by 10 %), then half a minute to end.
     ("grpc.max_connection_age_ms", 1_800_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
@@ -47,6 +51,13 @@ _REASONS: Mapping[RefusalReason, pb.Refusal.Reason] = {
     RefusalReason.CONFLICT: pb.Refusal.REFUSAL_CONFLICT,
     RefusalReason.CLOCK: pb.Refusal.REFUSAL_CLOCK,
     RefusalReason.TOO_OLD: pb.Refusal.REFUSAL_TOO_OLD,
+    RefusalReason.IDENTITY: pb.Refusal.REFUSAL_IDENTITY,
+}
+
+_CODES: Mapping[type[AuthError], grpc.StatusCode] = {
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    Undecided: grpc.StatusCode.UNAVAILABLE,
 }
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[pb.Batch, pb.Ack]"
@@ -63,13 +74,15 @@ class Writes(Protocol):
 class IngestStats:
     """What came in since the start, and how many streams are read now; a snapshot.
 
-    `skewed` counts batches whose clock is more than 2 s off.
+    `skewed` counts batches whose clock is more than 2 s off, `turned_away` streams whose sender could not be
+    identified, or no longer.
     """
 
     streams: int = 0
     batches: int = 0
     windows: int = 0
     skewed: int = 0
+    turned_away: int = 0
 
 
 @dataclass(slots=True)
@@ -141,21 +154,28 @@ class Skew:
 
 
 class Ingest(telemetry_pb2_grpc.TelemetryServicer):
-    """Serves every agent's stream. `now_us` is the wall clock; it lives in the event loop that made it."""
+    """Serves every agent's stream. `now_us` is the wall clock; it lives in the event loop that made it.
 
-    def __init__(self, writes: Writes, now_us: Callable[[], int]) -> None:
+    `agents` says who they are, at the beginning of a stream and again with each batch.
+    """
+
+    def __init__(self, writes: Writes, now_us: Callable[[], int], agents: Agents | None = None) -> None:
         self._writes = writes
         self._now_us = now_us
+        self._agents = agents or AnyAgent()
         self._loop = asyncio.get_running_loop()
         self._readers: set[asyncio.Future[None]] = set()
         self._draining = False
         self._room = asyncio.Event()
+        self._last_turned_away = ""
         self._counts: Counter[str] = Counter()
 
     def stats(self) -> IngestStats:
         """What came in so far; from any thread."""
         counts = self._counts
-        return IngestStats(len(self._readers), counts["batches"], counts["windows"], counts["skewed"])
+        return IngestStats(
+            len(self._readers), counts["batches"], counts["windows"], counts["skewed"], counts["turned_away"]
+        )
 
     def drain(self) -> None:
         """Read no more; every stream ends once all that was handed to the writer is acknowledged."""
@@ -178,8 +198,18 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
                 yield ack
             if not reader.cancelled():
                 reader.result()
+        except AuthError as error:
+            await self._turn_away(context, error)
         finally:
             reader.cancel()
+
+    async def _turn_away(self, context: _Context, error: AuthError) -> None:
+        """End the stream; the agent keeps what was not acknowledged, and tries again."""
+        self._counts["turned_away"] += 1
+        if str(error) != self._last_turned_away:  # whoever tries again and again does not fill the log
+            _LOG.warning("a stream from %s is turned away: %s", context.peer(), error)
+        self._last_turned_away = str(error)
+        await context.abort(_CODES[type(error)], str(error))
 
     def _start_reader(self, stream: "_Stream", context: _Context) -> "asyncio.Future[None]":
         reader = asyncio.ensure_future(self._read(stream, context))
@@ -192,22 +222,24 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
 
     async def _read(self, stream: "_Stream", context: _Context) -> None:
         """Until the agent ends the stream, or we are to stop."""
+        await self._agents.identify(context)
         while isinstance(batch := await context.read(), pb.Batch):  # at the end it is grpc.aio.EOF
             started = monotonic()
-            await self._take(stream, batch)
+            await self._take(stream, batch, await self._agents.identify(context))
             stream.skew.hold(int((monotonic() - started) * 1_000_000))
 
-    async def _take(self, stream: "_Stream", batch: pb.Batch) -> None:
+    async def _take(self, stream: "_Stream", batch: pb.Batch, identity: Identity | None) -> None:
         """Hand a batch's windows to the writer, as soon as it has room for each."""
         arrived_us = self._now_us()
         skew_us = stream.skew.measure(batch.sent_at_us, arrived_us)
         self._counts["batches"] += 1
         self._counts["windows"] += len(batch.windows)
         self._counts["skewed"] += abs(skew_us) > FLAGGED_SKEW_US
-        refusal = clock_refusal(skew_us)
-        if refusal:
-            _LOG.warning("agent %s: %s", _name_of(batch), refusal.detail)
+        clock = clock_refusal(skew_us)
+        if clock:
+            _LOG.warning("agent %s: %s", _name_of(batch), clock.detail)
         for message in batch.windows:
+            refusal = identity_refusal(identity, message) or clock
             await self._admit(stream, receive(message, arrived_us, refusal))
             await asyncio.sleep(0)  # decoding takes its time: let other streams have theirs
 
@@ -239,13 +271,19 @@ class _Stream:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def identity_refusal(identity: Identity | None, message: pb.Window) -> Refusal | None:
+    """Refuses a window of another node than the sender's; None as identity: nobody asks."""
+    objection = identity.objection(message.cluster, message.node) if identity else ""
+    return Refusal(RefusalReason.IDENTITY, objection) if objection else None
+
+
 def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None) -> Received:
     """A window as the writer takes it; one that contradicts itself is refused, and has no devices."""
     try:
         window = codec.decode(message)
     except codec.WireError as error:
         window = Window(message.cluster, message.node, message.start_us, message.end_us, ())
-        refusal = Refusal(RefusalReason.INVALID, str(error))
+        refusal = refusal or Refusal(RefusalReason.INVALID, str(error))
     content = message.SerializeToString(deterministic=True)
     return Received(content, window, message.agent_id, message.boot_id, message.sequence, arrived_us, refusal)
 

@@ -5,6 +5,8 @@ a set, also an empty one, is "these and nothing else". The platform's and the ho
 it is for readers whose `namespaces` is None.
 """
 
+import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -59,12 +61,27 @@ class Anybody:
         return Reader("anybody", Role.ADMIN, None)
 
 
-def bearer_token(authorization: str | None) -> str:
-    """The token of `Bearer TOKEN`; raises Unauthenticated where there is none."""
-    scheme, _, token = (authorization or "").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token.isascii() or not token.isprintable() or not token:
+def presented_token(authorization: str | None) -> str:
+    """The token of `Bearer TOKEN`, or of `Basic` with the token as the password, which is what a browser can send.
+
+    Raises Unauthenticated where there is none.
+    """
+    scheme, _, text = (authorization or "").partition(" ")
+    read = _READ.get(scheme.lower())
+    token = read(text.strip()) if read else ""
+    if not token or not token.isascii() or not token.isprintable():
         raise Unauthenticated("send a token: Authorization: Bearer TOKEN")
     if len(token) > MAX_TOKEN_BYTES:
         raise Unauthenticated("this is no token: it is too long")
     return token
+
+
+def _password(text: str) -> str:
+    """What stands behind the colon of base64(USER:PASSWORD); the user's name does not matter."""
+    try:
+        return base64.b64decode(text, validate=True).decode("ascii").partition(":")[2]
+    except ValueError:  # also binascii.Error and UnicodeDecodeError
+        return ""
+
+
+_READ: Mapping[str, Callable[[str], str]] = {"bearer": str, "basic": _password}

@@ -1,0 +1,52 @@
+"""Agents known by their projected service-account tokens, which name the node that their pod runs on."""
+
+from collections.abc import Collection
+
+from gputally.collector.auth.agent import Call, Identity
+from gputally.collector.auth.errors import Forbidden, Unauthenticated
+from gputally.collector.auth.reader import presented_token
+from gputally.collector.auth.token_review import TokenReviews, User
+
+# In tokens that the kubelet asked for, since Kubernetes 1.30; one made by hand names no node, and is not taken.
+NODE_NAME = "authentication.kubernetes.io/node-name"
+
+
+class TokenAgents:
+    """Takes the pods of these service accounts (NAMESPACE/NAME). `cluster` is the one whose API reviews the tokens."""
+
+    def __init__(self, reviews: TokenReviews, accounts: Collection[str], cluster: str) -> None:
+        self._reviews = reviews
+        self._usernames = {username(account): account for account in accounts}
+        self._cluster = cluster
+
+    async def identify(self, call: Call) -> Identity:
+        """The node of the agent's pod. Raises Unauthenticated, Forbidden or Undecided."""
+        token = presented_token(_authorization(call))
+        if token.count(".") != 2:  # a JWT has three parts: nothing else is worth a question to the API server
+            raise Unauthenticated("this is no service account's token")
+        user = await self._reviews.user(token)
+        if user.username not in self._usernames:
+            raise Forbidden(f"{user.username} is not a service account of agents (--agent-service-accounts)")
+        return Identity(self._cluster, node_of(user))
+
+
+def username(account: str) -> str:
+    """How the API server calls the service account NAMESPACE/NAME."""
+    namespace, _, name = account.partition("/")
+    return f"system:serviceaccount:{namespace}:{name}"
+
+
+def node_of(user: User) -> str:
+    """The node of the pod that the token is bound to; raises Forbidden where it is bound to none."""
+    nodes = user.extra_values(NODE_NAME)
+    if len(nodes) != 1 or not nodes[0]:
+        raise Forbidden(
+            f"the token of {user.username} names no node: it must be projected into the agent's pod by Kubernetes "
+            "1.30 or newer"
+        )
+    return nodes[0]
+
+
+def _authorization(call: Call) -> str | None:
+    values = [value for key, value in call.invocation_metadata() or () if key == "authorization"]
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else None
