@@ -47,13 +47,18 @@ def _table_shape(engine: Engine, inspector: Any, name: str) -> dict[str, Any]:
         "key": inspector.get_pk_constraint(name),
         "unique": sorted(map(str, inspector.get_unique_constraints(name))),
         "foreign": sorted(map(str, inspector.get_foreign_keys(name))),
-        "indexes": sorted(map(str, inspector.get_indexes(name))),
+        "indexes": sorted(str(_readable(index)) for index in inspector.get_indexes(name)),
     }
     if engine.dialect.name == "sqlite":
         shape["options"] = inspector.get_table_options(name)
     else:
         shape["comment"] = inspector.get_table_comment(name)
     return shape
+
+
+def _readable(index: Any) -> dict[str, Any]:
+    """The condition of a partial index as its text."""
+    return {**index, "dialect_options": {name: str(value) for name, value in index["dialect_options"].items()}}
 
 
 def test_a_migrated_database_is_current_and_an_empty_one_is_not(empty_database_url: str) -> None:
