@@ -1,14 +1,16 @@
 # `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench docs
+.PHONY: help run test lint types proto bench histories pins docs
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-INSTALL := $(PIP) install --constraint constraints.txt
+# Only what the pins name, and only files with the hashes that stand there.
+INSTALL := $(PIP) install --require-hashes
+CHECKOUT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.run-ready ## Simulate a fleet through the whole pipeline; show its GPU-hours until Ctrl-C
 	@exec $(BIN)/gputally demo
@@ -21,6 +23,7 @@ lint: $(VENV)/.test-ready ## Check style, layers, and that generated code matche
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
+	@$(BIN)/python constraints/audit.py
 
 types: $(VENV)/.test-ready ## Check types (mypy, strict)
 	$(BIN)/mypy
@@ -31,20 +34,26 @@ proto: $(VENV)/.test-ready ## Generate the Python code of the protocol definitio
 bench: $(VENV)/.test-ready ## Measure the hot paths, each beside its ceiling in the same run
 	$(BIN)/python benchmarks/run.py
 
+histories: $(VENV)/.test-ready ## Settle N random histories of shared GPUs; check every invariant (make histories N=10000)
+	$(BIN)/python tests/histories.py $(or $(N),1000)
+
+pins: $(VENV)/.test-ready ## Pin what is installed, with hashes; UPGRADE="grpcio rich" moves those
+	constraints/pin.sh $(UPGRADE)
+
 docs: $(VENV)/.test-ready ## Check the documents: links, commands, vocabulary, the worked example
 	$(BIN)/pytest tests/test_docs.py
 
-# The environment. hatchling is installed first, so that the build backend is pinned like everything else.
-$(VENV)/.run-ready: pyproject.toml constraints.txt | $(BIN)/python
+# The environment. The build backend is pinned like everything else, so the checkout is linked without isolation.
+$(VENV)/.run-ready: pyproject.toml constraints/run.txt | $(BIN)/python
 	@echo "Installing GPU Tally into $(VENV) (once, about a minute)..."
-	@$(INSTALL) hatchling
-	@$(INSTALL) --no-build-isolation --editable '.[agent,collector]'
+	@$(INSTALL) --requirement constraints/build.txt --requirement constraints/run.txt
+	@$(CHECKOUT)
 	@touch $@
 
-$(VENV)/.test-ready: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.test-ready: pyproject.toml constraints/dev.txt | $(BIN)/python
 	@echo "Installing GPU Tally and its development tools into $(VENV) (once, about a minute)..."
-	@$(INSTALL) hatchling
-	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@$(INSTALL) --requirement constraints/dev.txt
+	@$(CHECKOUT)
 	@touch $(VENV)/.run-ready $@
 
 # The first Python that is new enough and can create environments; else a line that says what to install.

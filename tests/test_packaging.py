@@ -116,11 +116,29 @@ def test_the_agent_loads_nothing_that_is_too_heavy_for_every_node(installed: Pat
     assert loaded & TOO_HEAVY_FOR_THE_AGENT == set()
 
 
-def test_every_dependency_is_pinned_and_no_pin_says_where_it_comes_from() -> None:
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
+def test_every_dependency_is_pinned_to_hashes_and_no_pin_says_where_it_comes_from() -> None:
+    """A version alone can be replaced by another file of the same name; an index line would send users elsewhere."""
     extras = PROJECT["optional-dependencies"].values()
     wanted = [*PROJECT["dependencies"], *(name for extra in extras for name in extra)]
     names = {need.split(">=")[0].split("==")[0].split("[")[0].lower() for need in wanted} - {PROJECT["name"]}
-    assert names <= pinned
-    assert all(line.count("==") == 1 and "/" not in line and not line.startswith("-") for line in lines)
+    assert names <= set(pins("dev"))
+
+
+@pytest.mark.parametrize("name", ["agent", "build", "collector", "dev", "run"])
+def test_every_file_of_pins_is_part_of_what_is_tested(name: str) -> None:
+    """An image must not get another version than the tests had."""
+    assert set(pins(name).items()) <= set(pins("dev").items())
+
+
+def pins(name: str) -> dict[str, str]:
+    """Versions by package; every line is a pin or one of its hashes."""
+    found: dict[str, str] = {}
+    for line in (ROOT / "constraints" / f"{name}.txt").read_text().splitlines():
+        if line.startswith("    --hash=sha256:"):
+            assert found, "a hash before any package"
+        elif not line.startswith("#"):
+            package, version = line.removesuffix(" \\").partition(";")[0].split("==")
+            assert "/" not in line
+            assert line.endswith("\\"), f"{package} has no hash"
+            found[package] = version.strip()
+    return found
