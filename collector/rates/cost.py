@@ -1,0 +1,75 @@
+"""Money from time, exactly: who pays which state, products without a division, and the one rounding at the end.
+
+A cost is an integer: microseconds times a price of 10⁻⁹ currency per GPU-hour. `SCALE` of them are one unit of the
+currency. Energy comes out in the same measure, because a kilowatt-hour has as many millijoules as an hour has
+microseconds. A fleet's month does not fit 64 bits: multiply in Python, not in SQL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.states import OwnerKind
+from gputally.collector.rates.card import NANO
+
+SCALE = HOUR_US * NANO
+_MJ_PER_KWH = HOUR_US
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """Microseconds by who pays for them."""
+
+    owner_us: int
+    platform_us: int
+
+
+def charged(
+    kind: OwnerKind, used_us: int, idle_us: int, unallocated_us: int, unavailable_us: int, unobserved_us: int
+) -> Charged:
+    """Who pays for a posting: its owner what it used, held idle or held unobserved, the platform all else."""
+    of_owner = 0 if kind is OwnerKind.PLATFORM else used_us + idle_us + unobserved_us
+    everything = used_us + idle_us + unallocated_us + unavailable_us + unobserved_us
+    return Charged(of_owner, everything - of_owner)
+
+
+def time_cost(us: int, price: int | None) -> int | None:
+    """What time costs at a price per GPU-hour (10⁻⁹); None where there is no price."""
+    return None if price is None else us * price
+
+
+def energy_cost(mj: int | None, price: int | None) -> int | None:
+    """What energy costs at a price per kilowatt-hour (10⁻⁹); None where either is unknown."""
+    return None if mj is None or price is None else mj * price
+
+
+def overhead_price(price: int | None, pue: int | None) -> int | None:
+    """The price of what the building draws besides, per kilowatt-hour of the devices; exact by the card's digits."""
+    return None if price is None or pue is None else price * (pue - NANO) // NANO
+
+
+def carbon_g(mj: int | None, factor: int | None, pue: int | None = None) -> Fraction | None:
+    """Grams of CO₂e of energy at a factor per kilowatt-hour (10⁻⁹), with a PUE where one is given; None unknown."""
+    if mj is None or factor is None:
+        return None
+    return Fraction(mj * factor, _MJ_PER_KWH * NANO) * Fraction(NANO if pue is None else pue, NANO)
+
+
+def in_currency(cost: int) -> Fraction:
+    """The exact amount in units of the currency."""
+    return Fraction(cost, SCALE)
+
+
+def rounded(costs: Sequence[int], digits: int = 2) -> list[int]:
+    """Costs in units of 10⁻ᵈⁱᵍⁱᵗˢ whose sum is the exact sum rounded once, halves up.
+
+    By largest remainder, equal ones to the earlier; negative costs (corrections) are rounded down and take part alike.
+    """
+    unit = SCALE // 10**digits
+    floors = [cost // unit for cost in costs]
+    total = (2 * sum(costs) + unit) // (2 * unit)
+    by_rest = sorted(range(len(costs)), key=lambda at: -(costs[at] % unit))
+    for at in by_rest[: total - sum(floors)]:
+        floors[at] += 1
+    return floors

@@ -1,0 +1,183 @@
+"""The rate of any posting: the card, the labels of nodes and the teams of namespaces put together, hour by hour.
+
+Two ways to use it. Streaming: ask `at` for each row; the answer is kept for as long as it holds. Aggregating: ask
+`edges` for the instants of a period at which anything changes a rate or a team, let the database sum between them, and
+ask `at` once for each sum.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, case, func, null, select
+
+from gputally.accounting.states import OwnerKind
+from gputally.collector.applied import Applied, Kind, current
+from gputally.collector.effective import FOREVER_US
+from gputally.collector.label_history import LabelHistory, read_nodes
+from gputally.collector.rates.card import Quantity, Rule, Use
+from gputally.collector.rates.match import Book
+from gputally.collector.rates.parse import parse_card
+from gputally.collector.schema import device, node, owner, posting
+from gputally.collector.teams import Assignment, TeamBook, read_teams
+
+PRICES = (Quantity.GPU_HOUR, Quantity.KWH, Quantity.PUE)  # carbon may change every hour, which money does not
+
+_MOST_CACHED = 200_000  # postings' keys whose present answer is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a posting's rate depends on besides its hour. A namespace of None: the platform, or a process of a host."""
+
+    cluster: str
+    node: str
+    model: str
+    profile: str
+    namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The rules that hold for a posting; None where the card has none, which is unpriced and not 0."""
+
+    gpu_hour: Rule | None = None
+    kwh: Rule | None = None
+    pue: Rule | None = None
+    carbon: Rule | None = None
+
+    @property
+    def price(self) -> int | None:
+        """10⁻⁹ of the currency per GPU-hour; None: unpriced."""
+        return None if self.gpu_hour is None else self.gpu_hour.value
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The rate and the team of a key, over [from_us, to_us)."""
+
+    from_us: int
+    to_us: int
+    rate: Rate
+    team: Assignment
+
+
+class Pricer:
+    """Rates and teams of one card version (None: no card), for the quantities that are asked for."""
+
+    def __init__(
+        self,
+        card: Applied | None,
+        book: Book | None,
+        nodes: LabelHistory,
+        teams: TeamBook,
+        quantities: Sequence[Quantity] = tuple(Quantity),
+    ) -> None:
+        self.card = card
+        self.book = book
+        self._nodes = nodes
+        self._teams = teams
+        self._quantities = frozenset(quantities)
+        self._edges = book.breakpoints(quantities) if book else []
+        self._latest: dict[Key, Priced] = {}
+
+    @property
+    def currency(self) -> str | None:
+        """The card's currency; None without a card."""
+        return self.book.card.currency if self.book else None
+
+    def at(self, key: Key, hour_us: int) -> Priced:
+        """What holds for a key in the ledger hour that begins at `hour_us`."""
+        latest = self._latest.get(key)
+        if latest is not None and latest.from_us <= hour_us < latest.to_us:
+            return latest
+        if len(self._latest) >= _MOST_CACHED:
+            self._latest.clear()
+        found = self._latest[key] = self._priced(key, hour_us)
+        return found
+
+    def use(self, key: Key, hour_us: int) -> Use:
+        """The use that a rate is looked up for."""
+        labels = self._nodes.at(key.cluster, key.node, hour_us)
+        team = self._team(key, hour_us).team
+        return Use(key.cluster, key.model, key.profile, key.namespace, team, labels.pairs if labels else ())
+
+    def over(self, key: Key, start_us: int, end_us: int) -> Iterator[Priced]:
+        """What holds for a key over [start_us, end_us), in stretches of which each differs from the one before."""
+        for (rate, team), stretches in groupby(self._stretches(key, start_us, end_us), lambda it: (it.rate, it.team)):
+            of_rate = list(stretches)
+            yield Priced(of_rate[0].from_us, of_rate[-1].to_us, rate, team)
+
+    def edges(self, keys: Mapping[Key, tuple[int, int]], start_us: int, end_us: int) -> list[int]:
+        """The start of a period and every instant in it from which some key has another rate or team, ascending.
+
+        `keys` leads to the first and the last hour of each key's postings, as `keys_of` reads them.
+        """
+        found = {start_us}
+        for key, (first_us, last_us) in keys.items():
+            stretches = self.over(key, max(start_us, first_us), min(end_us, last_us + 1))
+            found.update(stretch.from_us for stretch in list(stretches)[1:])
+        return sorted(found)
+
+    def _stretches(self, key: Key, start_us: int, end_us: int) -> Iterator[Priced]:
+        at = start_us
+        while at < end_us:
+            found = self._priced(key, at)
+            yield Priced(at, min(found.to_us, end_us), found.rate, found.team)
+            at = found.to_us
+
+    def _priced(self, key: Key, us: int) -> Priced:
+        edges: list[Sequence[int]] = [self._edges, self._nodes.breakpoints(key.cluster, key.node)]
+        if key.namespace is not None:
+            edges.append(self._teams.breakpoints(key.cluster, key.namespace))
+        before, after = zip(*(_around(of_kind, us) for of_kind in edges), strict=True)
+        return Priced(max(before), min(after), self._rate(key, us), self._team(key, us))
+
+    def _rate(self, key: Key, us: int) -> Rate:
+        if self.book is None:
+            return Rate()
+        use = self.use(key, us)
+        rules = {
+            quantity: self.book.at(quantity, use, us) if quantity in self._quantities else None for quantity in Quantity
+        }
+        return Rate(rules[Quantity.GPU_HOUR], rules[Quantity.KWH], rules[Quantity.PUE], rules[Quantity.CARBON])
+
+    def _team(self, key: Key, us: int) -> Assignment:
+        return Assignment() if key.namespace is None else self._teams.at(key.cluster, key.namespace, us)
+
+
+def read_pricer(
+    connection: Connection,
+    zone: ZoneInfo,
+    as_of_us: int | None = None,
+    quantities: Sequence[Quantity] = tuple(Quantity),
+) -> Pricer:
+    """Rates and teams by the newest card, mapping and labels, or by those that were known at `as_of_us`."""
+    applied = current(connection, Kind.RATES, as_of_us)
+    book = None if applied is None else Book(parse_card(applied.content, zone))
+    nodes, teams = read_nodes(connection, zone, as_of_us), read_teams(connection, zone, as_of_us)
+    return Pricer(applied, book, nodes, teams, quantities)
+
+
+def keys_of(connection: Connection, start_us: int, end_us: int) -> dict[Key, tuple[int, int]]:
+    """The keys of all postings of a period, with the first and the last hour of each."""
+    # Only a pod has a namespace; another owner's is an empty text.
+    namespace = case((owner.c.kind == OwnerKind.POD.value, owner.c.namespace), else_=null())
+    columns = (node.c.cluster, node.c.name, device.c.model, posting.c.profile, namespace)
+    query = (
+        select(*columns, func.min(posting.c.hour_us), func.max(posting.c.hour_us))
+        .join_from(posting, node, node.c.id == posting.c.node_id)
+        .join(device, device.c.id == posting.c.device_id)
+        .join(owner, owner.c.id == posting.c.owner_id)
+        .where(posting.c.hour_us >= start_us, posting.c.hour_us < end_us)
+        .group_by(*columns)
+    )
+    return {Key(*row[:5]): (row[5], row[6]) for row in connection.execute(query)}
+
+
+def _around(edges: Sequence[int], us: int) -> tuple[int, int]:
+    """The last edge at or before an instant, and the first after it."""
+    index = bisect_right(edges, us)
+    return edges[index - 1] if index else -FOREVER_US, edges[index] if index < len(edges) else FOREVER_US
