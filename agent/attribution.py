@@ -5,88 +5,64 @@ the counter. A device's time is attributed only up to the instant to which all o
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from gputally.accounting.keys import Owner
 from gputally.accounting.settlement import Coverage, Stretch
-from gputally.accounting.states import Source
+from gputally.accounting.stretch import Figures
 from gputally.agent.busy import BusyTrack, Piece
 from gputally.agent.clock import Instant
 from gputally.agent.energy import EnergyTrack, IdlePower
-from gputally.agent.held import Held
-from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, ProcessReading
+from gputally.agent.growing import Clients, Growing, GrowingPart, PartFacts
+from gputally.agent.held import Held, HeldInstance
+from gputally.agent.instances import Instances
+from gputally.agent.process_track import Owners, ProcessInterval, ProcessTrack, Tally
+from gputally.agent.quality import QualityTrack
+from gputally.agent.sample import DeviceInfo, DeviceSample
 
 _FOREVER = 1 << 62
-Owners = Callable[[GpuProcess, Held], Sequence[Owner]]
+_FELL_OFF_THE_BUS = 79  # NVIDIA's Xid catalogue
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The integral over (start_us, end_us] of one device: the facts that settlement divides."""
+    """The integral over (start_us, end_us] of one device: the facts that settlement divides.
+
+    `ghost_byte_us`: memory of processes that no longer exist, bytes times microseconds.
+    """
 
     start_us: int
     end_us: int
-    stretch: Stretch  # energy and idle power are filled in when the window closes, as they are known later
+    stretch: Stretch  # energy, idle power and quality are filled in when the window closes, as they are known later
+    ghost_byte_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Shares:
-    """Each known owner's utilisation over an interval between two process queries, in percent."""
-
-    end_us: int
-    percent: Mapping[Owner, Fraction]
-
-
-_Part = TypeVar("_Part", Piece, _Shares)
+_Part = TypeVar("_Part", Piece, ProcessInterval)
 _Value = TypeVar("_Value")
-
-
-@dataclass(slots=True)
-class _Open:
-    """The stretch that is growing. Busy amounts are percent times microseconds."""
-
-    start_us: int
-    held: Held
-    available: bool
-    coverage: Coverage
-    busy: int = 0
-    processes: dict[Owner, Fraction] = field(default_factory=dict)
-    source: Source = Source.NONE
-    filled_us: int = 0
-
-    def continues(self, held: Held, coverage: Coverage, *, available: bool) -> bool:
-        return (self.available, self.coverage) == (available, coverage) and self.held == held
-
-    def add(self, piece: Piece, shares: Mapping[Owner, Fraction], duration_us: int) -> None:
-        self.busy += piece.percent * duration_us
-        self.source = self.source.least_certain(piece.source)
-        if piece.held:
-            self.filled_us += duration_us
-        for named, percent in shares.items():
-            owner = self.held.as_held(named)
-            self.processes[owner] = self.processes.get(owner, Fraction(0)) + percent * duration_us
 
 
 class DeviceAccount:
     """One device: what is known of it, and up to when its time was attributed (`done_us`)."""
 
-    def __init__(self, instant: Instant, sample: DeviceSample, held: Held, interval_us: int, idle: IdlePower) -> None:
+    def __init__(
+        self, instant: Instant, sample: DeviceSample, held: Held, interval_us: int, idle: IdlePower, owners: Owners
+    ) -> None:
         self.info: DeviceInfo = sample.info
         self.start_us = self.done_us = instant.us
         self.idle_power = idle
         self.energy = EnergyTrack()
+        self.quality = QualityTrack()
+        self.instances = Instances(interval_us)
+        self.instances.repartition(instant.us, sample.info)
         self._busy = BusyTrack(instant.us, interval_us, sample.reading)
         self._pieces: deque[Piece] = deque()
-        self._shares: deque[_Shares] = deque()
-        self._shares_known_us = instant.us
+        self._processes = ProcessTrack(instant.us, owners, held, sample.detail)
+        self._intervals: deque[ProcessInterval] = deque()
         self._held: deque[tuple[int, Held]] = deque([(instant.us, held)])
-        self._available: deque[tuple[int, bool]] = deque([(instant.us, not sample.unavailable)])
+        self._available: deque[tuple[int, bool]] = deque([(instant.us, not _is_unavailable(sample))])
         self._await_energy = False
-        self._last: tuple[GpuProcess, ...] = sample.detail.processes or () if sample.detail else ()
-        self._open: _Open | None = None
+        self._open: Growing | None = None
         self.idle_power.observe(instant.us, sample)
         self._take_energy(instant.us, sample)
 
@@ -99,32 +75,49 @@ class DeviceAccount:
     def ready_us(self) -> int:
         """Up to when everything that can be known is known."""
         energy_us = self.energy.known_us if self._await_energy else None
-        return min(self._busy.known_us, self._shares_known_us, _FOREVER if energy_us is None else energy_us)
+        known_us = min(self._busy.known_us, self._processes.known_us, self.instances.known_us)
+        return known_us if energy_us is None else min(known_us, energy_us)
 
     def hold(self, at_us: int, held: Held) -> None:
         """The kubelet's word changed at this instant (or at what is attributed already, if it is older)."""
         if held != self.held:
             self._held.append((max(at_us, self.done_us, self._held[-1][0]), held))
 
-    def observe(self, instant: Instant, sample: DeviceSample, owners: Owners) -> None:
+    def is_repartitioned(self, info: DeviceInfo) -> bool:
+        """Whether the device has other partitions than it had."""
+        was = self.info
+        if was is info:
+            return False
+        before, after = ((i.mig_enabled, i.slices, i.instances) for i in (was, info))
+        return before != after
+
+    def observe(self, instant: Instant, sample: DeviceSample) -> None:
         """Take this device's part of one sample."""
+        if self.is_repartitioned(sample.info):
+            self.instances.repartition(instant.us, sample.info)
         self.info = sample.info
         self.idle_power.observe(instant.us, sample)
-        if sample.unavailable:
+        if _is_unavailable(sample):
             self._turn(instant.us, available=False)
         elif sample.reading is not None:
             if not self._available[-1][1]:
                 self._turn(instant.us, available=True)
             else:
                 self._pieces += self._busy.extend(instant.us, sample.reading, instant.offset_us)
+            if sample.reading.instances:
+                self.instances.observe(instant, sample.reading.instances)
+            self.quality.observe(sample.reading.gpm, instant.offset_us)
             self._take_energy(instant.us, sample)
             if sample.detail is not None:
-                self._take_processes(instant, sample.detail, owners)
+                since_us = sample.detail.since_us
+                since_us = None if since_us is None else since_us + instant.offset_us
+                self._intervals += self._processes.extend(instant.us, since_us, sample.detail, self.held)
 
     def _turn(self, now_us: int, *, available: bool) -> None:
         was = self._available[-1][1]
         self._pieces += self._busy.give_up(now_us, now_us, hold=was)
-        self._nobody_until(now_us)
+        self.instances.give_up(now_us, now_us, hold=was)
+        self._intervals += self._processes.give_up(now_us)
         self._await_energy = False
         if was != available:
             self._available.append((now_us, available))
@@ -133,32 +126,19 @@ class DeviceAccount:
         self.energy.observe(now_us, sample)
         self._await_energy = self.energy.known_us == now_us
 
-    def _take_processes(self, instant: Instant, detail: ProcessReading, owners: Owners) -> None:
-        now_us = instant.us
-        if detail.since_us is not None:
-            self._nobody_until(min(now_us, detail.since_us + instant.offset_us))  # a new probe: nobody was asked before
-        listed = {process.pid: process for process in self._last}
-        listed |= {p.pid: p for p in detail.processes or () if p.process or p.pid not in listed}  # it may be ending
-        percent: dict[Owner, Fraction] = {}
-        for entry in detail.busy or ():
-            found = owners(listed[entry.pid], self.held) if entry.pid in listed else ()
-            for owner in found:
-                percent[owner] = percent.get(owner, Fraction(0)) + Fraction(entry.percent, len(found))
-        self._last = detail.processes if detail.processes is not None else self._last
-        if now_us > self._shares_known_us:
-            self._shares.append(_Shares(now_us, percent))
-            self._shares_known_us = now_us
-
-    def _nobody_until(self, us: int) -> None:
-        if us > self._shares_known_us:
-            self._shares.append(_Shares(us, {}))
-            self._shares_known_us = us
-
     def give_up(self, until_us: int, silent_us: int) -> None:
         """No more will be learned of the time up to `until_us`; nothing came up to `silent_us`."""
-        self._pieces += self._busy.give_up(until_us, silent_us, hold=self._available[-1][1])
-        self._nobody_until(until_us)
+        hold = self._available[-1][1]
+        self._pieces += self._busy.give_up(until_us, silent_us, hold=hold)
+        self.instances.give_up(until_us, silent_us, hold=hold)
+        self._intervals += self._processes.give_up(until_us)
         self._await_energy = self._await_energy and (self.energy.known_us or 0) >= until_us
+
+    def forget(self, before_us: int) -> None:
+        """Drop what lies before an instant that was accounted for."""
+        self.energy.forget(before_us)
+        self.quality.forget(before_us)
+        self.instances.forget(before_us)
 
     def advance(self, until_us: int) -> list[Usage]:
         """Attribute up to `until_us` (at most `ready_us`); returns the stretches that ended on the way."""
@@ -170,20 +150,35 @@ class DeviceAccount:
         return ended
 
     def _step(self, until_us: int) -> Usage | None:
-        """Attribute the piece at hand, in which nothing changes; returns the stretch that it ends, if it ends one."""
+        """Attribute the time at hand, in which nothing changes; returns the stretch that it ends, if it ends one."""
         at_us = self.done_us
-        piece, shares = _at(self._pieces, at_us), _at(self._shares, at_us)
+        interval = _at(self._intervals, at_us)
         held, held_until_us = _current(self._held, at_us)
         available, available_until_us = _current(self._available, at_us)
-        end_us = min(piece.end_us, shares.end_us, held_until_us, available_until_us, until_us)
+        end_us = min(interval.end_us, held_until_us, available_until_us, until_us)
+        piece = _at(self._pieces, at_us)
         coverage = self._coverage(piece, held)
+        pieces = [self.instances.piece(instance.uuid, at_us) for instance in held.instances]
+        facts: list[PartFacts] = []
+        if pieces:
+            end_us = min(end_us, piece.end_us, *(each.end_us for each in pieces))
+            parts = zip(held.instances, pieces, strict=True)
+            facts = [self._facts_of_instance(instance, each, coverage, interval) for instance, each in parts]
+            whole = PartFacts(Coverage.NO_SAMPLE if coverage is Coverage.NO_SAMPLE else Coverage.MEASURED)
+        else:
+            whole = PartFacts(coverage, _clients(held, interval.tally("")))
+        ended = self._open_stretch(held, whole, facts, available=available)
+        self._grow(pieces, interval, end_us)
+        return ended
+
+    def _open_stretch(self, held: Held, whole: PartFacts, facts: list[PartFacts], *, available: bool) -> Usage | None:
         ended = None
-        if self._open and not self._open.continues(held, coverage, available=available):
+        if self._open and not self._open.continues(held, whole, facts, available=available):
             ended = self.cut()
         if self._open is None:
-            self._open = _Open(at_us, held, available, coverage)
-        self._open.add(piece, shares.percent, end_us - at_us)
-        self.done_us = end_us
+            parts = zip(held.instances, facts, strict=True)
+            growing = [GrowingPart(instance.held, each) for instance, each in parts]
+            self._open = Growing(self.done_us, held, available, GrowingPart(held, whole), growing)
         return ended
 
     def _coverage(self, piece: Piece, held: Held) -> Coverage:
@@ -191,23 +186,62 @@ class DeviceAccount:
             return Coverage.NO_SAMPLE  # no value is held across a change of reservation
         return piece.coverage if held.known else Coverage.UNATTRIBUTED
 
+    def _grow(self, pieces: Sequence[Piece], interval: ProcessInterval, until_us: int) -> None:
+        """Add the time at hand to the open stretch."""
+        growing, start_us = self._open, self.done_us
+        if growing is None:
+            raise AssertionError("a stretch was opened")
+        if pieces:
+            for instance, part, piece in zip(growing.held.instances, growing.instances, pieces, strict=True):
+                part.add_piece(piece, until_us - start_us)
+                part.add_tally(interval.tally(instance.uuid), until_us - start_us)
+            self.done_us = until_us
+        else:
+            self._grow_whole(growing.whole, until_us)
+            growing.whole.add_tally(interval.tally(""), self.done_us - start_us)
+        growing.ghosts += interval.ghost_bytes * (self.done_us - start_us)
+
+    def _grow_whole(self, part: GrowingPart, until_us: int) -> None:
+        """Add pieces for as long as what is known of them stays the same."""
+        while self.done_us < until_us:
+            piece = _at(self._pieces, self.done_us)
+            if self._coverage(piece, part.held) is not part.facts.coverage:
+                break
+            end_us = min(piece.end_us, until_us)
+            part.add_piece(piece, end_us - self.done_us)
+            self.done_us = end_us
+
     def cut(self) -> Usage | None:
         """End the open stretch where attribution stands (a window's edge) and return it."""
         opened, self._open = self._open, None
         if opened is None:
             return None
-        stretch = Stretch(
-            duration_us=self.done_us - opened.start_us,
-            holdings=opened.held.holdings,
-            contest=opened.held.contest,
-            coverage=opened.coverage,
-            available=opened.available,
-            busy_us=Fraction(opened.busy, 100),
-            process_busy_us={owner: amount / 100 for owner, amount in opened.processes.items()},
-            source=opened.source,
-            held_us=opened.filled_us,
-        )
-        return Usage(opened.start_us, self.done_us, stretch)
+        return Usage(opened.start_us, self.done_us, opened.stretch(self.done_us), opened.ghosts)
+
+    def _facts_of_instance(
+        self, instance: HeldInstance, piece: Piece, of_device: Coverage, interval: ProcessInterval
+    ) -> PartFacts:
+        measured = piece.coverage is Coverage.MEASURED and not (piece.held and self._held[0][0] > piece.start_us)
+        if not measured:
+            return PartFacts(Coverage.NO_SAMPLE if of_device is Coverage.NO_SAMPLE else piece.coverage)
+        if not instance.held.known:
+            return PartFacts(Coverage.UNATTRIBUTED)
+        return PartFacts(Coverage.MEASURED, _clients(instance.held, interval.tally(instance.uuid), estimated=True))
+
+    def quality_of(self, uuid: str, start_us: int, end_us: int) -> Figures | None:
+        """The figures of quality of a MIG device, or with "" of the device itself, over (start_us, end_us]."""
+        return self.instances.quality(uuid, start_us, end_us) if uuid else self.quality.between(start_us, end_us)
+
+
+def _clients(held: Held, tally: Tally, *, estimated: bool = False) -> Clients:
+    """The holders that run a client, where nobody can tell clients apart; None where somebody can."""
+    if not (estimated or tally.mps) or not held.shared:
+        return None
+    return frozenset(holding.owner for holding in held.holdings) & {held.as_held(owner) for owner in tally.live}
+
+
+def _is_unavailable(sample: DeviceSample) -> bool:
+    return sample.unavailable or _FELL_OFF_THE_BUS in sample.xids
 
 
 def _at(parts: deque[_Part], us: int) -> _Part:

@@ -12,17 +12,19 @@ from gputally.accounting.settlement import Coverage
 from gputally.accounting.states import Source
 from gputally.agent.sample import BusySample, Reading
 
+WHOLE = 1_000_000  # parts per million: busy all of the time
 SLOWEST_BUFFER_US = 1_000_000  # NVML: the period of utilisation is between 1/6 s and 1 s, by product
+_PPM_PER_PERCENT = WHOLE // 100
 _CONTIGUOUS = 1.5  # of the buffer's period: entries closer than this have nothing between them
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`percent` busy over (start_us, end_us], microseconds of the agent's timeline; 0 where it was not measured."""
+    """Busy parts per million of (start_us, end_us], microseconds of the agent's timeline; 0 where not measured."""
 
     start_us: int
     end_us: int
-    percent: int
+    ppm: int
     coverage: Coverage = Coverage.MEASURED
     source: Source = Source.NONE
     held: bool = False
@@ -51,8 +53,7 @@ class BusyTrack:
         elif reading.busy_source is Source.DEVICE_RATE and reading.utilization_percent is not None:
             pieces = self._from_rate(now_us, reading.utilization_percent)
         else:
-            invalid = any(reason.startswith("utilization") for reason in reading.rejected)
-            pieces = self._unmeasured(now_us, Coverage.INVALID_READING if invalid else Coverage.NO_UTILISATION)
+            pieces = self._without_value(now_us, reading)
         self._source = reading.busy_source
         self._told_us = self.known_us
         self._remember(reading)
@@ -69,8 +70,16 @@ class BusyTrack:
             return self._to(until_us, self._percent, held=True)
         return self._unmeasured(until_us, Coverage.NO_SAMPLE)
 
+    def _without_value(self, now_us: int, reading: Reading) -> list[Piece]:
+        if now_us - self._told_us > 2 * self._interval_us:
+            return self._unmeasured(now_us, Coverage.NO_SAMPLE)
+        invalid = any(reason.startswith("utilization") for reason in reading.rejected)
+        return self._unmeasured(now_us, Coverage.INVALID_READING if invalid else Coverage.NO_UTILISATION)
+
     def _remember(self, reading: Reading) -> None:
-        if reading.busy and reading.busy[-1].percent is not None:
+        if reading.busy_source is Source.NONE:
+            self._percent = None
+        elif reading.busy and reading.busy[-1].percent is not None:
             self._percent = reading.busy[-1].percent
         elif reading.utilization_percent is not None:
             self._percent = reading.utilization_percent
@@ -121,7 +130,7 @@ class BusyTrack:
         return self._to(entry.end_us, entry.percent)
 
     def _to(self, until_us: int, percent: int, *, held: bool = False) -> list[Piece]:
-        piece = Piece(self.known_us, until_us, percent, Coverage.MEASURED, self._source, held)
+        piece = Piece(self.known_us, until_us, percent * _PPM_PER_PERCENT, Coverage.MEASURED, self._source, held)
         self.known_us = until_us
         return [piece]
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.settlement import Contest
+from gputally.accounting.states import OwnerKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,45 @@ class Held:
         """Whom the kubelet lists for the device, holders or not."""
         return (*(holding.owner for holding in self.holdings), *(self.contest.owners if self.contest else ()))
 
+    @property
+    def shared(self) -> bool:
+        """Whether it is held, and not all of it by one owner."""
+        if not self.holdings:
+            return False
+        first = self.holdings[0].owner
+        return any(h.owner != first for h in self.holdings) or sum(h.share for h in self.holdings) < 1
+
+    @property
+    def all_monitors(self) -> frozenset[Owner]:
+        """The monitors of the device and of its instances: no alert is raised for them."""
+        return self.monitors.union(*(instance.held.monitors for instance in self.instances))
+
+    def part(self, instance: str) -> "Held":
+        """Who holds the MIG device with this UUID; a device that is not partitioned is its own only part."""
+        if not self.instances:
+            return self
+        return next((each.held for each in self.instances if each.uuid == instance), NOBODY)
+
     def as_held(self, owner: Owner) -> Owner:
-        """The owner under the name that it holds by: a pod's UID may be learned after its reservation."""
-        if owner in self.listed:
+        """The owner under the name that it holds by.
+
+        A pod's UID may be learned after its reservation. A pod holds a claim as one, so any of its containers is the
+        holder; a process of a pod whose container is not known is its only holder's.
+        """
+        listed = self.listed
+        if owner in listed or owner in self.monitors or owner.kind is not OwnerKind.POD:
             return owner
-        return next((other for other in self.listed if _is_completed(other, owner)), owner)
+        for holding in self.holdings:
+            if any(owner == each or _is_completed(each, owner) for each in holding.containers):
+                return holding.owner
+        completed = next((other for other in listed if _is_completed(other, owner)), None)
+        return completed or self._of_pod(owner, listed)
+
+    def _of_pod(self, owner: Owner, listed: tuple[Owner, ...]) -> Owner:
+        pod = [other for other in listed if _is_same_pod(other, owner)]
+        if len(pod) == 1 and "" in (pod[0].container, owner.container):
+            return pod[0]
+        return next((other for other in pod if not other.container), owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +86,9 @@ UNKNOWN = Held(known=False)
 
 def _is_completed(one: Owner, other: Owner) -> bool:
     """Whether both name the same container, one of them without its pod's UID."""
-    names = [(o.kind, o.namespace, o.pod, o.container) for o in (one, other)]
-    return names[0] == names[1] and "" in (one.pod_uid, other.pod_uid)
+    return one.container == other.container and _is_same_pod(one, other) and "" in (one.pod_uid, other.pod_uid)
+
+
+def _is_same_pod(one: Owner, other: Owner) -> bool:
+    names = [(o.kind, o.namespace, o.pod) for o in (one, other)]
+    return names[0] == names[1] and ("" in (one.pod_uid, other.pod_uid) or one.pod_uid == other.pod_uid)

@@ -3,14 +3,17 @@
 It has no thread, no clock and no file: the running agent, the demo's back-fill and the tests drive the same code.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gputally.accounting.line import Window
-from gputally.agent.attribution import DeviceAccount, Owners
+from gputally.agent.attribution import DeviceAccount
 from gputally.agent.clock import Instant, Timeline
 from gputally.agent.energy import IdlePower
-from gputally.agent.held import NOBODY, UNKNOWN, Held
+from gputally.agent.held import UNKNOWN, Held
+from gputally.agent.holders import place
+from gputally.agent.process_track import Owners
 from gputally.agent.sample import DeviceInfo, DeviceSample, Sample
 from gputally.agent.window import DeviceFold
 
@@ -41,12 +44,12 @@ class Meter:
         self._settings = settings
         self._owners = owners
         self._timeline = Timeline()
-        self._placement: Placement = lambda _: {}
-        self._unplaced = UNKNOWN if kubernetes else NOBODY
+        self._placement: Placement = _unknown if kubernetes else _free
         self._accounts: dict[str, DeviceAccount] = {}
         self._folds: dict[str, DeviceFold] = {}
         self._idle: dict[str, IdlePower] = {}
         self._start_us = 0
+        self._edges: deque[int] = deque()  # instants at which a window ends before its grid cell does
         self._sent_us = 0
         self._last: tuple[Instant, int] | None = None  # the last sample's instant and its monotonic time
         self._skipped_us = 0
@@ -63,10 +66,7 @@ class Meter:
         """The kubelet's word as of this instant."""
         self._placement = placement
         if self._accounts:
-            now_us = self._now_us(monotonic_us)
-            placed = placement([account.info for account in self._accounts.values()])
-            for uuid, account in self._accounts.items():
-                account.hold(now_us, placed.get(uuid, self._unplaced))
+            self._place(self._now_us(monotonic_us))
 
     def on_sample(self, sample: Sample) -> list[Window]:
         """Take a sample; returns the windows that it finished."""
@@ -97,6 +97,7 @@ class Meter:
             windows.append(self._force(now_us, now_us))
         self._accounts.clear()
         self._folds.clear()
+        self._edges.clear()
         return windows
 
     def _now_us(self, monotonic_us: int) -> int:
@@ -128,27 +129,36 @@ class Meter:
 
     def _observe(self, instant: Instant, samples: Sequence[DeviceSample]) -> None:
         fresh = [sample for sample in samples if sample.info.uuid not in self._accounts]
+        known = [(self._accounts[s.info.uuid], s) for s in samples if s.info.uuid in self._accounts]
+        repartitioned = [account for account, sample in known if account.is_repartitioned(sample.info)]
+        for account, sample in known:
+            account.observe(instant, sample)
+        if repartitioned:
+            self._edges.append(instant.us)  # a partition has one profile within a window
+            self._place(instant.us)
         if fresh:
             self._open_accounts(instant, fresh)
-        opened = {sample.info.uuid for sample in fresh}
-        for sample in samples:
-            if sample.info.uuid not in opened:
-                self._accounts[sample.info.uuid].observe(instant, sample, self._owners)
+
+    def _place(self, now_us: int) -> None:
+        placed = self._placement([account.info for account in self._accounts.values()])
+        for uuid, account in self._accounts.items():
+            account.hold(now_us, placed.get(uuid, UNKNOWN))
 
     def _open_accounts(self, instant: Instant, fresh: Sequence[DeviceSample]) -> None:
         if not self._accounts:
             self._start_us = instant.us
         placed = self._placement([*(a.info for a in self._accounts.values()), *(s.info for s in fresh)])
+        interval_us = self._settings.sample_interval_us
         for sample in fresh:
             uuid = sample.info.uuid
-            held = placed.get(uuid, self._unplaced)
+            held = placed.get(uuid, UNKNOWN)
             idle = self._idle.setdefault(uuid, IdlePower())
-            account = DeviceAccount(instant, sample, held, self._settings.sample_interval_us, idle)
-            self._accounts[uuid] = account
+            self._accounts[uuid] = DeviceAccount(instant, sample, held, interval_us, idle, self._owners)
             self._folds[uuid] = DeviceFold(instant.us)
 
     def _end_us(self) -> int:
-        return (self._start_us // self._settings.window_us + 1) * self._settings.window_us
+        grid_us = (self._start_us // self._settings.window_us + 1) * self._settings.window_us
+        return min(grid_us, self._edges[0]) if self._edges else grid_us
 
     def _advance(self, now_us: int) -> list[Window]:
         """Attribute what is known, and close every window that is fully known or that was waited for long enough."""
@@ -179,8 +189,9 @@ class Meter:
             fold = self._folds[uuid]
             fold.fold([account.cut()])
             if fold.end_us > fold.start_us:
-                devices.append(fold.close(account.info, account.energy, account.idle_power.lowest_mw))
-            account.energy.forget(end_us)
+                idle_mw = account.idle_power.lowest_mw
+                devices.append(fold.close(account.info, account.energy, idle_mw, account.quality_of))
+            account.forget(end_us)
             self._folds[uuid] = DeviceFold(max(end_us, fold.start_us))
         window = Window(
             self._settings.cluster,
@@ -192,6 +203,18 @@ class Meter:
             self._waited_us,
         )
         self._start_us = self._sent_us = end_us
+        while self._edges and self._edges[0] <= end_us:
+            self._edges.popleft()
         self._skipped_us = self._waited_us = 0
         self._booked, self._behind = None, False
         return window
+
+
+def _unknown(_: Sequence[DeviceInfo]) -> dict[str, Held]:
+    """Nobody was asked yet."""
+    return {}
+
+
+def _free(devices: Sequence[DeviceInfo]) -> dict[str, Held]:
+    """No kubelet, no reservations."""
+    return place(devices, (), ())

@@ -1,19 +1,22 @@
 """Windows: usage folded into clock-aligned pieces and rounded once, when a window closes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 
 from gputally.accounting.keys import LineKey
-from gputally.accounting.line import DeviceWindow, Line
-from gputally.accounting.settlement import Amounts, Settled, settle
+from gputally.accounting.line import DeviceWindow, Line, Quality
+from gputally.accounting.settlement import Amounts, Settled, Stretch, edge_holders, settle
 from gputally.accounting.split import largest_remainder
 from gputally.accounting.states import State
+from gputally.accounting.stretch import Figures
 from gputally.agent.attribution import Usage
 from gputally.agent.energy import EnergyTrack
 from gputally.agent.sample import DeviceInfo
 
+Measured = Callable[[str, int, int], Figures | None]  # of a MIG device, or "" for the device, over (start, end]
 _STATES = tuple(State)
+_MICRO = 1_000_000
 
 
 class DeviceFold:
@@ -32,18 +35,19 @@ class DeviceFold:
         """Add stretches; they follow each other without a hole."""
         self._usages += [usage for usage in usages if usage is not None]
 
-    def close(self, info: DeviceInfo, track: EnergyTrack, idle_power_mw: int | None) -> DeviceWindow:
+    def close(self, info: DeviceInfo, track: EnergyTrack, idle_power_mw: int | None, figures: Measured) -> DeviceWindow:
         """Settle every stretch and round once: times sum to the device's time, energies to the counter's difference."""
         settled: Settled = {}
         energies = [track.between(usage.start_us, usage.end_us) for usage in self._usages]
         for usage, energy in zip(self._usages, energies, strict=True):
             exact_mj = energy.exact_mj if energy else None
-            stretch = replace(usage.stretch, energy_mj=exact_mj, idle_power_mw=idle_power_mw)
+            stretch = replace(_with_quality(usage, figures), energy_mj=exact_mj, idle_power_mw=idle_power_mw)
             for key, amounts in settle(stretch).items():
                 settled.setdefault(key, Amounts()).merge(amounts)
         known = [energy for energy in energies if energy]
         energy_mj = sum(energy.whole_mj for energy in known) if known else None
         capacity_us = self.end_us - self.start_us
+        first, last = self._usages[0].stretch, self._usages[-1].stretch
         return DeviceWindow(
             info.uuid,
             info.model,
@@ -53,7 +57,25 @@ class DeviceFold:
             track.value_mj(self.end_us) if known else None,
             track.estimated,
             track.breaks(self.start_us, self.end_us),
+            start_holders=edge_holders(first),
+            end_holders=edge_holders(last),
+            unavailable_at_end=not last.available,
+            idle_power_mw=idle_power_mw,
+            profiles={i.uuid: i.profile for usage in self._usages for i in usage.stretch.instances},
+            ghost_memory_byte_s=sum(usage.ghost_byte_us for usage in self._usages) // _MICRO,
         )
+
+
+def _with_quality(usage: Usage, figures: Measured) -> Stretch:
+    """The usage's stretch with what GPM measured in it, where that is one holder's."""
+    stretch = usage.stretch
+    if stretch.instances:
+        instances = [
+            replace(each, stretch=replace(each.stretch, quality=figures(each.uuid, usage.start_us, usage.end_us)))
+            for each in stretch.instances
+        ]
+        return replace(stretch, instances=tuple(instances))
+    return replace(stretch, quality=figures("", usage.start_us, usage.end_us)) if stretch.sole_owner else stretch
 
 
 def _lines(settled: Settled, capacity_us: int, energy_mj: int | None, *, idle_known: bool) -> tuple[Line, ...]:
@@ -78,10 +100,20 @@ def _lines(settled: Settled, capacity_us: int, energy_mj: int | None, *, idle_kn
             held_us=int(amounts.held_us),
             energy_idle_mj=idle_mj if energy_mj is not None and idle_known else None,
             energy_dynamic_mj=dynamic_mj if energy_mj is not None else None,
+            memory_byte_s=int(amounts.memory_byte_us // _MICRO) if amounts.memory_known else None,
         )
-        if line.capacity_us or line.energy_mj or line.burst_us or line.intruder_us:
-            lines.append(line)
+        if line.capacity_us or line.energy_mj or line.burst_us or line.intruder_us or line.memory_byte_s:
+            lines.append(replace(line, quality=_quality(amounts.quality, line.capacity_us)))
     return tuple(lines)
+
+
+def _quality(figures: Figures | None, capacity_us: int) -> Quality | None:
+    """Rounded down, and no more than the line's time, which may have been rounded down too."""
+    if figures is None:
+        return None
+    measured_us = min(int(figures[0]), capacity_us)
+    sm, occupancy, tensor, dram = (min(int(each), measured_us) for each in figures[1:])
+    return Quality(measured_us, sm, occupancy, tensor, dram)
 
 
 def _times(settled: Settled, keys: list[LineKey], capacity_us: int) -> dict[LineKey, list[int]]:

@@ -57,7 +57,7 @@ class Device:
 
     def __post_init__(self) -> None:
         first = DeviceSample(INFO, Reading((), Source.DEVICE_SAMPLES), ProcessReading(processes(1, 2, 3), ()))
-        self.account = DeviceAccount(Instant(0, 0), first, self.held, S, IdlePower())
+        self.account = DeviceAccount(Instant(0, 0), first, self.held, S, IdlePower(), owners)
 
     def tick(
         self,
@@ -69,7 +69,7 @@ class Device:
     ) -> None:
         self.now += 1
         reading = Reading((BusySample(self.now * S, percent),), Source.DEVICE_SAMPLES, energy_mj=energy)
-        self.account.observe(Instant(self.now * S, 0), DeviceSample(INFO, reading, told), owners)
+        self.account.observe(Instant(self.now * S, 0), DeviceSample(INFO, reading, told))
 
     def ticks(self, count: int, percent: int | None = 0) -> None:
         for _ in range(count):
@@ -77,7 +77,7 @@ class Device:
 
     def trouble(self, *, lost: bool) -> None:
         self.now += 1
-        self.account.observe(Instant(self.now * S, 0), DeviceSample(INFO, unavailable=lost), owners)
+        self.account.observe(Instant(self.now * S, 0), DeviceSample(INFO, unavailable=lost))
 
     def usages(self) -> list[Usage]:
         """Everything that is ready, the open stretch too."""

@@ -28,15 +28,15 @@ def track() -> BusyTrack:
 
 
 def busy_us(pieces: list[Piece]) -> float:
-    return sum(p.percent * (p.end_us - p.start_us) for p in pieces) / 100
+    return sum(p.ppm * (p.end_us - p.start_us) for p in pieces) / 1_000_000
 
 
 def test_a_buffer_entry_covers_the_time_since_the_entry_before_it() -> None:
     pieces = track().extend(S, buffer((0.2, 50), (0.4, 100), (1.0, 10)), 0)
-    assert [(p.start_us, p.end_us, p.percent) for p in pieces] == [
-        (0, 200_000, 50),
-        (200_000, 400_000, 100),
-        (400_000, S, 10),
+    assert [(p.start_us, p.end_us, p.ppm) for p in pieces] == [
+        (0, 200_000, 500_000),
+        (200_000, 400_000, 1_000_000),
+        (400_000, S, 100_000),
     ]
 
 
@@ -45,7 +45,7 @@ def test_time_that_the_buffer_has_not_reached_waits_for_the_next_tick() -> None:
     busy.extend(S, buffer((0.4, 5), (0.8, 5)), 0)
     assert busy.known_us == 800_000
     pieces = busy.extend(2 * S, buffer((1.2, 100), (1.6, 100), (2.0, 100)), 0)
-    assert pieces[0] == Piece(800_000, 1_200_000, 100, Coverage.MEASURED, Source.DEVICE_SAMPLES)
+    assert pieces[0] == Piece(800_000, 1_200_000, 1_000_000, Coverage.MEASURED, Source.DEVICE_SAMPLES)
 
 
 def test_no_newer_entry_is_idle_up_to_the_instant_it_was_asked_and_work_begins_there_exactly() -> None:
@@ -53,7 +53,7 @@ def test_no_newer_entry_is_idle_up_to_the_instant_it_was_asked_and_work_begins_t
     pieces = [piece for t in (1, 2, 3) for piece in busy.extend(t * S, buffer(), 0)]
     pieces += busy.extend(4 * S, buffer((3.25, 100), (3.5, 100), (3.75, 100), (4.0, 100)), 0)
     assert busy_us(pieces) == S
-    assert [p.end_us for p in pieces if p.percent == 0][-1] == 3 * S
+    assert [p.end_us for p in pieces if p.ppm == 0][-1] == 3 * S
 
 
 def test_asking_sooner_than_the_driver_samples_does_not_make_work_idle() -> None:
@@ -65,7 +65,7 @@ def test_asking_sooner_than_the_driver_samples_does_not_make_work_idle() -> None
 
 def test_a_rejected_value_is_unobserved_for_its_own_time_only() -> None:
     pieces = track().extend(S, buffer((0.5, 40), (1.0, None)), 0)
-    assert [(p.coverage, p.percent) for p in pieces] == [(Coverage.MEASURED, 40), (Coverage.INVALID_READING, 0)]
+    assert [(p.coverage, p.ppm) for p in pieces] == [(Coverage.MEASURED, 400_000), (Coverage.INVALID_READING, 0)]
 
 
 def test_a_late_tick_is_filled_from_the_drivers_own_buffer() -> None:
@@ -87,12 +87,12 @@ def test_a_short_hole_holds_the_last_value_and_says_so() -> None:
     busy = track()
     busy.extend(S, buffer((0.5, 70), (1.0, 70)), 0)
     pieces = busy.extend(4 * S, buffer((3.0, 80), (3.5, 80), (4.0, 80)), 0)
-    assert pieces[0] == Piece(S, 2_500_000, 70, Coverage.MEASURED, Source.DEVICE_SAMPLES, held=True)
+    assert pieces[0] == Piece(S, 2_500_000, 700_000, Coverage.MEASURED, Source.DEVICE_SAMPLES, held=True)
 
 
 def test_without_a_buffer_the_rate_stands_for_the_interval_before_it() -> None:
     busy = BusyTrack(0, S, rate(10))
-    assert busy.extend(S, rate(60), 0) == [Piece(0, S, 60, Coverage.MEASURED, Source.DEVICE_RATE)]
+    assert busy.extend(S, rate(60), 0) == [Piece(0, S, 600_000, Coverage.MEASURED, Source.DEVICE_RATE)]
 
 
 def test_a_rate_does_not_stand_for_a_long_silence() -> None:

@@ -35,7 +35,7 @@ def closed(*stretches: Stretch, track: EnergyTrack | None = None, idle_mw: int |
     for stretch in stretches:
         fold.fold([Usage(at_us, at_us + stretch.duration_us, stretch)])
         at_us += stretch.duration_us
-    return fold.close(INFO, track or EnergyTrack(), idle_mw)
+    return fold.close(INFO, track or EnergyTrack(), idle_mw, lambda *_: None)
 
 
 def line(device: DeviceWindow, holding: Holding, reason: Reason = Reason.NONE) -> Line:
@@ -110,7 +110,7 @@ def test_energy_is_the_counters_difference_at_the_windows_edges() -> None:
 def test_a_window_between_two_readings_gets_its_part_of_their_difference() -> None:
     fold = DeviceFold(2 * S)
     fold.fold([Usage(2 * S, 4 * S, held(2))])
-    device = fold.close(INFO, counter((0, 0), (10 * S, 1005)), None)
+    device = fold.close(INFO, counter((0, 0), (10 * S, 1005)), None, lambda *_: None)
     assert (device.energy_start_mj, device.energy_end_mj) == (201, 402)
     assert line(device, MINE).energy_dynamic_mj == 201
 
