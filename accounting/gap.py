@@ -93,16 +93,14 @@ class Gap:
         return sum(max(0, min(end, at_us) - start) for start, end in self.spans)
 
 
-def extent(before: Edge, after: Edge | None, booked_until_us: int, absent_after_us: int) -> Span:
-    """The part of a gap in which the device is known to be there.
+def extent(whole: Span, *, same_life: bool, absent_after_us: int) -> Span:
+    """The part of a gap in which the device is known to be there, where nobody but the agent tells.
 
     After `absent_after_us` of silence it counts as absent, unless the node is found in the same life (boot) later: then
-    it was there all along. While it is silent, no more is booked than up to `booked_until_us`.
+    it was there all along.
     """
-    if after and after.boot_id == before.boot_id:
-        return before.at_us, after.at_us
-    until_us = after.at_us if after else booked_until_us
-    return before.at_us, max(before.at_us, min(until_us, before.at_us + absent_after_us))
+    start_us, end_us = whole
+    return (start_us, end_us if same_life else max(start_us, min(end_us, start_us + absent_after_us)))
 
 
 def overlap(spans: Iterable[Span], others: Sequence[Span]) -> tuple[Span, ...]:

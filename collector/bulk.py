@@ -1,4 +1,4 @@
-"""Many rows into one table, the fastest way each database has: binary COPY on PostgreSQL, executemany on SQLite."""
+"""Many rows into one table, the fastest way each database has: COPY or arrays on PostgreSQL, executemany on SQLite."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +18,23 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
         connection.exec_driver_sql(statement, list(rows))
     else:
         _copy(connection, table, rows)
+
+
+def upsert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], key: Sequence[str]) -> None:
+    """Insert rows whose values are in the order of the table's columns; where the key is taken, replace the rest."""
+    if not rows:
+        return
+    names = [column.name for column in table.columns]
+    rest = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in key)
+    conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {rest}"
+    if is_sqlite(connection):
+        marks = ", ".join("?" * len(names))
+        connection.exec_driver_sql(f'INSERT INTO "{table.name}" VALUES ({marks}) {conflict}', list(rows))  # noqa: S608
+    else:  # one statement: each column is one array
+        arrays = ", ".join(f"%s::{_type_name(column.type)}[]" for column in table.columns)
+        columns = ", ".join(f'"{name}"' for name in names)
+        statement = f'INSERT INTO "{table.name}" ({columns}) SELECT * FROM unnest({arrays}) {conflict}'  # noqa: S608
+        connection.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
 
 
 def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

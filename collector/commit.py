@@ -30,7 +30,9 @@ from gputally.collector.admission import (
 )
 from gputally.collector.bulk import insert_rows
 from gputally.collector.database import VALUE_ERRORS, is_sqlite, upsert, writing
-from gputally.collector.identities import Identities
+from gputally.collector.gaps import Covered, Skip, fill
+from gputally.collector.identities import Identities, Key
+from gputally.collector.marks import set_marks
 from gputally.collector.rows import device_key, device_rows, line_rows, owner_key, owners_of
 from gputally.collector.totals import add_to_totals
 
@@ -168,18 +170,17 @@ class Committer:
         windows = list(zip(window_ids, (candidate.window for candidate in accepted), strict=True))
         insert_rows(connection, schema.window_device, list(device_rows(windows, device_ids, owner_ids)))
         insert_rows(connection, schema.line, list(line_rows(windows, device_ids, owner_ids)))
-        self._mark_dirty(connection, accepted)
+        covered = list(_covered(zip(window_ids, accepted, strict=True), device_ids))
+        self._mark_hours(connection, accepted, covered, now_us)
         add_to_totals(connection, window_ids)
 
-    def _mark_dirty(self, connection: Connection, accepted: Sequence[_Candidate]) -> None:
-        """Have the hours recomputed. A mark that is there already is locked too: whoever is recomputing that hour
-        without these lines must not take the mark away."""
-        pairs = {(hour_start(candidate.window.start_us, self._zone), candidate.node_id) for candidate in accepted}
-        insert_mark = upsert(connection, schema.dirty_hour)
-        lock_mark = insert_mark.on_conflict_do_update(
-            index_elements=["hour_us", "node_id"], set_={"hour_us": insert_mark.excluded.hour_us}
-        )
-        connection.execute(lock_mark, [{"hour_us": hour, "node_id": node_id} for hour, node_id in sorted(pairs)])
+    def _mark_hours(
+        self, connection: Connection, accepted: Sequence[_Candidate], covered: Sequence[Covered], now_us: int
+    ) -> None:
+        """Have the windows' hours recomputed, and those whose gaps they change."""
+        oldest_us = 0 if self._max_age_us is None else now_us - self._max_age_us
+        own = {(hour_start(candidate.window.start_us, self._zone), candidate.node_id) for candidate in accepted}
+        set_marks(connection, own | fill(connection, covered, list(_skips(accepted)), self._zone, oldest_us))
 
     def _set_aside(self, examined: _Examined, error: str) -> Outcome:
         outcome = Outcome(Verdict.REFUSED, Refusal(RefusalReason.INVALID, f"the database refuses its values: {error}"))
@@ -246,6 +247,23 @@ def _window_row(candidate: _Candidate, now_us: int) -> dict[str, object]:
         "waited_us": window.waited_us,
         "accepted_us": now_us,
     }
+
+
+def _covered(windows: Iterable[tuple[int, _Candidate]], device_ids: Mapping[Key, int]) -> Iterator[Covered]:
+    """What the windows cover of each device's time: a device that came in the middle of one was there at its end."""
+    for window_id, candidate in windows:
+        end_us = candidate.window.end_us
+        for device in candidate.window.devices:
+            if device.capacity_us:
+                device_id = device_ids[device_key(device)]
+                yield Covered(candidate.node_id, device_id, window_id, end_us - device.capacity_us, end_us)
+
+
+def _skips(accepted: Iterable[_Candidate]) -> Iterator[Skip]:
+    for candidate in accepted:
+        window = candidate.window
+        if window.skipped_us:
+            yield Skip(candidate.node_id, window.start_us - window.skipped_us, window.start_us)
 
 
 def _quarantine(connection: Connection, judged: Iterable[tuple[_Examined, Outcome]]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import BindParameter, Connection, Engine, bindparam, case, delet
 from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import Source
 from gputally.collector.database import writing
+from gputally.collector.gap_postings import add_gaps
 from gputally.collector.schema import AMOUNTS, MEMOS, device, dirty_hour, line, node, owner, posting, window
 
 _BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
@@ -98,4 +99,5 @@ def _recompute(connection: Connection, hour_us: int, end_us: int, nodes: Sequenc
     of_hour = {"hour": hour_us, "end": end_us, "nodes": nodes}
     connection.execute(_DROP_POSTINGS, of_hour)
     connection.execute(_SUM_LINES, of_hour)
+    add_gaps(connection, hour_us, end_us, nodes)
     connection.execute(_DROP_MARKS, of_hour)
