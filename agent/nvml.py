@@ -1,40 +1,34 @@
-"""NVML through nvidia-ml-py: the `Driver` of real GPUs, and the only import of pynvml.
+"""NVML through nvidia-ml-py: the `Driver` of real GPUs. Only this and the modules named nvml_* import pynvml.
 
 What a device can do is learned by asking it: a call that it refuses for good is left out until the next enumeration.
-Arrays (sample buffer, process lists) are fetched by one call into one large buffer of our own: pynvml's wrappers ask
-for the size first, which doubles the trips into the driver, and fail when the array grew meanwhile.
 
-A tick costs five driver calls per GPU (samples, rates, memory, power, energy), a process reading four.
+A tick costs five driver calls per GPU (samples, rates, memory, power, energy), a process reading four, GPM two every
+five seconds. A partitioned GPU has no samples, rates or process utilisation, and is not asked for them; each of its
+MIG devices costs three calls per tick (memory, GPM) and four per process reading.
 """
 
 import ctypes
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import pynvml
 
 from gputally.accounting.states import Source
-from gputally.agent.nvml_errors import (
-    DEVICE_GONE,
-    DRIVER_GONE,
-    NO_GPU,
-    NOT_ALLOWED,
-    NOT_OF_THIS_DEVICE,
-    Code,
-    device_error,
-    driver_error,
-    no_device,
-)
+from gputally.agent import nvml_mig
+from gputally.agent.nvml_device import Device
+from gputally.agent.nvml_errors import DRIVER_GONE, NO_GPU, Code, device_error, driver_error, no_device
+from gputally.agent.nvml_events import Events
+from gputally.agent.nvml_gpm import SHORTEST_US, Gpm
+from gputally.agent.nvml_handle import Array, Handle, memory, symbol
+from gputally.agent.nvml_processes import process_lists, process_utilization
 from gputally.agent.nvml_records import (
     AHEAD_US,
     ONES_32,
     ONES_64,
-    PROCESS,
-    PROCESS_BUSY,
     SAMPLE_BYTES,
     busy_samples,
     known,
@@ -42,40 +36,44 @@ from gputally.agent.nvml_records import (
     merge_processes,
     process_busy,
     sample_entries,
-    sysfs_bus_id,
 )
-from gputally.agent.sample import BusySample, DeviceInfo, ProcessBusy, ProcessKind, ProcessReading, Reading
-from gputally.agent.sampler import DeviceSilent, DeviceUnavailable, DriverUnavailable
+from gputally.agent.sample import (
+    BusySample,
+    DeviceInfo,
+    GpmReading,
+    GpuProcess,
+    InstanceReading,
+    ProcessBusy,
+    ProcessReading,
+    Reading,
+)
+from gputally.agent.sampler import DeviceSilent, DeviceUnavailable, DriverEvents, DriverUnavailable
 
 PROCESS_REACH_US = 1_000_000  # how far back the first query of processes averages: 0 would tell of finished work
 BUFFER_REACH_US = 10_000_000  # a new probe may fill the gap that its predecessor left, as far as the driver kept it
-ARRAY_BYTES = 64 * 1024  # 4096 buffer entries or 2730 processes; the driver's ring holds 72, its pid list 950
-LARGEST_ARRAY_BYTES = 4 * 1024 * 1024
-ATTEMPTS = 3
+QUALITY_EVERY_US = 4_500_000  # GPM of whole GPUs bills nothing: every five seconds, though a tick come early
 
 _SAMPLES = "nvmlDeviceGetSamples"
-_PROCESS_UTILIZATION = "nvmlDeviceGetProcessUtilization"
-_MEMORY_V2 = "nvmlDeviceGetMemoryInfo_v2"
 _ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
-_MIG_MODE = "nvmlDeviceGetMigMode"
-_PROCESS_LISTS = (
-    (ProcessKind.COMPUTE, "nvmlDeviceGetComputeRunningProcesses"),
-    (ProcessKind.GRAPHICS, "nvmlDeviceGetGraphicsRunningProcesses"),
-    (ProcessKind.MPS, "nvmlDeviceGetMPSComputeRunningProcesses"),
-)
-_PROCESS_LIST_VERSIONS = ("_v3", "_v2")  # same layout; the plain names of the oldest drivers have another one
+_GPM = "nvmlGpmSampleGet"
+_GPM_MIG = "nvmlGpmMigSampleGet"
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Nvml:
-    """The `Driver` of this machine's GPUs. `wall_us` is the clock that the driver's time stamps are compared with."""
+    """The `Driver` of this machine's GPUs. `wall_us` is the clock that the driver's time stamps are compared with.
 
-    def __init__(self, wall_us: Callable[[], int]) -> None:
+    `touch` is told the index of each GPU before a call for it, which may never return; False: leave that GPU out.
+    """
+
+    def __init__(self, wall_us: Callable[[], int], touch: Callable[[int], bool] = lambda _: True) -> None:
         self._wall_us = wall_us
-        self._devices: dict[str, _Device] = {}
-        self._array = _Array()
+        self._touch = touch
+        self._devices: dict[str, Device] = {}
+        self._array = Array()
+        self._gpm = Gpm(wall_us)
+        self._events = Events()
         self._is_open = False
         self._denied = 0
 
@@ -100,44 +98,55 @@ class Nvml:
         if not self._is_open:
             return
         self._is_open = False
+        self._gpm.close()
+        self._events.close()
         try:
             pynvml.nvmlShutdown()
         except pynvml.NVMLError as error:
             _log.debug("nvmlShutdown: %s", error)  # the driver went first
 
     def devices(self) -> Sequence[DeviceInfo]:
-        """All GPUs that can be opened, and those that could be once, by index."""
+        """All GPUs that can be opened with the MIG devices on them, and those that could be once, by index."""
         self._forget_handles()
         refusals: list[tuple[int, str]] = []
         try:
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                self._meet(index, refusals)
+            count = pynvml.nvmlDeviceGetCount()
+            touched = sum(self._meet(index, refusals) for index in range(count))
         except pynvml.NVMLError as error:
             if error.value in DRIVER_GONE:
                 raise device_error(error.value, str(error), "nvmlDeviceGetCount") from error
             raise driver_error(error.value, str(error)) from error
-        if not self._devices:
+        if not self._devices and (touched or not count):
             raise no_device(refusals)
-        self._tell_denied(sum(code == Code.NO_PERMISSION for code, _ in refusals))
-        return sorted((device.info for device in self._devices.values()), key=lambda info: (info.index, info.uuid))
+        self._denied = sum(code == Code.NO_PERMISSION for code, _ in refusals)
+        self._events.watch({uuid: device.raw for uuid, device in self._devices.items() if device.raw is not None})
+        infos = [device.info for device in self._devices.values()]
+        self._gpm.retain({info.uuid for info in infos} | {each.uuid for info in infos for each in info.instances})
+        return sorted(infos, key=lambda info: (info.index, info.uuid))
+
+    @property
+    def problem(self) -> str:
+        """GPUs that this process may not open, which cannot be counted."""
+        return f"{self._denied} GPUs may not be opened and are not counted: allow /dev/nvidia*" if self._denied else ""
+
+    def events(self) -> DriverEvents:
+        """What the driver told since the last call, of the GPUs that were enumerated before."""
+        return self._events.poll()
 
     def read(self, uuid: str) -> Reading:
         """The cheap values now. A passing refusal to tell of activity is silence: the buffer still has it later."""
-        device = self._open_device(uuid)
+        device = self._usable_device(uuid)
         rejected: Counter[str] = Counter()
-        after_us = self._cursor(device.busy_read_to, BUFFER_REACH_US)
-        busy = self._busy(device, after_us, rejected)
-        percent = self._utilization(device, rejected, needed=device.lacks(_SAMPLES))
-        used, total = self._memory(device, rejected)
-        power = device.ask("nvmlDeviceGetPowerUsage", pynvml.nvmlDeviceGetPowerUsage)
+        reading = self._partitioned(device, rejected) if device.info.mig_enabled else self._whole(device, rejected)
+        used, total = memory(device, rejected)
+        # A partitioned device has no other call by which it must prove that it is alive.
+        power = device.ask("nvmlDeviceGetPowerUsage", pynvml.nvmlDeviceGetPowerUsage, needed=device.info.mig_enabled)
         energy = device.ask(_ENERGY, pynvml.nvmlDeviceGetTotalEnergyConsumption)
         device.is_proven = True
-        device.busy_read_to = busy[-1].end_us if busy else after_us  # not before: entries of a failed read come again
-        return Reading(
-            busy=busy,
-            busy_source=_source(device, busy, percent),
-            busy_since_us=after_us,
-            utilization_percent=percent,
+        if reading.busy_since_us is not None:  # not before: entries of a read that fails come again
+            device.busy_read_to = reading.busy[-1].end_us if reading.busy else reading.busy_since_us
+        return replace(
+            reading,
             memory_used_bytes=used,
             memory_total_bytes=total,
             power_mw=known(power, ONES_32, "power", rejected),
@@ -148,9 +157,11 @@ class Nvml:
 
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device, and how busy each was since the query before."""
-        device = self._open_device(uuid)
+        device = self._usable_device(uuid)
         rejected: Counter[str] = Counter()
-        lists = self._process_lists(device)
+        if device.info.mig_enabled:
+            return ProcessReading(self._instance_processes(device, rejected), None, dict(rejected))
+        lists = process_lists(device, self._array)
         processes = None if lists is None else merge_processes(lists, rejected)
         since_us = self._wall_us() - PROCESS_REACH_US if device.process_read_to is None else None
         busy = self._process_busy(device, rejected)
@@ -161,39 +172,97 @@ class Nvml:
         for device in self._devices.values():
             device.forget()
 
-    def _meet(self, index: int, refusals: list[tuple[int, str]]) -> None:
-        """Learn of the device at an index. One that cannot be opened does not stop the others."""
+    def _meet(self, index: int, refusals: list[tuple[int, str]]) -> bool:
+        """Learn of the device at an index, if it may be touched. One that cannot be opened does not stop the others."""
+        if not self._touch(index):
+            return False
         try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            uuid = pynvml.nvmlDeviceGetUUID(handle)
+            raw = pynvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = pynvml.nvmlDeviceGetUUID(raw)
         except pynvml.NVMLError as error:
             if error.value in DRIVER_GONE:
                 raise
             refusals.append((error.value, str(error)))
-            return
-        device = self._devices.setdefault(uuid, _Device(DeviceInfo(uuid, index, "")))
-        device.take(handle)
+            return True
+        device = self._devices.setdefault(uuid, Device(info=DeviceInfo(uuid, index, "")))
+        device.take(raw)
         device.info = replace(device.info, index=index)
         try:
-            device.info = _described(device)
+            device.describe()
         except (DeviceUnavailable, DeviceSilent) as error:
             _log.debug("%s: %s", uuid, error)  # what was known of it before stays; `read` says the same again
+        return True
 
-    def _tell_denied(self, denied: int) -> None:
-        if denied and denied != self._denied:
-            _log.warning("%d GPUs may not be opened by this process and are not counted: allow /dev/nvidia*", denied)
-        self._denied = denied
-
-    def _open_device(self, uuid: str) -> "_Device":
+    def _usable_device(self, uuid: str) -> Device:
         device = self._devices[uuid]
-        if device.handle is None:
+        self._touch(device.info.index)
+        if device.raw is None:
+            self._gpm.forget(uuid)  # after a reset its counters begin again
             try:
                 device.take(pynvml.nvmlDeviceGetHandleByUUID(uuid))
             except pynvml.NVMLError as error:
                 if error.value == Code.NOT_FOUND:
                     raise DeviceUnavailable("the driver no longer has this GPU") from error
                 raise device_error(error.value, str(error), "nvmlDeviceGetHandleByUUID") from error
+        device.check_recovery()
+        if device.info.mig_enabled and device.instances is None:
+            raise DeviceSilent("its MIG devices could not be listed: is the agent allowed to monitor MIG?")
         return device
+
+    def _whole(self, device: Device, rejected: Counter[str]) -> Reading:
+        """Activity of a GPU that is not partitioned."""
+        after_us = self._cursor(device.busy_read_to, BUFFER_REACH_US)
+        busy = self._busy(device, after_us, rejected)
+        rates = device.ask(
+            "nvmlDeviceGetUtilizationRates", pynvml.nvmlDeviceGetUtilizationRates, needed=device.lacks(_SAMPLES)
+        )
+        percent = None if rates is None else known_percent(rates.gpu, "utilization-rate", rejected)
+        gpm = None
+        if device.has_gpm:
+            take = pynvml.nvmlGpmSampleGet
+            gpm = self._counters(device, device.info.uuid, _GPM, QUALITY_EVERY_US, take, rejected)
+        return Reading(busy, _source(device, busy, percent), percent, busy_since_us=after_us, gpm=gpm)
+
+    def _partitioned(self, device: Device, rejected: Counter[str]) -> Reading:
+        """Activity of a partitioned GPU: there is none but that of its MIG devices."""
+        readings = tuple(self._instance(device, each, rejected) for each in device.instances or ())
+        return Reading(instances=readings)
+
+    def _instance(self, device: Device, instance: nvml_mig.Instance, rejected: Counter[str]) -> InstanceReading:
+        """Counters are those of the GPU instance: where several MIG devices share it, they tell of none of them."""
+        used, total = memory(instance, rejected)
+        uuid, gpm = instance.info.uuid, None
+        if device.has_gpm and instance.alone:
+            take = partial(_take_of_instance, device, instance.info.gpu_instance)
+            gpm = self._counters(instance, uuid, _GPM_MIG, SHORTEST_US, take, rejected)
+        has_gpm = device.has_gpm and instance.alone and not instance.lacks(_GPM_MIG)
+        instance.is_proven = True
+        return InstanceReading(uuid, used, total, gpm, has_gpm)
+
+    def _counters(
+        self,
+        handle: Handle,
+        uuid: str,
+        name: str,
+        every_us: int,
+        take: Callable[[Any, Any], object],
+        rejected: Counter[str],
+    ) -> GpmReading | None:
+        """GPM's averages; `take(handle, sample)` writes the counters into a sample."""
+        return handle.ask(name, lambda raw: self._gpm.read(uuid, every_us, partial(take, raw), rejected))
+
+    def _instance_processes(self, device: Device, rejected: Counter[str]) -> tuple[GpuProcess, ...] | None:
+        """The processes on all MIG devices; None where the lists of one of them could not be read."""
+        found: list[GpuProcess] = []
+        for instance in device.instances or ():
+            if not nvml_mig.is_still(instance):
+                device.instances = None
+                raise DeviceSilent("its MIG devices have changed")
+            lists = process_lists(instance, self._array)
+            if lists is None:
+                return None
+            found += merge_processes(lists, rejected, instance.info.uuid)
+        return tuple(found)
 
     def _cursor(self, cursor_us: int | None, reach_us: int) -> int:
         """Where to read a buffer from. A clock that was set back leaves the cursor ahead of all that is written."""
@@ -202,28 +271,21 @@ class Nvml:
             return now_us - reach_us
         return cursor_us
 
-    def _busy(self, device: "_Device", after_us: int, rejected: Counter[str]) -> tuple[BusySample, ...] | None:
+    def _busy(self, device: Device, after_us: int, rejected: Counter[str]) -> tuple[BusySample, ...] | None:
         """The buffer's new entries; () where it has none; None without a buffer, or if no entry had a credible time."""
-        entries = device.ask(_SAMPLES, lambda handle: self._sample_entries(handle, after_us), needed=True)
+        entries = device.ask(_SAMPLES, lambda raw: self._sample_entries(raw, after_us), needed=True)
         if entries is None:
             return None
         samples = busy_samples(entries, after_us, self._wall_us(), rejected)
         return None if not samples and rejected["utilization-time-ahead"] else samples
 
-    def _sample_entries(self, handle: Any, after_us: int) -> list[tuple[int, int]]:
-        call = _symbol(_SAMPLES)
+    def _sample_entries(self, raw: Any, after_us: int) -> list[tuple[int, int]]:
+        call = symbol(_SAMPLES)
         value_type = ctypes.c_uint()
+        kind, since = ctypes.c_uint(pynvml.NVML_GPU_UTILIZATION_SAMPLES), ctypes.c_ulonglong(after_us)
         try:
             array = self._array.fill(
-                SAMPLE_BYTES,
-                lambda room, count: call(
-                    handle,
-                    ctypes.c_uint(pynvml.NVML_GPU_UTILIZATION_SAMPLES),
-                    ctypes.c_ulonglong(after_us),
-                    ctypes.byref(value_type),
-                    count,
-                    room,
-                ),
+                SAMPLE_BYTES, lambda room, count: call(raw, kind, since, ctypes.byref(value_type), count, room)
             )
         except pynvml.NVMLError as error:
             if error.value == Code.NOT_FOUND:  # idle, or asked too soon
@@ -231,162 +293,23 @@ class Nvml:
             raise
         return sample_entries(array, value_type.value)
 
-    def _utilization(self, device: "_Device", rejected: Counter[str], *, needed: bool) -> int | None:
-        rates = device.ask("nvmlDeviceGetUtilizationRates", pynvml.nvmlDeviceGetUtilizationRates, needed=needed)
-        return None if rates is None else known_percent(rates.gpu, "utilization-rate", rejected)
-
-    def _memory(self, device: "_Device", rejected: Counter[str]) -> tuple[int | None, int | None]:
-        """(used, total) bytes. Where the driver has only version 1, used includes what the driver reserves."""
-        memory = device.ask(_MEMORY_V2, _memory_v2)
-        if memory is None and device.lacks(_MEMORY_V2):
-            memory = device.ask("nvmlDeviceGetMemoryInfo", pynvml.nvmlDeviceGetMemoryInfo)
-        if memory is None or memory.total == 0:  # 0: a GPU without memory of its own
-            return None, None
-        return known(memory.used, ONES_64, "memory", rejected), known(memory.total, ONES_64, "memory", rejected)
-
-    def _process_lists(self, device: "_Device") -> list[tuple[ProcessKind, bytes]] | None:
-        """Every list the device has; None where one of them, or the list of compute processes, could not be read."""
-        lists = []
-        for kind, name in _PROCESS_LISTS:
-            array = device.ask(name, partial(self._process_list, name))
-            if array is not None:
-                lists.append((kind, array))
-            elif kind is ProcessKind.COMPUTE or not device.lacks(name):
-                return None
-        return lists
-
-    def _process_list(self, name: str, handle: Any) -> bytes:
-        call = _symbol(*(name + version for version in _PROCESS_LIST_VERSIONS))
-        return self._array.fill(PROCESS.size, lambda room, count: call(handle, count, room))
-
-    def _process_busy(self, device: "_Device", rejected: Counter[str]) -> tuple[ProcessBusy, ...] | None:
+    def _process_busy(self, device: Device, rejected: Counter[str]) -> tuple[ProcessBusy, ...] | None:
         """The cursor moves on with the device's own buffer too: else the driver averages an idle time in again."""
         after_us = self._cursor(device.process_read_to, PROCESS_REACH_US)
-        array = device.ask(_PROCESS_UTILIZATION, lambda handle: self._process_utilization(handle, after_us))
+        array = process_utilization(device, self._array, after_us)
         if array is None:
             return None
         busy, newest_us = process_busy(array, after_us, self._wall_us(), rejected)
         device.process_read_to = max(newest_us, device.busy_read_to or newest_us)
         return busy
 
-    def _process_utilization(self, handle: Any, after_us: int) -> bytes:
-        call = _symbol(_PROCESS_UTILIZATION)
-        since = ctypes.c_ulonglong(after_us)
-        try:
-            return self._array.fill(PROCESS_BUSY.size, lambda room, count: call(handle, room, count, since))
-        except pynvml.NVMLError as error:
-            if error.value == Code.NOT_FOUND:  # nobody computed
-                return b""
-            raise
 
-
-@dataclass(slots=True)
-class _Device:
-    """What we keep of a device between ticks. `is_proven`: its handle has worked, and can only have gone stale."""
-
-    info: DeviceInfo
-    handle: Any = None
-    is_proven: bool = False
-    busy_read_to: int | None = None  # cursors: driver time stamps, microseconds since the epoch
-    process_read_to: int | None = None
-    _lacking: set[str] = field(default_factory=set)
-
-    def take(self, handle: Any) -> None:
-        self.handle = handle
-        self.is_proven = False
-
-    def forget(self) -> None:
-        """Before an enumeration: another handle, and everything may be possible again."""
-        self.handle = None
-        self._lacking.clear()
-
-    def lacks(self, name: str) -> bool:
-        """Whether the device refused this call for good."""
-        return name in self._lacking
-
-    def ask(self, name: str, call: Callable[[Any], T], *, needed: bool = False) -> T | None:
-        """The call's answer; None where there is none. `needed`: a refusal that may pass makes the device silent."""
-        if name in self._lacking:
-            return None
-        try:
-            return call(self.handle)
-        except pynvml.NVMLError as error:
-            self._refuse(name, error, needed)
-            return None
-
-    def _refuse(self, name: str, error: Any, needed: bool) -> None:
-        code = error.value
-        stale = code == Code.INVALID_ARGUMENT and self.is_proven
-        if stale:
-            self.handle = None  # after a reset: taken anew at the next tick
-        if stale or code in DEVICE_GONE or code in DRIVER_GONE:
-            raise device_error(error.value, str(error), name) from error
-        if code in NOT_OF_THIS_DEVICE or code == Code.INVALID_ARGUMENT:
-            self._lacking.add(name)
-        elif needed and code not in NOT_ALLOWED:
-            raise device_error(error.value, str(error), name) from error
-
-
-class _Array:
-    """The one buffer that NVML's arrays are fetched into; it grows when the driver says that it must."""
-
-    def __init__(self) -> None:
-        self._room = ctypes.create_string_buffer(ARRAY_BYTES)
-
-    def fill(self, entry_bytes: int, call: Callable[[Any, Any], int]) -> bytes:
-        """The entries that `call(array, pointer to count)` wrote; raises NVMLError, also if it never fits."""
-        for _ in range(ATTEMPTS):
-            count = ctypes.c_uint(len(self._room) // entry_bytes)
-            code = call(self._room, ctypes.byref(count))
-            if code == Code.SUCCESS:
-                return ctypes.string_at(self._room, min(count.value * entry_bytes, len(self._room)))
-            if code != Code.INSUFFICIENT_SIZE:
-                raise pynvml.NVMLError(code)
-            self._grow(2 * count.value * entry_bytes)  # twice: more may come before we ask again
-        raise pynvml.NVMLError(Code.INSUFFICIENT_SIZE)
-
-    def _grow(self, wanted: int) -> None:
-        size = min(max(wanted, len(self._room)), LARGEST_ARRAY_BYTES)
-        if size > len(self._room):
-            self._room = ctypes.create_string_buffer(size)
-
-
-def _symbol(*names: str) -> Callable[..., int]:
-    """The first of these functions that the library has; raises NVMLError as pynvml does."""
-    for name in names:
-        try:
-            return pynvml._nvmlGetFunctionPointer(name)  # type: ignore[no-any-return]  # pynvml's own cache of symbols
-        except pynvml.NVMLError as error:
-            if error.value != Code.FUNCTION_NOT_FOUND or name == names[-1]:
-                raise
-    raise ValueError("no name given")
-
-
-def _memory_v2(handle: Any) -> Any:
-    return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
-
-
-def _source(device: _Device, busy: tuple[BusySample, ...] | None, percent: int | None) -> Source:
+def _source(device: Device, busy: tuple[BusySample, ...] | None, percent: int | None) -> Source:
     if busy is not None:
         return Source.DEVICE_SAMPLES
     return Source.DEVICE_RATE if device.lacks(_SAMPLES) and percent is not None else Source.NONE
 
 
-def _described(device: _Device) -> DeviceInfo:
-    """What the driver says of the device now; what it does not say this time stays as it was."""
-    info = device.info
-    minor = device.ask("nvmlDeviceGetMinorNumber", pynvml.nvmlDeviceGetMinorNumber)
-    pci = device.ask("nvmlDeviceGetPciInfo_v3", pynvml.nvmlDeviceGetPciInfo)
-    mig = device.ask(_MIG_MODE, pynvml.nvmlDeviceGetMigMode)
-    return replace(
-        info,
-        model=device.ask("nvmlDeviceGetName", pynvml.nvmlDeviceGetName) or info.model,
-        minor=info.minor if minor is None else minor,
-        pci_bus_id=info.pci_bus_id if pci is None else sysfs_bus_id(_text(pci.busId)),
-        mig_enabled=mig[0] == 1 if mig else info.mig_enabled and not device.lacks(_MIG_MODE),
-    )
-
-
-def _text(value: str | bytes) -> str:
-    """pynvml gives a string inside a structure as bytes or as text, by version."""
-    return value.decode() if isinstance(value, bytes) else value
+def _take_of_instance(device: Device, gpu_instance: int, _raw: Any, sample: Any) -> None:
+    """By the GPU and the instance's number: newer in the ABI than by the MIG handle, but it cannot be a reused one."""
+    pynvml.nvmlGpmMigSampleGet(device.raw, gpu_instance, sample)

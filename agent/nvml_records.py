@@ -4,8 +4,10 @@ Layouts follow the published ABI (nvmlSample_t, nvmlProcessInfo_v2_t, nvmlProces
 CPU wall-clock microseconds, written by the driver: a clock that was set back sets them back too.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from struct import Struct
 
 from gputally.agent.sample import BusySample, GpuProcess, ProcessBusy, ProcessKind
@@ -44,6 +46,15 @@ def known_percent(value: int | None, what: str, rejected: Counter[str]) -> int |
     if value is None or 0 <= value <= 100:
         return value
     rejected[f"{what}-sentinel" if value in (ONES_32, ONES_64) else f"{what}-out-of-range"] += 1
+    return None
+
+
+def millionths(percent: float, what: str, rejected: Counter[str]) -> int | None:
+    """A percentage with decimals in millionths of the whole, or None where it cannot be one."""
+    value = round(percent * 10_000) if math.isfinite(percent) else -1
+    if 0 <= value <= 1_000_000:
+        return value
+    rejected[f"{what}-out-of-range"] += 1
     return None
 
 
@@ -87,13 +98,18 @@ def process_busy(
     return tuple(busy.values()), newest_us
 
 
-def merge_processes(lists: Iterable[tuple[ProcessKind, bytes]], rejected: Counter[str]) -> tuple[GpuProcess, ...]:
-    """One entry per pid: the largest memory any list knows, and MPS before compute before graphics."""
+def merge_processes(
+    lists: Iterable[tuple[ProcessKind, bytes]], rejected: Counter[str], instance: str = ""
+) -> tuple[GpuProcess, ...]:
+    """One entry per pid: the largest memory any list knows, and MPS before compute before graphics.
+
+    `instance`: UUID of the MIG device whose lists they are.
+    """
     merged: dict[int, GpuProcess] = {}
     for kind, array in lists:
         for pid, memory in PROCESS.iter_unpack(array):
             if _is_pid(pid, rejected):
-                entry = GpuProcess(pid, kind, None if memory == ONES_64 else memory)
+                entry = GpuProcess(pid, kind, None if memory == ONES_64 else memory, instance=instance)
                 merged[pid] = _merged(merged[pid], entry) if pid in merged else entry
     return tuple(merged.values())
 
@@ -123,4 +139,4 @@ def _is_pid(pid: int, rejected: Counter[str]) -> bool:
 def _merged(one: GpuProcess, other: GpuProcess) -> GpuProcess:
     kind = max(one.kind, other.kind, key=_CERTAINTY_OF_KIND.__getitem__)
     memories = [each.memory_bytes for each in (one, other) if each.memory_bytes is not None]
-    return GpuProcess(one.pid, kind, max(memories, default=None))
+    return replace(one, kind=kind, memory_bytes=max(memories, default=None))

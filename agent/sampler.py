@@ -5,13 +5,15 @@ The driver and the process table stand behind protocols that are declared here, 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, Process, ProcessReading, Reading, Sample
 
 _CLOCKS_APART_US = 5_000  # a tenth of what counts as a step of the wall clock
 _CLOCK_TRIES = 5
+_MPS_SERVER = "nvidia-cuda-mps"  # of nvidia-cuda-mps-server: the kernel keeps 15 characters of a process's name
+_OFF_THE_BUS = 79  # the Xid of a GPU that can no longer be reached
 
 
 class DriverError(Exception):
@@ -34,6 +36,14 @@ class DeviceSilent(DriverError):
     """This device gave no usable answer this time; ask again on the next tick."""
 
 
+@dataclass(frozen=True, slots=True)
+class DriverEvents:
+    """What a driver told of its own accord: Xids by device, and whether partitions were made or destroyed."""
+
+    xids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    repartitioned: bool = False
+
+
 class Driver(Protocol):
     """What the sampler needs of a GPU driver. One thread calls it; it keeps a cursor per device."""
 
@@ -48,6 +58,13 @@ class Driver(Protocol):
 
         A device that was seen before and is lost now stays in the list.
         """
+
+    @property
+    def problem(self) -> str:
+        """One line: what `devices` could not list when it was last called, and what to do; empty when nothing."""
+
+    def events(self) -> DriverEvents:
+        """What happened since the last call, without waiting; raises DriverReplaced."""
 
     def read(self, uuid: str) -> Reading:
         """The cheap values of a device; raises DeviceUnavailable, DeviceSilent or DriverReplaced."""
@@ -73,7 +90,11 @@ class Cadence:
 
 
 class Sampler:
-    """Makes one Sample per call; decides by the monotonic clock what is due. `devices` are as last enumerated."""
+    """Makes one Sample per call; decides by the monotonic clock what is due. `devices` are as last enumerated.
+
+    A device that fails is enumerated anew at the next tick (a reset gives other handles, a partition may be gone), and
+    as long as it goes on failing after 1, 2, 4 ... s: to enumerate wakes and initialises GPUs.
+    """
 
     def __init__(
         self,
@@ -90,20 +111,28 @@ class Sampler:
         self._wall_us = wall_us
         self._devices: Sequence[DeviceInfo] = ()
         self._topology_due_us = self._processes_due_us = -1
-        self._failed = False
+        self._failing: set[str] = set()  # devices, at this tick
+        self._wait_us = 0  # from one enumeration to the next while the same devices fail
+        self._xids: dict[str, tuple[int, ...]] = {}  # not yet part of a sample
 
     def sample(self, *, full: bool = False) -> Sample:
         """Read every device; `full` asks for processes whether or not they are due. Raises DriverError."""
         now_us, wall_us = self._now()
-        if now_us >= self._topology_due_us or self._failed:
+        enumerated = self._hear() or now_us >= self._topology_due_us
+        if enumerated:
+            self._topology_due_us = now_us  # stays due if this fails
             self._devices = self._driver.devices()
-            self._topology_due_us = now_us + self._cadence.topology_us
         detail = full or now_us >= self._processes_due_us
         if detail:
             self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
-        self._failed = False
+        failed_before, self._failing = self._failing, set()
         samples = tuple(self._device(info, detail=detail) for info in self._devices)
-        return Sample(now_us, wall_us, samples, detail)
+        self._plan(now_us, failed_before, enumerated=enumerated)
+        return Sample(now_us, wall_us, samples, detail, self._driver.problem)
+
+    def enumerate_next(self) -> None:
+        """Have the next sample enumerate the devices, as there may be others."""
+        self._topology_due_us = -1
 
     def _now(self) -> tuple[int, int]:
         """Both clocks at one instant: a pause between the two readings would look like a step of the wall clock."""
@@ -113,23 +142,48 @@ class Sampler:
                 break
         return before_us, wall_us
 
+    def _hear(self) -> bool:
+        """Take the driver's events; whether the devices are no longer what they were."""
+        events = self._driver.events()
+        for uuid, xids in events.xids.items():
+            self._xids[uuid] = self._xids.get(uuid, ()) + xids
+        return events.repartitioned
+
+    def _plan(self, now_us: int, failed_before: set[str], *, enumerated: bool) -> None:
+        """When to enumerate next: at once for a device that began to fail, ever later for those that go on."""
+        if enumerated:
+            self._topology_due_us = now_us + self._cadence.topology_us
+        if not self._failing:
+            self._wait_us = 0
+            return
+        if self._failing - failed_before:
+            self._wait_us = 0
+        elif enumerated:
+            self._wait_us = min(max(self._cadence.sample_us, 2 * self._wait_us), self._cadence.topology_us)
+        else:
+            return
+        self._topology_due_us = min(self._topology_due_us, now_us + self._wait_us)
+
     def _device(self, info: DeviceInfo, *, detail: bool) -> DeviceSample:
+        xids = self._xids.pop(info.uuid, ())
         try:
+            if _OFF_THE_BUS in xids:
+                raise DeviceUnavailable(f"Xid {_OFF_THE_BUS}: the GPU has fallen off the bus")
             reading = self._driver.read(info.uuid)
         except DeviceUnavailable as error:
-            self._failed = True
-            return DeviceSample(info, unavailable=True, error=str(error))
+            self._failing.add(info.uuid)
+            return DeviceSample(info, unavailable=True, error=str(error), xids=xids)
         except DeviceSilent as error:
-            self._failed = True
-            return DeviceSample(info, error=str(error))
-        return DeviceSample(info, reading, self._detail(info.uuid) if detail else None)
+            self._failing.add(info.uuid)
+            return DeviceSample(info, error=str(error), xids=xids)
+        return DeviceSample(info, reading, self._detail(info.uuid) if detail else None, xids=xids)
 
     def _detail(self, uuid: str) -> ProcessReading | None:
         """Who is on the device; None when it could not be asked this time (the next full tick asks again)."""
         try:
             found = self._driver.read_processes(uuid)
         except (DeviceUnavailable, DeviceSilent):
-            self._failed = True
+            self._failing.add(uuid)
             return None
         if not found.processes:
             return found
@@ -137,4 +191,5 @@ class Sampler:
 
     def _resolved(self, process: GpuProcess) -> GpuProcess:
         """Read /proc right after the driver's list: a process may end at any time."""
-        return replace(process, process=self._processes.resolve(process.pid))
+        found = self._processes.resolve(process.pid)
+        return replace(process, process=found, server=found is not None and found.command == _MPS_SERVER)

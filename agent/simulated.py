@@ -17,7 +17,7 @@ from gputally.agent.sample import (
     ProcessReading,
     Reading,
 )
-from gputally.agent.sampler import DeviceSilent, DeviceUnavailable
+from gputally.agent.sampler import DeviceSilent, DeviceUnavailable, DriverEvents
 from gputally.agent.scenario import FaultKind, Gpu, Scenario
 
 BUFFER_PERIOD_US = 166_667  # NVML: a utilisation sample covers between 1/6 s and 1 s, by product
@@ -58,6 +58,15 @@ class SimulatedGpus:
     def devices(self) -> Sequence[DeviceInfo]:
         """All GPUs of the scenario, lost ones too."""
         return tuple(gpu.info for gpu in self._gpus.values())
+
+    @property
+    def problem(self) -> str:
+        """Nothing is hidden."""
+        return ""
+
+    def events(self) -> DriverEvents:
+        """Simulated GPUs tell nothing of their own accord."""
+        return DriverEvents()
 
     def read(self, uuid: str) -> Reading:
         """The cheap values now; raises DeviceUnavailable or DeviceSilent where the scenario has a fault."""

@@ -7,7 +7,7 @@ import pytest
 from tests.nvml import driver as child
 from tests.nvml.driver import NvmlInChild
 from tests.nvml.library import BUFFER_DEPTH, Fault, Hang, NvmlScenario
-from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, PERIOD, TIMEOUT, TWO, Play
+from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, PERIOD, SECOND, TIMEOUT, TWO, Play
 
 from gputally.accounting.states import Source
 from gputally.agent.nvml_errors import Code
@@ -217,14 +217,16 @@ def test_a_hung_call_stops_the_caller_until_the_driver_answers(play: Play) -> No
 # ---- cost ----
 
 
-def test_a_tick_costs_at_most_seven_driver_calls_and_a_process_reading_four(play: Play) -> None:
+def test_a_tick_costs_five_driver_calls_and_every_five_seconds_seven_and_a_process_reading_four(play: Play) -> None:
     driver = play(ONE)
-    counts = [sum(driver.calls().values())]
-    for ask in (driver.read, driver.read_processes):
+    driver.read("GPU-a")
+    made = []
+    for seconds, ask in ((1, driver.read), (4, driver.read), (5, driver.read), (5, driver.read_processes)):
+        driver.at(NOW + seconds * SECOND)
+        before = sum(driver.calls().values())
         ask("GPU-a")
-        counts.append(sum(driver.calls().values()))
-    assert counts[1] - counts[0] == 5
-    assert counts[2] - counts[1] == 4
+        made.append(sum(driver.calls().values()) - before)
+    assert made == [5, 5, 7, 4]
 
 
 def test_every_error_of_the_driver_is_one_of_ours(play: Play) -> None:

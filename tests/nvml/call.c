@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CALLS = 64 };
+enum { CALLS = 96 };
 static struct { const char *name; u64 count; } calls[CALLS];
 static pthread_mutex_t calls_lock = PTHREAD_MUTEX_INITIALIZER;
 int references;
@@ -64,21 +64,48 @@ Call enter(const char *name, int gpu)
     return c;
 }
 
-int gpu_of(const void *handle) { return (int)(uintptr_t)handle - 1; }
-int mig_of(const void *handle) { return (int)(uintptr_t)handle - 1001; }
+void *gpu_handle(int gpu) { return (void *)(uintptr_t)(gpu + 1); }
+void *mig_handle(int gpu, int slot) { return (void *)(uintptr_t)(1001 + gpu * SLOTS + slot); }
+
+const Gpu *gpu_in(const Call *c) { return &c->s->gpus.at[c->gpu]; }
+
+u64 value_in(const Call *c, u64 honest)
+{
+    const Rule *r = rule_of(c->s->values.at, c->s->values.n, c->name, c->gpu, c->now);
+    return r ? r->value : honest;
+}
+
+const Mig *mig_in(const Scenario *s, int gpu, int slot, i64 now)
+{
+    for (int i = 0; i < s->migs.n; i++) {
+        const Mig *m = &s->migs.at[i];
+        if (m->gpu == gpu && m->slot == slot && lives(m, now)) return m;
+    }
+    return NULL;
+}
+
+Call enter_any(const char *name, const void *handle, const Mig **mig)
+{
+    int number = (int)(uintptr_t)handle, is_mig = number > 1000;
+    Call c = enter(name, is_mig ? (number - 1001) / SLOTS : number - 1);
+    *mig = NULL;
+    if (c.code != SUCCESS) return c;
+    if (c.gpu < 0 || c.gpu >= c.s->gpus.n) c.code = INVALID_ARGUMENT;
+    else if (is_mig && !(*mig = mig_in(c.s, c.gpu, (number - 1001) % SLOTS, c.now))) c.code = INVALID_ARGUMENT;
+    return c;
+}
 
 Call enter_gpu(const char *name, const void *handle)
 {
-    Call c = enter(name, gpu_of(handle));
-    if (c.code == SUCCESS && (c.gpu < 0 || c.gpu >= c.s->gpus.n))
-        c.code = mig_of(handle) >= 0 ? NOT_SUPPORTED : INVALID_ARGUMENT;
+    const Mig *mig;
+    Call c = enter_any(name, handle, &mig);
+    if (c.code == SUCCESS && mig) c.code = NOT_SUPPORTED;
     return c;
 }
 
 Call enter_mig(const char *name, const void *handle, const Mig **mig)
 {
-    Call c = enter(name, mig_of(handle));
-    if (c.code == SUCCESS && (c.gpu < 0 || c.gpu >= c.s->migs.n)) c.code = INVALID_ARGUMENT;
-    if (c.code == SUCCESS) *mig = &c.s->migs.at[c.gpu];
+    Call c = enter_any(name, handle, mig);
+    if (c.code == SUCCESS && !*mig) c.code = INVALID_ARGUMENT;
     return c;
 }

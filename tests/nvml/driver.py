@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.nvml.library import NvmlScenario, call_counts, environment
+from tests.nvml.library import NvmlScenario, call_counts, environment, held_by_the_library
 from tests.nvml.remote import Remote
 
 from gputally.agent.nvml import Nvml
 from gputally.agent.sample import DeviceInfo, ProcessReading, Reading
+from gputally.agent.sampler import DriverEvents
 
 
 class NvmlInChild:
@@ -42,6 +43,10 @@ class NvmlInChild:
         devices: Sequence[DeviceInfo] = self.remote.call(list_devices)
         return devices
 
+    def events(self) -> DriverEvents:
+        events: DriverEvents = self.remote.call(take_events)
+        return events
+
     def read(self, uuid: str) -> Reading:
         reading: Reading = self.remote.call(read, uuid)
         return reading
@@ -49,6 +54,11 @@ class NvmlInChild:
     def read_processes(self, uuid: str) -> ProcessReading:
         reading: ProcessReading = self.remote.call(read_processes, uuid)
         return reading
+
+    def held(self) -> tuple[int, int]:
+        """(GPM samples, event sets) that were not freed."""
+        held: tuple[int, int] = self.remote.call(held_by_the_library)
+        return held
 
     def calls(self) -> dict[str, int]:
         """How often each NVML call was made so far."""
@@ -76,6 +86,10 @@ def close_driver() -> None:
 
 def list_devices() -> Sequence[DeviceInfo]:
     return _driver.devices()
+
+
+def take_events() -> DriverEvents:
+    return _driver.events()
 
 
 def read(uuid: str) -> Reading:

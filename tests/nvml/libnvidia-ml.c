@@ -9,7 +9,7 @@
 
 #include "call.h"
 
-enum { RING = 72, GPU_UTILIZATION_SAMPLES = 1, VALUE_UNSIGNED_INT = 1, MEMORY_V2 = 0x02000028 };
+enum { RING = 72, GPU_UTILIZATION_SAMPLES = 1, VALUE_UNSIGNED_INT = 1, RECOVERY_ACTION = 230, MEMORY_V2 = 0x02000028 };
 #define NO_INSTANCE 0xFFFFFFFFu
 
 /* ---- the ABI ---- */
@@ -22,17 +22,11 @@ typedef struct { u64 time_stamp; union { u32 ui; u64 ull; double d; } value; } S
 typedef struct { u32 pid; u64 memory; u32 gpu_instance, compute_instance; } ProcessInfo;
 typedef struct { u32 pid; u64 time_stamp; u32 sm, memory, encoder, decoder; } ProcessUtilization;
 typedef struct {
-    u32 multiprocessors, copy_engines, decoders, encoders, jpegs, ofas, gpu_slices, compute_slices;
-    u64 memory_mib;
-} Attributes;
-
-static const Gpu *gpu_in(const Call *c) { return &c->s->gpus.at[c->gpu]; }
-
-static u64 value_in(const Call *c, u64 honest)
-{
-    const Rule *r = rule_of(c->s->values.at, c->s->values.n, c->name, c->gpu, c->now);
-    return r ? r->value : honest;
-}
+    u32 id, scope;
+    i64 time_stamp, latency;
+    int value_type, result;
+    union { u32 ui; u64 ull; double d; } value;
+} FieldValue;
 
 /* Ends of the buffer's entries newer than `last`, oldest first; an entry stands at every multiple of the period. */
 static int ring_ends(const Call *c, i64 last, i64 ends[RING])
@@ -89,7 +83,7 @@ API int nvmlDeviceGetHandleByIndex_v2(u32 index, void **handle)
 {
     Call c = enter(__func__, (int)index);
     if (c.code == SUCCESS && (int)index >= c.s->gpus.n) return INVALID_ARGUMENT;
-    *handle = (void *)(uintptr_t)(index + 1);
+    *handle = gpu_handle((int)index);
     return c.code;
 }
 
@@ -98,12 +92,12 @@ API int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle)
     const Scenario *s = current();
     for (int i = 0; i < s->gpus.n; i++)
         if (strcmp(s->gpus.at[i].uuid, uuid) == 0) {
-            *handle = (void *)(uintptr_t)(i + 1);
+            *handle = gpu_handle(i);
             return enter(__func__, i).code;
         }
     for (int i = 0; i < s->migs.n; i++)
-        if (strcmp(s->migs.at[i].uuid, uuid) == 0) {
-            *handle = (void *)(uintptr_t)(i + 1001);
+        if (strcmp(s->migs.at[i].uuid, uuid) == 0 && lives(&s->migs.at[i], clock_of(s))) {
+            *handle = mig_handle(s->migs.at[i].gpu, s->migs.at[i].slot);
             return enter(__func__, s->migs.at[i].gpu).code;
         }
     int code = enter(__func__, ANY).code;
@@ -118,24 +112,16 @@ static int put(int code, char *to, u32 room, const char *text)
 
 API int nvmlDeviceGetUUID(void *handle, char *uuid, u32 room)
 {
-    const Mig *m = NULL;
-    if (mig_of(handle) >= 0) {
-        Call c = enter_mig(__func__, handle, &m);
-        return put(c.code, uuid, room, m ? m->uuid : "");
-    }
-    Call c = enter_gpu(__func__, handle);
-    return put(c.code, uuid, room, c.code ? "" : gpu_in(&c)->uuid);
+    const Mig *m;
+    Call c = enter_any(__func__, handle, &m);
+    return put(c.code, uuid, room, c.code ? "" : m ? m->uuid : gpu_in(&c)->uuid);
 }
 
 API int nvmlDeviceGetName(void *handle, char *name, u32 room)
 {
-    const Mig *m = NULL;
-    if (mig_of(handle) >= 0) {
-        Call c = enter_mig(__func__, handle, &m);
-        return put(c.code, name, room, m ? m->name : "");
-    }
-    Call c = enter_gpu(__func__, handle);
-    return put(c.code, name, room, c.code ? "" : gpu_in(&c)->name);
+    const Mig *m;
+    Call c = enter_any(__func__, handle, &m);
+    return put(c.code, name, room, c.code ? "" : m ? m->name : gpu_in(&c)->name);
 }
 
 API int nvmlDeviceGetMinorNumber(void *handle, u32 *minor)
@@ -156,24 +142,30 @@ API int nvmlDeviceGetPciInfo_v3(void *handle, PciInfo *info)
     return SUCCESS;
 }
 
+/* Memory of the GPU, or of a MIG device, which has none reserved. */
+static u64 total_of(const Call *c, const Mig *m) { return m ? m->memory_mib << 20 : gpu_in(c)->memory; }
+static u64 reserved_of(const Call *c, const Mig *m) { return m ? 0 : gpu_in(c)->reserved; }
+
 API int nvmlDeviceGetMemoryInfo_v2(void *handle, MemoryV2 *memory)
 {
-    Call c = enter_gpu(__func__, handle);
+    const Mig *m;
+    Call c = enter_any(__func__, handle, &m);
     if (c.code != SUCCESS) return c.code;
     if (memory->version != MEMORY_V2) return ARGUMENT_VERSION_MISMATCH;
-    memory->total = gpu_in(&c)->memory;
-    memory->reserved = gpu_in(&c)->reserved;
-    memory->used = value_in(&c, memory_used(c.s, c.gpu, c.now));
+    memory->total = total_of(&c, m);
+    memory->reserved = reserved_of(&c, m);
+    memory->used = value_in(&c, memory_used(c.s, c.gpu, m, c.now));
     memory->free = memory->total - memory->reserved - memory->used;
     return SUCCESS;
 }
 
 API int nvmlDeviceGetMemoryInfo(void *handle, Memory *memory)
 {
-    Call c = enter_gpu(__func__, handle);
+    const Mig *m;
+    Call c = enter_any(__func__, handle, &m);
     if (c.code != SUCCESS) return c.code;
-    memory->total = gpu_in(&c)->memory;
-    memory->used = value_in(&c, memory_used(c.s, c.gpu, c.now) + gpu_in(&c)->reserved);
+    memory->total = total_of(&c, m);
+    memory->used = value_in(&c, memory_used(c.s, c.gpu, m, c.now) + reserved_of(&c, m));
     memory->free = memory->total - memory->used;
     return SUCCESS;
 }
@@ -234,12 +226,14 @@ API int nvmlDeviceGetSamples(void *handle, int type, u64 last, int *value_type, 
 static int list_processes(const char *name, void *handle, char letter, u32 *count, ProcessInfo *infos)
 {
     u32 n = 0, room = *count;
-    Call c = enter_gpu(name, handle);
+    const Mig *m;
+    Call c = enter_any(name, handle, &m);
     if (c.code != SUCCESS) return c.code;
     for (int i = 0; i < c.s->processes.n; i++) {
         const Process *p = &c.s->processes.at[i];
-        if (p->gpu != c.gpu || !strchr(p->kinds, letter) || c.now < p->from || c.now >= p->to) continue;
-        if (infos && n < room) infos[n] = (ProcessInfo){p->pid, p->memory, NO_INSTANCE, NO_INSTANCE};
+        if (!strchr(p->kinds, letter) || !runs_on(p, c.gpu, m, c.now)) continue;
+        if (infos && n < room)
+            infos[n] = (ProcessInfo){p->pid, p->memory, m ? m->gi : NO_INSTANCE, m ? m->ci : NO_INSTANCE};
         n++;
     }
     *count = n;
@@ -292,72 +286,19 @@ API int nvmlDeviceGetProcessUtilization(void *handle, ProcessUtilization *out, u
     return n > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 
-/* ---- MIG: the layout ---- */
-
-API int nvmlDeviceGetMigMode(void *handle, u32 *now, u32 *pending)
+API int nvmlDeviceGetFieldValues(void *handle, int count, FieldValue *fields)
 {
     Call c = enter_gpu(__func__, handle);
     if (c.code != SUCCESS) return c.code;
-    if (gpu_in(&c)->mig_mode < 0) return NOT_SUPPORTED;
-    *now = *pending = (u32)gpu_in(&c)->mig_mode;
-    return SUCCESS;
-}
-
-API int nvmlDeviceGetMaxMigDeviceCount(void *handle, u32 *count)
-{
-    Call c = enter_gpu(__func__, handle);
-    if (c.code == SUCCESS) *count = gpu_in(&c)->mig_mode == 1 ? 7 : 0;
-    return c.code;
-}
-
-API int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, u32 index, void **mig)
-{
-    Call c = enter_gpu(__func__, handle);
-    if (c.code != SUCCESS) return c.code;
-    for (int i = 0; i < c.s->migs.n; i++)
-        if (c.s->migs.at[i].gpu == c.gpu && index-- == 0) {
-            *mig = (void *)(uintptr_t)(i + 1001);
-            return SUCCESS;
+    for (int i = 0; i < count; i++) {
+        fields[i].result = fields[i].id == RECOVERY_ACTION ? SUCCESS : NOT_SUPPORTED;
+        fields[i].time_stamp = c.now;
+        fields[i].value_type = VALUE_UNSIGNED_INT;
+        fields[i].value.ull = 0;
+        for (int k = 0; k < c.s->recoveries.n; k++) {
+            const Event *e = &c.s->recoveries.at[k];
+            if (e->gpu == c.gpu && e->at <= c.now) fields[i].value.ui = e->value;
         }
-    return NOT_FOUND;
-}
-
-API int nvmlDeviceIsMigDeviceHandle(void *handle, u32 *is_mig)
-{
-    *is_mig = mig_of(handle) >= 0;
-    return SUCCESS;
-}
-
-API int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(void *handle, void **parent)
-{
-    const Mig *m;
-    Call c = enter_mig(__func__, handle, &m);
-    if (c.code == SUCCESS) *parent = (void *)(uintptr_t)(m->gpu + 1);
-    return c.code;
-}
-
-API int nvmlDeviceGetGpuInstanceId(void *handle, u32 *id)
-{
-    const Mig *m;
-    Call c = enter_mig(__func__, handle, &m);
-    if (c.code == SUCCESS) *id = m->gi;
-    return c.code;
-}
-
-API int nvmlDeviceGetComputeInstanceId(void *handle, u32 *id)
-{
-    const Mig *m;
-    Call c = enter_mig(__func__, handle, &m);
-    if (c.code == SUCCESS) *id = m->ci;
-    return c.code;
-}
-
-API int nvmlDeviceGetAttributes_v2(void *handle, Attributes *attributes)
-{
-    const Mig *m;
-    Call c = enter_mig(__func__, handle, &m);
-    if (c.code != SUCCESS) return c.code;
-    *attributes = (Attributes){.gpu_slices = m->gpu_slices, .compute_slices = m->compute_slices,
-                               .memory_mib = m->memory_mib};
+    }
     return SUCCESS;
 }

@@ -32,7 +32,8 @@ class Step:
 class ScriptedProcess:
     """A process on a GPU's lists over [from_us, to_us). `kinds`: letters of c compute, g graphics, m MPS.
 
-    `memory_bytes` None: the driver cannot tell. `busy` is clipped to the process's life.
+    `memory_bytes` None: the driver cannot tell. `busy` is clipped to the process's life, in percent of the GPU or of
+    the MIG device whose UUID is `mig`.
     """
 
     pid: int
@@ -41,6 +42,7 @@ class ScriptedProcess:
     from_us: int = 0
     to_us: int = FOREVER_US
     kinds: str = "c"
+    mig: str = ""
 
     def lived(self) -> tuple[Step, ...]:
         """Its steps, cut to its life."""
@@ -50,7 +52,11 @@ class ScriptedProcess:
 
 @dataclass(frozen=True, slots=True)
 class MigDevice:
-    """A MIG device of a GPU: its instance ids, compute slices and memory."""
+    """A MIG device of a GPU over [from_us, to_us): its instance ids, slices, memory and place.
+
+    `slot`: its index in the driver's list, and so its handle, which the next one there takes over; None: its place
+    among the GPU's devices. `profile_id` and `placement_start` are of its GPU instance.
+    """
 
     uuid: str
     name: str
@@ -59,6 +65,11 @@ class MigDevice:
     gpu_slices: int = 1
     compute_slices: int = 1
     memory_mib: int = 9856
+    slot: int | None = None
+    profile_id: int = 19
+    placement_start: int = 0
+    from_us: int = 0
+    to_us: int = FOREVER_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,8 @@ class ScriptedGpu:
 
     Power is a line from `idle_mw` at 0 percent to `full_mw` at 100; energy is its integral since `start_us` on top of
     `energy_mj`, and restarts from 0 at each of `energy_restarts_us`. The buffer has no entry from before `start_us`.
-    `minor` None: not supported.
+    `minor` None: not supported. `slices`: compute slices of the whole GPU. `gpm` False: as before Hopper.
+    `xids` and `recovery` are (instant, Xid) and (instant, the driver's recovery action from then on).
     """
 
     uuid: str
@@ -84,14 +96,24 @@ class ScriptedGpu:
     energy_restarts_us: tuple[int, ...] = ()
     idle_mw: int = 100_000
     full_mw: int = 700_000
+    slices: int = 7
+    gpm: bool = True
+    xids: tuple[tuple[int, int], ...] = ()
+    recovery: tuple[tuple[int, int], ...] = ()
 
     def steps(self) -> tuple[Step, ...]:
         """The device's own percentage."""
         if self.busy is not None:
             return self.busy
-        lives = [process.lived() for process in self.processes]
-        instants = sorted({step.at_us for life in lives for step in life})
-        return tuple(Step(at, min(100, sum(_percent_at(life, at) for life in lives))) for at in instants)
+        lives = [(process.lived(), self._weight(process.mig)) for process in self.processes]
+        instants = sorted({step.at_us for life, _ in lives for step in life})
+        return tuple(
+            Step(at, min(100, int(sum(_percent_at(life, at) * weight for life, weight in lives)))) for at in instants
+        )
+
+    def _weight(self, mig: str) -> Fraction:
+        """The part of the GPU that a MIG device is."""
+        return next((Fraction(m.gpu_slices, self.slices) for m in self.mig or () if m.uuid == mig), Fraction(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +194,15 @@ class NvmlScenario:
         (process,) = (each for each in self._gpu(uuid).processes if each.pid == pid)
         return Fraction(_integral(process.lived(), start_us, end_us), 100)
 
+    def instance_busy_us(self, mig_uuid: str, start_us: int, end_us: int) -> Fraction:
+        """Microseconds in which the GPU instance that a MIG device is in was busy: what GPM's graphics figure tells."""
+        gpu, mig = next((gpu, mig) for gpu in self.gpus for mig in gpu.mig or () if mig.uuid == mig_uuid)
+        inside = {each.uuid for each in gpu.mig or () if each.gpu_instance == mig.gpu_instance}
+        lives = [process.lived() for process in gpu.processes if process.mig in inside]
+        instants = sorted({step.at_us for life in lives for step in life})
+        steps = [Step(at, min(100, sum(_percent_at(life, at) for life in lives))) for at in instants]
+        return Fraction(_integral(steps, start_us, end_us), 100)
+
     def power_mw(self, uuid: str, at_us: int) -> int:
         """What the device draws at an instant."""
         gpu = self._gpu(uuid)
@@ -240,20 +271,31 @@ def call_counts() -> dict[str, int]:
     return {name: int(count) for name, count in (line.split() for line in text.value.decode().splitlines())}
 
 
+def held_by_the_library() -> tuple[int, int]:
+    """(GPM samples, event sets) that this process, which must be one that runs on the library, has not freed."""
+    library = ctypes.CDLL("libnvidia-ml.so.1")
+    return library.gputally_test_gpm_samples(), library.gputally_test_event_sets()
+
+
 def _gpu_lines(number: int, gpu: ScriptedGpu) -> Iterator[str]:
     minor = -1 if gpu.minor is None else gpu.minor
     sizes = f"{gpu.memory_bytes} {gpu.reserved_bytes} {gpu.start_us} {gpu.energy_mj} {gpu.idle_mw} {gpu.full_mw}"
-    yield f"gpu {gpu.uuid} {minor} {gpu.pci_bus_id} {sizes} {-1 if gpu.mig is None else 1} {gpu.name}"
+    kind = f"{-1 if gpu.mig is None else 1} {gpu.slices} {int(gpu.gpm)}"
+    yield f"gpu {gpu.uuid} {minor} {gpu.pci_bus_id} {sizes} {kind} {gpu.name}"
     yield from (f"busy {number} {step.at_us} {step.percent}" for step in _in_order(gpu.steps()))
     yield from (f"restart {number} {at}" for at in gpu.energy_restarts_us)
+    yield from (f"xid {number} {at} {xid}" for at, xid in gpu.xids)
+    yield from (f"recovery {number} {at} {action}" for at, action in sorted(gpu.recovery))
     for process in gpu.processes:
         memory = "ones" if process.memory_bytes is None else process.memory_bytes
-        yield f"process {number} {process.pid} {process.kinds} {process.from_us} {process.to_us} {memory}"
+        yield f"process {number} {process.pid} {process.kinds} {process.from_us} {process.to_us} {memory} {process.mig}"
         steps = _in_order(process.lived())
         yield from (f"process_busy {number} {process.pid} {step.at_us} {step.percent}" for step in steps)
-    for mig in gpu.mig or ():
-        ids = f"{mig.gpu_instance} {mig.compute_instance} {mig.gpu_slices} {mig.compute_slices} {mig.memory_mib}"
-        yield f"mig {number} {mig.uuid} {ids} {mig.name}"
+    for place, mig in enumerate(gpu.mig or ()):
+        slot = place if mig.slot is None else mig.slot
+        ids = f"{slot} {mig.gpu_instance} {mig.compute_instance} {mig.gpu_slices} {mig.compute_slices}"
+        rest = f"{mig.memory_mib} {mig.profile_id} {mig.placement_start} {mig.from_us} {mig.to_us}"
+        yield f"mig {number} {mig.uuid} {ids} {rest} {mig.name}"
 
 
 def _in_order(steps: Iterable[Step]) -> list[Step]:

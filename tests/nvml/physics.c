@@ -2,6 +2,8 @@
  * Integers only, so that library.py computes the same numbers. */
 #include "scenario.h"
 
+#include <string.h>
+
 u32 percent_at(const Scenario *s, int gpu, u32 pid, i64 at)
 {
     u32 percent = 0;
@@ -22,15 +24,21 @@ static i64 change_after(const Scenario *s, int gpu, u32 pid, i64 at, i64 end)
     return end;
 }
 
-/* Percent of (from, to], rounded half up. */
-u32 mean_percent(const Scenario *s, int gpu, u32 pid, i64 from, i64 to)
+static u64 integral(const Scenario *s, int gpu, u32 pid, i64 from, i64 to)
 {
     u64 sum = 0;
     for (i64 at = from, next; at < to; at = next) {
         next = change_after(s, gpu, pid, at, to);
         sum += (u64)(next - at) * percent_at(s, gpu, pid, at);
     }
-    return (u32)((2 * sum + (u64)(to - from)) / (2 * (u64)(to - from)));
+    return sum;
+}
+
+/* Percent of (from, to], rounded half up. */
+u32 mean_percent(const Scenario *s, int gpu, u32 pid, i64 from, i64 to)
+{
+    u64 span = (u64)(to - from);
+    return (u32)((2 * integral(s, gpu, pid, from, to) + span) / (2 * span));
 }
 
 u64 power_mw(const Gpu *g, u32 percent)
@@ -58,12 +66,50 @@ u64 energy_mj(const Scenario *s, int gpu, i64 now)
     return base + nanojoules / 1000000;
 }
 
-u64 memory_used(const Scenario *s, int gpu, i64 now)
+int lives(const Mig *m, i64 now) { return m->from <= now && now < m->to; }
+
+int runs_on(const Process *p, int gpu, const Mig *mig, i64 now)
+{
+    return p->gpu == gpu && p->from <= now && now < p->to && (!mig || strcmp(p->mig, mig->uuid) == 0);
+}
+
+u64 memory_used(const Scenario *s, int gpu, const Mig *mig, i64 now)
 {
     u64 used = 0;
     for (int i = 0; i < s->processes.n; i++) {
         const Process *p = &s->processes.at[i];
-        if (p->gpu == gpu && p->from <= now && now < p->to && p->memory != ONES) used += p->memory;
+        if (runs_on(p, gpu, mig, now) && p->memory != ONES) used += p->memory;
     }
     return used;
+}
+
+static int is_in(const Scenario *s, const Process *p, int gpu, int gi)
+{
+    if (p->gpu != gpu || !p->mig[0]) return 0;
+    for (int i = 0; i < s->migs.n; i++)
+        if ((int)s->migs.at[i].gi == gi && strcmp(s->migs.at[i].uuid, p->mig) == 0) return 1;
+    return 0;
+}
+
+/* Of a GPU instance: the sum of its processes, at most 100, by pieces on which it is constant. */
+static u64 instance_integral(const Scenario *s, int gpu, int gi, i64 from, i64 to)
+{
+    u64 sum = 0;
+    for (i64 at = from, next; at < to; at = next) {
+        u32 percent = 0;
+        next = to;
+        for (int i = 0; i < s->processes.n; i++) {
+            const Process *p = &s->processes.at[i];
+            if (!is_in(s, p, gpu, gi)) continue;
+            next = change_after(s, gpu, p->pid, at, next);
+            percent += percent_at(s, gpu, p->pid, at);
+        }
+        sum += (u64)(next - at) * (percent > 100 ? 100 : percent);
+    }
+    return sum;
+}
+
+u64 busy_integral(const Scenario *s, int gpu, int gi, i64 from, i64 to)
+{
+    return gi < 0 ? integral(s, gpu, 0, from, to) : instance_integral(s, gpu, gi, from, to);
 }

@@ -36,22 +36,25 @@ static int read_rule(Rule *rule, const char *line)
 
 static int read_gpu(Gpu *g, const char *line)
 {
-    return sscanf(line, "%*s %95s %d %31s %lu %lu %ld %lu %lu %lu %d %95[^\n]", g->uuid, &g->minor, g->pci, &g->memory,
-                  &g->reserved, &g->start, &g->energy_mj, &g->idle_mw, &g->full_mw, &g->mig_mode, g->name) == 11;
+    return sscanf(line, "%*s %95s %d %31s %lu %lu %ld %lu %lu %lu %d %d %d %95[^\n]", g->uuid, &g->minor, g->pci,
+                  &g->memory, &g->reserved, &g->start, &g->energy_mj, &g->idle_mw, &g->full_mw, &g->mig_mode,
+                  &g->slices, &g->gpm, g->name) == 13;
 }
 
 static int read_process(Process *p, const char *line)
 {
     char memory[32];
-    int n = sscanf(line, "%*s %d %u %7s %ld %ld %31s", &p->gpu, &p->pid, p->kinds, &p->from, &p->to, memory);
+    int n = sscanf(line, "%*s %d %u %7s %ld %ld %31s %95s", &p->gpu, &p->pid, p->kinds, &p->from, &p->to, memory,
+                   p->mig);
     p->memory = number(memory);
-    return n == 6;
+    return n >= 6;
 }
 
 static int read_mig(Mig *m, const char *line)
 {
-    return sscanf(line, "%*s %d %95s %u %u %u %u %lu %95[^\n]", &m->gpu, m->uuid, &m->gi, &m->ci, &m->gpu_slices,
-                  &m->compute_slices, &m->memory_mib, m->name) == 8;
+    return sscanf(line, "%*s %d %95s %d %u %u %u %u %lu %u %u %ld %ld %95[^\n]", &m->gpu, m->uuid, &m->slot, &m->gi,
+                  &m->ci, &m->gpu_slices, &m->compute_slices, &m->memory_mib, &m->profile, &m->start, &m->from, &m->to,
+                  m->name) == 13;
 }
 
 static int read_busy(Step *s, const char *line)
@@ -62,6 +65,11 @@ static int read_busy(Step *s, const char *line)
 static int read_process_busy(Step *s, const char *line)
 {
     return sscanf(line, "%*s %d %u %ld %u", &s->gpu, &s->pid, &s->at, &s->percent) == 4;
+}
+
+static int read_event(Event *e, const char *line)
+{
+    return sscanf(line, "%*s %d %ld %u", &e->gpu, &e->at, &e->value) == 3;
 }
 
 static int read_line(Scenario *s, const char *line)
@@ -81,6 +89,8 @@ static int read_line(Scenario *s, const char *line)
         Restart *r = ADD(s->restarts);
         return sscanf(line, "%*s %d %ld", &r->gpu, &r->at) == 2;
     }
+    if (IS("xid")) return read_event(ADD(s->xids), line);
+    if (IS("recovery")) return read_event(ADD(s->recoveries), line);
     if (IS("fault")) return read_rule(ADD(s->faults), line);
     if (IS("hang")) return read_rule(ADD(s->hangs), line);
     if (IS("value")) return read_rule(ADD(s->values), line);
