@@ -2,16 +2,18 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from gputally.accounting.keys import Owner
 from gputally.accounting.states import OwnerKind
-from gputally.agent.holders import Grant, place
+from gputally.agent.device_id import DeviceName, parse_dra_name
+from gputally.agent.holders import ClaimGrant, ClaimingPod, Grant, place
 from gputally.agent.meter import Placement
-from gputally.agent.reservations import Reservations, ReservationsUnavailable
+from gputally.agent.reservations import ContainerClaim, Reservations, ReservationsUnavailable
+from gputally.agent.slices import DraDevice
 
 _AGAIN_S = 1.5  # longer than the kubelet's socket makes us wait between two questions
 _PENDING = 256  # placements that wait for the meter; it takes them every tick
@@ -36,34 +38,124 @@ class Kubelet(Protocol):
         """What is held now; raises ReservationsUnavailable."""
 
 
+class Claims(Protocol):
+    """Whoever knows of DRA devices and claims what the kubelet does not tell: the API, as far as it can be read."""
+
+    @property
+    def problem(self) -> str:
+        """One line: what cannot be read; empty when all is well."""
+
+    def name_of(self, device: DraDevice) -> DeviceName | None:
+        """What is known of a device; None: nothing."""
+
+    def is_admin(self, namespace: str, claim: str, device: DraDevice) -> bool:
+        """Whether a claim has a device for monitoring only."""
+
+    def unused(self) -> Iterable[DraDevice]:
+        """The devices that are held by claims that no pod uses."""
+
+
+class NoApi:
+    """What is known of claims without the API: what the names of their devices say."""
+
+    problem = (
+        "the Kubernetes API is not asked: DRA devices are told by their names, claims for monitoring look like holders"
+    )
+
+    def name_of(self, device: DraDevice) -> DeviceName | None:
+        """What its name says."""
+        return parse_dra_name(device.name)
+
+    def is_admin(self, _namespace: str, _claim: str, _device: DraDevice) -> bool:
+        """Not known."""
+        return False
+
+    def unused(self) -> tuple[DraDevice, ...]:
+        """Not known."""
+        return ()
+
+
 FindPod = Callable[[str, str], PodStart | None]
 _Name = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Reservations with their owners, ready to be placed on devices."""
+
+    grants: tuple[Grant, ...]
+    claims: tuple[ClaimGrant, ...]
 
 
 class GrantBook:
     """Names the holders of reservations, and remembers when each was first seen."""
 
-    def __init__(self, find_pod: FindPod, wall_us: Callable[[], int]) -> None:
+    def __init__(self, find_pod: FindPod, wall_us: Callable[[], int], claims: Claims | None = None) -> None:
         self._find_pod = find_pod
         self._wall_us = wall_us
+        self._claims = claims or NoApi()
         self._first_seen: dict[_Name, int] = {}
 
-    def grants(self, reservations: Reservations) -> tuple[Grant, ...]:
+    def read(self, reservations: Reservations) -> Granted:
         """The reservations with their owners; a name that vanished and came back is a new holder."""
         now_us = self._wall_us()
-        names = [(c.namespace, c.pod, c.container) for c in reservations.containers]
+        names = set(_names(reservations))
         self._first_seen = {name: self._first_seen.get(name, now_us) for name in names}
-        return tuple(
-            self._grant(name, container.device_ids)
-            for name, container in zip(names, reservations.containers, strict=True)
+        grants = tuple(
+            self._grant((held.namespace, held.pod, held.container), held.device_ids) for held in reservations.containers
         )
+        return Granted(grants, (*self._claimed(reservations.claims), *self._unused()))
+
+    def problem(self, reservations: Reservations) -> str:
+        """What is not sure about what is held, in one line. What is wrong with claims matters where there are some."""
+        return reservations.problem or (self._claims.problem if reservations.claims else "")
 
     def _grant(self, name: _Name, device_ids: tuple[str, ...]) -> Grant:
+        owner, started_us = self._owner(name)
+        return Grant(owner, device_ids, started_us, self._first_seen[name])
+
+    def _owner(self, name: _Name) -> tuple[Owner, int | None]:
+        """Who a container is, or a whole pod where no container is named; and when the API says that it started."""
         pod = self._find_pod(name[0], name[1])
-        first_seen_us = self._first_seen[name]
         if pod is None:
-            return Grant(Owner(OwnerKind.POD, *name, first_seen_us=first_seen_us), device_ids, None, first_seen_us)
-        return Grant(Owner(OwnerKind.POD, *name, pod_uid=pod.uid), device_ids, pod.started_us, first_seen_us)
+            return Owner(OwnerKind.POD, *name, first_seen_us=self._first_seen[name]), None
+        return Owner(OwnerKind.POD, *name, pod_uid=pod.uid), pod.started_us
+
+    def _claimed(self, claims: Sequence[ContainerClaim]) -> Iterator[ClaimGrant]:
+        """A claim holds each of its devices, for all pods that list it."""
+        users: dict[tuple[str, str], list[ContainerClaim]] = {}
+        for claim in claims:
+            users.setdefault((claim.claim_namespace, claim.claim), []).append(claim)
+        for (namespace, name), listed in users.items():
+            pods = self._pods(listed)
+            partial = {device for claim in listed for device in claim.partial}
+            for device in sorted({device for claim in listed for device in claim.devices}):
+                admin = self._claims.is_admin(namespace, name, device)
+                yield ClaimGrant(self._claims.name_of(device), pods, admin, device in partial)
+
+    def _pods(self, listed: Sequence[ContainerClaim]) -> tuple[ClaimingPod, ...]:
+        containers: dict[tuple[str, str], list[str]] = {}
+        for claim in listed:
+            containers.setdefault((claim.namespace, claim.pod), []).append(claim.container)
+        return tuple(self._pod(*pod, names) for pod, names in sorted(containers.items()))
+
+    def _pod(self, namespace: str, pod: str, containers: Sequence[str]) -> ClaimingPod:
+        owner, started_us = self._owner((namespace, pod, ""))
+        owners = tuple(self._owner((namespace, pod, container))[0] for container in sorted(containers))
+        return ClaimingPod(owner, owners, started_us, self._first_seen[namespace, pod, ""])
+
+    def _unused(self) -> Iterator[ClaimGrant]:
+        for device in self._claims.unused():
+            yield ClaimGrant(self._claims.name_of(device))
+
+
+def _names(reservations: Reservations) -> Iterator[_Name]:
+    """All containers that hold something, and the pods that use claims."""
+    for held in reservations.containers:
+        yield (held.namespace, held.pod, held.container)
+    for claim in reservations.claims:
+        yield (claim.namespace, claim.pod, claim.container)
+        yield (claim.namespace, claim.pod, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +190,13 @@ class ReservationPoller:
             self.state = PollState(False, self._monotonic_us() - start_us, str(error))
             return
         now_us = self._monotonic_us()
-        self.state = PollState(not answer.stale, now_us - start_us, answer.problem)
+        self.state = PollState(not answer.stale, now_us - start_us, self._book.problem(answer))
+        granted = self._book.read(answer)
         placement = partial(
             place,
-            grants=self._book.grants(answer),
+            grants=granted.grants,
             allocatable=tuple(device_id for _, device_id in answer.allocatable or ()),
-            unclear=answer.claims > 0,
+            claims=granted.claims,
         )
         self._answers.append((now_us, placement))
 

@@ -43,6 +43,10 @@ class Gone(KubeApiError):
     """What was asked for is too old (410): list again."""
 
 
+class Missing(KubeApiError):
+    """The API server has nothing at that path (404): it may not serve that kind of object."""
+
+
 class Refused(KubeApiError):
     """The token is not accepted (401), or may not do this (403). Trying again soon is useless."""
 
@@ -60,7 +64,9 @@ def error_of(code: int, message: str, retry_after_s: float = 0.0) -> KubeApiErro
     if code == 401:
         return Refused(f"{text}; is the token a service account token for this API server (--kube-token-file)?")
     if code == 403:
-        return Refused(f"{text}; bind the agent's service account to a ClusterRole with list and watch on pods")
+        return Refused(f"{text}; bind the agent's service account to a ClusterRole with list and watch on them")
+    if code == 404:
+        return Missing(text)
     if code == 429 or code >= 500:
         return Busy(text, min(retry_after_s, MAX_RETRY_AFTER_S))
     return KubeApiError(text)

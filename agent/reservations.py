@@ -6,17 +6,19 @@ limit, and the empty answers that a kubelet gives for a second or so after it ha
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import grpc
 
+from gputally.agent.slices import DRIVER, DraDevice
 from gputally.proto.podresources_pb2 import (
     AllocatableResourcesRequest,
     AllocatableResourcesResponse,
     ContainerDevices,
+    DynamicResource,
     ListPodResourcesRequest,
     ListPodResourcesResponse,
 )
@@ -33,7 +35,6 @@ _GPU_ID = re.compile(
 )
 _REPLICA = re.compile(r"(.+?)(?:::\d+|/vgpu\d+)")
 _GPU_RESOURCE_PREFIX = "nvidia.com/"
-_DRA_DRIVER = "gpu.nvidia.com"
 
 
 class ReservationsUnavailable(Exception):
@@ -63,20 +64,37 @@ class ContainerReservation:
     device_ids: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ContainerClaim:
+    """A DRA claim on GPUs that one container lists, with all its devices, sorted.
+
+    A container that names one request of a claim is listed with all of the claim's devices all the same. `partial` are
+    the devices of which the claim holds a part of the capacity.
+    """
+
+    namespace: str
+    pod: str
+    container: str
+    claim_namespace: str
+    claim: str
+    devices: tuple[DraDevice, ...]
+    partial: tuple[DraDevice, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Reservations:
     """What the kubelet said last. Equal content is equal whatever the order of the answer was.
 
     `taken_monotonic_us` is when it said so. `stale`: it could not confirm it since, and `problem` says why.
     `allocatable`: (resource, device id) of all that can be held, the last known while the plugin is away; None before
-    the kubelet first answered that question. `claims`: DRA claims on GPUs that are held but not yet understood.
+    the kubelet first answered that question.
     """
 
     taken_monotonic_us: int
     stale: bool
     containers: tuple[ContainerReservation, ...]
     allocatable: tuple[tuple[str, str], ...] | None
-    claims: int = 0
+    claims: tuple[ContainerClaim, ...] = ()
     problem: str = ""
 
 
@@ -102,32 +120,51 @@ def parse_allocatable(answer: AllocatableResourcesResponse) -> tuple[tuple[str, 
     return tuple(sorted((resource, device_id) for resource, ids in by_resource.items() for device_id in ids))
 
 
-def count_claims(answer: ListPodResourcesResponse) -> int:
-    """How many different DRA claims on NVIDIA GPUs the listed containers use."""
-    return len(
-        {
-            (claim.claim_namespace, claim.claim_name)
-            for pod in answer.pod_resources
-            for container in pod.containers
-            for claim in container.dynamic_resources
-            if any(part.driver_name == _DRA_DRIVER for part in claim.claim_resources)
-        }
+def parse_claims(answer: ListPodResourcesResponse) -> tuple[ContainerClaim, ...]:
+    """The DRA claims on GPUs that containers list, sorted; entries that the kubelet repeats are one.
+
+    CDI names are ignored: the kubelet lists those of a claim's earlier devices again with each later one.
+    """
+    return tuple(
+        sorted(
+            {
+                _claim(pod.namespace, pod.name, container.name, claim)
+                for pod in answer.pod_resources
+                for container in pod.containers
+                for claim in container.dynamic_resources
+                if any(part.driver_name == DRIVER for part in claim.claim_resources)
+            }
+        )
     )
 
 
-def remember(
-    known: tuple[tuple[str, str], ...] | None, offered: tuple[tuple[str, str], ...]
-) -> tuple[tuple[str, str], ...]:
-    """What is allocatable, given what was known and what is offered now.
+def _claim(namespace: str, pod: str, container: str, claim: DynamicResource) -> ContainerClaim:
+    parts = [
+        (DraDevice(part.driver_name, part.pool_name, part.device_name), bool(part.share_id))
+        for part in claim.claim_resources
+        if part.driver_name == DRIVER
+    ]
+    devices = tuple(sorted({device for device, _ in parts}))
+    partial = tuple(sorted({device for device, is_part in parts if is_part}))
+    return ContainerClaim(namespace, pod, container, claim.claim_namespace, claim.claim_name, devices, partial)
 
-    Nothing offered: the plugin is away, and all stays as it was. A device that is missing is unhealthy; its replicas
-    may still be held, so their number stays known.
+
+def remember(
+    known: tuple[tuple[str, str], ...] | None,
+    offered: tuple[tuple[str, str], ...],
+    held: Container[str],
+) -> tuple[tuple[str, str], ...]:
+    """What is allocatable, given what was known, what is offered now, and the device ids that are held.
+
+    Nothing offered: the plugin is away, and all stays as it was. A device that is missing is unhealthy, or gone: while
+    somebody holds a replica of it, their number stays known.
     """
     if not offered:
         return known or ()
     devices = {_replicated(device_id) or device_id for _, device_id in offered}
-    missing = {entry for entry in known or () if (_replicated(entry[1]) or entry[1]) not in devices}
-    return tuple(sorted({*offered, *(entry for entry in missing if _replicated(entry[1]))}))
+    missing = [entry for entry in known or () if _replicated(entry[1]) and _replicated(entry[1]) not in devices]
+    in_use = {_replicated(device_id) for _, device_id in missing if device_id in held}
+    return tuple(sorted({*offered, *(entry for entry in missing if _replicated(entry[1]) in in_use)}))
 
 
 def _order(held: ContainerReservation) -> tuple[str, str, str, str, tuple[str, ...]]:
@@ -205,8 +242,9 @@ class Kubelet:
         if self._is_gap(answer, now_us):
             self._mark_stale("the kubelet has restarted and does not know its pods yet; nothing is released by that")
             return
-        allocatable, problem = self._read_allocatable(stub)
-        self._last = Reservations(now_us, False, parse_list(answer), allocatable, count_claims(answer), problem)
+        containers = parse_list(answer)
+        allocatable, problem = self._read_allocatable(stub, containers)
+        self._last = Reservations(now_us, False, containers, allocatable, parse_claims(answer), problem)
 
     def _connect(self) -> PodResourcesListerStub:
         if self._channel is None:
@@ -223,18 +261,22 @@ class Kubelet:
             self._channel.close()
             self._channel = None
 
-    def _read_allocatable(self, stub: PodResourcesListerStub) -> tuple[tuple[tuple[str, str], ...] | None, str]:
+    def _read_allocatable(
+        self, stub: PodResourcesListerStub, holders: tuple[ContainerReservation, ...]
+    ) -> tuple[tuple[tuple[str, str], ...] | None, str]:
         """What can be held, and what went wrong. A failure here leaves the list of holders as good as it is."""
         known = self._last.allocatable if self._last else None
         try:
             answer = stub.GetAllocatableResources(AllocatableResourcesRequest(), timeout=CALL_DEADLINE_S)
         except grpc.RpcError as error:
             return known, f"what can be held is the last known: {self._failed(error)}"
-        return remember(known, parse_allocatable(answer)), ""
+        held = {device_id for container in holders for device_id in container.device_ids}
+        return remember(known, parse_allocatable(answer), held), ""
 
     def _is_gap(self, answer: ListPodResourcesResponse, now_us: int) -> bool:
         """Whether this is an empty answer of a kubelet that has only just started, and no release."""
-        if answer.ByteSize() > 0 or not (self._interrupted and self._last and self._last.containers):
+        held = self._last is not None and (self._last.containers or self._last.claims)
+        if answer.ByteSize() > 0 or not (self._interrupted and held):
             self._interrupted = False
             self._empty_since_us = None
             return False

@@ -1,4 +1,4 @@
-"""A Kubernetes API server for tests: real HTTP, one node's pods, LIST and WATCH with their history.
+"""A Kubernetes API server for tests: real HTTP, pods and DRA objects, LIST in pages and WATCH with their history.
 
 It has state as the real one has: objects, a resource version, a watch cache that can be compacted, tokens, RBAC; it can
 be overloaded, cut its watches off, stop and start. Events may be recorded ones, served byte for byte.
@@ -17,6 +17,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
+_METADATA = "PartialObjectMetadata"  # recorded of pods only
+_KINDS = {"pods": "Pod", "resourceslices": "ResourceSlice", "resourceclaims": "ResourceClaim"}
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,31 @@ class Request:
     def watch(self) -> bool:
         return self.query.get("watch") in ("1", "true")
 
+    @property
+    def kind(self) -> str:
+        """Of which objects; empty where the path means none."""
+        return _KINDS.get(self.path.rpartition("/")[2], "")
+
+    @property
+    def group(self) -> str:
+        """Of which API: "v1", or "resource.k8s.io/v1beta1"."""
+        return self.path.removeprefix("/api/").removeprefix("/apis/").rpartition("/")[0]
+
+    def selects(self, item: Object) -> bool:
+        """Whether an object passes the field selector, whose fields are all under `spec`."""
+        wanted = [pair.split("=") for pair in self.query.get("fieldSelector", "").split(",") if pair]
+        return all(item.get("spec", {}).get(field.removeprefix("spec."), value) == value for field, value in wanted)
+
 
 @dataclass(frozen=True)
 class Trouble:
-    """What every request is answered with while it lasts."""
+    """What every request is answered with while it lasts; `kind`: only those for such objects."""
 
     code: int
     message: str
     retry_after: str = ""
     watches_only: bool = False
+    kind: str = ""
 
 
 def pod(namespace: str, name: str, uid: str, **fields: Any) -> Object:
@@ -57,6 +75,43 @@ def pod(namespace: str, name: str, uid: str, **fields: Any) -> Object:
         },
         "spec": {"nodeName": fields.get("node", "labnode"), "containers": []},
         "status": {"phase": "Running", "containerStatuses": statuses},
+    }
+
+
+def resource_slice(uid: str, devices: dict[str, dict[str, str]], **fields: Any) -> Object:
+    """A ResourceSlice: device name -> attributes (text). Fields: node, pool, generation, driver, wrapped (v1beta1)."""
+    said = {name: {"attributes": {k: {"string": v} for k, v in given.items()}} for name, given in devices.items()}
+    node = fields.get("node", "labnode")
+    return {
+        "kind": "ResourceSlice",
+        "metadata": {"name": uid, "uid": uid},
+        "spec": {
+            "driver": fields.get("driver", "gpu.nvidia.com"),
+            "nodeName": node,
+            "pool": {"name": fields.get("pool", node), "generation": fields.get("generation", 1)},
+            "devices": [
+                {"name": name, "basic": given} if fields.get("wrapped") else {"name": name} | given
+                for name, given in said.items()
+            ],
+        },
+    }
+
+
+def resource_claim(namespace: str, name: str, *devices: str, **fields: Any) -> Object:
+    """A ResourceClaim that is allocated these devices. Fields: pool, admin (names), reserved (pod names), share_id."""
+    results = [
+        {"request": "r", "driver": "gpu.nvidia.com", "pool": fields.get("pool", "labnode"), "device": device}
+        | ({"adminAccess": True} if device in fields.get("admin", ()) else {})
+        | ({"shareID": fields["share_id"]} if "share_id" in fields else {})
+        for device in devices
+    ]
+    reserved = [{"resource": "pods", "name": pod, "uid": f"uid-{pod}"} for pod in fields.get("reserved", ())]
+    return {
+        "kind": "ResourceClaim",
+        "metadata": {"namespace": namespace, "name": name, "uid": f"uid-{namespace}-{name}"},
+        "spec": {},
+        "status": ({"allocation": {"devices": {"results": results}}} if devices else {})
+        | ({"reservedFor": reserved} if reserved else {}),
     }
 
 
@@ -82,8 +137,9 @@ class FakeKubeApi:
         self.gone_as_status = False  # how a version that is too old is told: as HTTP status, or as an event
         self.changed = threading.Condition()
         self._tls = tls
-        self._pods: dict[str, Object] = {}
-        self._history: list[tuple[int, bytes]] = []
+        self.served = ["v1", "resource.k8s.io/v1"]
+        self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in _KINDS.values()}
+        self._history: list[tuple[int, str, bytes]] = []  # version, kind ("" any), line
         self._version = 1000
         self._oldest = 0
         self._cuts = 0  # watches begun before the last cut end
@@ -127,27 +183,28 @@ class FakeKubeApi:
 
     # Its objects
 
-    def load(self, pod_list: Object) -> None:
-        """Hold exactly the pods of a recorded list, at its version; nothing older can be watched from."""
+    def load(self, listed: Object) -> None:
+        """Hold exactly the objects of a recorded list, at its version; nothing older can be watched from."""
+        kind = listed["kind"].removesuffix("List").replace(_METADATA, "Pod")
         with self.changed:
-            self._pods = {item["metadata"]["uid"]: item for item in pod_list["items"]}
-            self._version = self._oldest = int(pod_list["metadata"]["resourceVersion"])
+            self._objects[kind] = {item["metadata"]["uid"]: item for item in listed["items"]}
+            self._version = self._oldest = int(listed["metadata"]["resourceVersion"])
             self._history = []
             self.changed.notify_all()
 
     def put(self, item: Object) -> None:
-        """Make or change a pod."""
+        """Make or change an object."""
         with self.changed:
-            kind = "MODIFIED" if item["metadata"]["uid"] in self._pods else "ADDED"
-            self._emit(kind, item)
+            known = self._objects[item.get("kind", "Pod")]
+            self._emit("MODIFIED" if item["metadata"]["uid"] in known else "ADDED", item)
 
     def delete(self, uid: str) -> None:
-        """Delete a pod."""
+        """Delete an object."""
         with self.changed:
-            self._emit("DELETED", self._pods[uid])
+            self._emit("DELETED", next(known[uid] for known in self._objects.values() if uid in known))
 
     def bookmark(self) -> None:
-        """Tell the watches the version, which something elsewhere has moved on."""
+        """Tell the pods' watches the version, which something elsewhere has moved on."""
         with self.changed:
             self._emit("BOOKMARK", {"kind": "Pod", "metadata": {}})
 
@@ -162,7 +219,7 @@ class FakeKubeApi:
         """Put any line into the open watches: an ERROR event, or no JSON at all."""
         with self.changed:
             self._version += 1
-            self._history.append((self._version, line))
+            self._history.append((self._version, "", line))
             self.changed.notify_all()
 
     def compact(self) -> None:
@@ -189,13 +246,14 @@ class FakeKubeApi:
         item["metadata"]["resourceVersion"] = str(self._version + 1)
         self._record(kind, item, json.dumps({"type": kind, "object": item}).encode() + b"\n")
 
-    def _record(self, kind: str, item: Object, line: bytes) -> None:
+    def _record(self, event: str, item: Object, line: bytes) -> None:
+        kind = item.get("kind", "Pod").replace(_METADATA, "Pod")
         self._version = int(item["metadata"]["resourceVersion"])
-        if kind == "DELETED":
-            self._pods.pop(item["metadata"]["uid"], None)
-        elif kind != "BOOKMARK":
-            self._pods[item["metadata"]["uid"]] = item
-        self._history.append((self._version, line))
+        if event == "DELETED":
+            self._objects[kind].pop(item["metadata"]["uid"], None)
+        elif event != "BOOKMARK":
+            self._objects[kind][item["metadata"]["uid"]] = item
+        self._history.append((self._version, kind, line))
         self.changed.notify_all()
 
     # What it answers
@@ -203,8 +261,11 @@ class FakeKubeApi:
     def _refusal(self, request: Request) -> Trouble | None:
         if self.token and request.token != self.token:
             return Trouble(401, "Unauthorized")
-        if self.trouble and (request.watch or not self.trouble.watches_only):
-            return self.trouble
+        trouble = self.trouble
+        if trouble and (request.watch or not trouble.watches_only) and trouble.kind in ("", request.kind):
+            return trouble
+        if request.group not in self.served:
+            return Trouble(404, "the server could not find the requested resource")
         if request.watch and request.too_old and self.gone_as_status:
             return Trouble(410, "The resourceVersion for the provided watch is too old.")
         return None
@@ -221,11 +282,15 @@ class FakeKubeApi:
             return request, self._refusal(request)
 
     def listing(self, request: Request) -> Object:
-        """The body of a LIST."""
-        node = request.query.get("fieldSelector", "").removeprefix("spec.nodeName=")
+        """The body of a LIST, or of one page of it."""
+        begin, limit = int(request.query.get("continue") or 0), int(request.query.get("limit") or 0)
         with self.changed:
-            items = [item for item in self._pods.values() if item.get("spec", {}).get("nodeName", node) == node]
-            return {"kind": "PodList", "metadata": {"resourceVersion": str(self._version)}, "items": items}
+            items = [item for item in self._objects[request.kind].values() if request.selects(item)]
+            metadata = {"resourceVersion": str(self._version)}
+            if limit and begin + limit < len(items):
+                metadata["continue"] = str(begin + limit)
+            page = items[begin : begin + limit] if limit else items
+            return {"kind": f"{request.kind}List", "metadata": metadata, "items": page}
 
     def stream(self, request: Request, write: Callable[[bytes], None]) -> bool:
         """The body of a WATCH; whether it ended because its time was over, and not by a cut."""
@@ -235,7 +300,7 @@ class FakeKubeApi:
         while not cut and time.monotonic() < ends:
             with self.changed:
                 self.changed.wait_for(partial(self._news, request, seen), ends - time.monotonic())
-                lines = [line for version, line in self._history if version > seen]
+                lines = [line for version, kind, line in self._history if version > seen and kind in ("", request.kind)]
                 seen, cut = max(seen, self._version), self._cuts > request.begun
             for line in lines:
                 write(line)

@@ -41,6 +41,7 @@ OWNERS = (
     Owner(OwnerKind.POD, "notebooks", "nb", "lab", first_seen_us=7),
     Owner(OwnerKind.HOST, user="user-1000", unit="session-1.scope"),
 )
+UNCLEAR = Grant(OWNERS[0], ("of no known shape",))
 WHOSE = {1: OWNERS[:1], 2: OWNERS[1:2], 3: OWNERS[3:], 4: OWNERS[:2], 5: ()}  # 4 cannot be told apart, 5 not at all
 PROCESSES = tuple(GpuProcess(pid, ProcessKind.COMPUTE) for pid in WHOSE)
 
@@ -119,9 +120,8 @@ class Node:
 
     def _answer(self, event: Kubelet) -> None:
         ids = [f"{info.uuid}::{n}" for info in INFOS for n in range(REPLICAS)] if event.offered else []
-        self.meter.on_reservations(
-            self.now_us - event.late_us, lambda devices: place(devices, event.grants, ids, unclear=event.unclear)
-        )
+        grants = (*event.grants, UNCLEAR) if event.unclear else event.grants
+        self.meter.on_reservations(self.now_us - event.late_us, lambda devices: place(devices, grants, ids))
 
     def _tick(self, event: Tick) -> None:
         self.wall_offset_us += event.step_us

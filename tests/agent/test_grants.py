@@ -3,17 +3,19 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.fakes import Clock, FakeKubelet
 
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind
+from gputally.agent.device_id import DeviceName
 from gputally.agent.grants import GrantBook, Kubelet, PodStart, PollState, ReservationPoller
 from gputally.agent.held import UNKNOWN, Held
-from gputally.agent.holders import Grant
-from gputally.agent.reservations import ContainerReservation, Reservations
+from gputally.agent.holders import ClaimGrant, ClaimingPod, Grant
+from gputally.agent.reservations import ContainerClaim, ContainerReservation, Reservations
 from gputally.agent.sample import DeviceInfo
+from gputally.agent.slices import DraDevice
 
 S = 1_000_000
 NAME = ("research", "train-0", "main")
@@ -41,8 +43,34 @@ def reservation(*device_ids: str, container: str = "main", resource: str = "nvid
     return ContainerReservation("research", "train-0", container, resource, device_ids)
 
 
-def answer(*containers: ContainerReservation) -> Reservations:
-    return Reservations(0, False, containers, ())
+def claim(container: str = "main", pod: str = "train-0", *devices: str, name: str = "mine") -> ContainerClaim:
+    named = tuple(DraDevice("gpu.nvidia.com", "labnode", device) for device in devices or ("gpu-0",))
+    return ContainerClaim("research", pod, container, "research", name, named)
+
+
+def answer(*held: ContainerReservation | ContainerClaim) -> Reservations:
+    claims = tuple(sorted(one for one in held if isinstance(one, ContainerClaim)))
+    return Reservations(0, False, tuple(one for one in held if isinstance(one, ContainerReservation)), (), claims)
+
+
+@dataclass
+class ApiClaims:
+    """What the API tells of claims: UUIDs by device name, (claim, device) with admin access, devices without use."""
+
+    uuids: dict[str, str] = field(default_factory=dict)
+    admin: set[tuple[str, str]] = field(default_factory=set)
+    idle: list[DraDevice] = field(default_factory=list)
+    problem: str = ""
+
+    def name_of(self, device: DraDevice) -> DeviceName | None:
+        uuid = self.uuids.get(device.name)
+        return DeviceName(uuid=uuid) if uuid else None
+
+    def is_admin(self, _namespace: str, claim: str, device: DraDevice) -> bool:
+        return (claim, device.name) in self.admin
+
+    def unused(self) -> list[DraDevice]:
+        return self.idle
 
 
 @dataclass
@@ -51,44 +79,118 @@ class Desk:
 
     api: Api = field(default_factory=Api)
     wall: Clock = field(default_factory=lambda: Clock(100))
+    claims: ApiClaims | None = None
 
     def __post_init__(self) -> None:
-        self.book = GrantBook(self.api.find, self.wall)
+        self.book = GrantBook(self.api.find, self.wall, self.claims)
+
+    def grants(self, *held: ContainerReservation) -> tuple[Grant, ...]:
+        return self.book.read(answer(*held)).grants
+
+    def claimed(self, *held: ContainerClaim) -> tuple[ClaimGrant, ...]:
+        return self.book.read(answer(*held)).claims
 
 
 def test_a_pod_that_the_api_shows_is_its_uid_with_its_start() -> None:
     desk = Desk()
     desk.api.pods["research", "train-0"] = Pod("uid-a", 77)
     owner = Owner(OwnerKind.POD, *NAME, pod_uid="uid-a")
-    assert desk.book.grants(answer(reservation("GPU-0"))) == (Grant(owner, ("GPU-0",), 77, 100),)
+    assert desk.grants(reservation("GPU-0")) == (Grant(owner, ("GPU-0",), 77, 100),)
 
 
 def test_a_pod_that_the_api_does_not_show_is_its_name_since_it_was_first_seen() -> None:
     desk = Desk()
-    desk.book.grants(answer(reservation("GPU-0")))
+    desk.grants(reservation("GPU-0"))
     desk.wall.now_us = 900
     owner = Owner(OwnerKind.POD, *NAME, first_seen_us=100)
-    assert desk.book.grants(answer(reservation("GPU-0"))) == (Grant(owner, ("GPU-0",), None, 100),)
+    assert desk.grants(reservation("GPU-0")) == (Grant(owner, ("GPU-0",), None, 100),)
 
 
 def test_a_name_that_vanished_and_came_back_is_another_holder() -> None:
     desk = Desk()
-    [before] = desk.book.grants(answer(reservation("GPU-0")))
-    assert desk.book.grants(answer()) == ()
+    [before] = desk.grants(reservation("GPU-0"))
+    assert desk.grants() == ()
     desk.wall.now_us = 900
-    [after] = desk.book.grants(answer(reservation("GPU-0")))
+    [after] = desk.grants(reservation("GPU-0"))
     assert (before.owner.first_seen_us, after.owner.first_seen_us) == (100, 900)
 
 
 def test_a_container_with_two_resources_is_one_owner_with_two_grants() -> None:
-    grants = Desk().book.grants(answer(reservation("GPU-0"), reservation("GPU-1", resource="nvidia.com/other")))
+    grants = Desk().grants(reservation("GPU-0"), reservation("GPU-1", resource="nvidia.com/other"))
     assert len(grants) == 2
     assert len({grant.owner for grant in grants}) == 1
 
 
 def test_containers_of_a_pod_are_owners_of_their_own() -> None:
-    grants = Desk().book.grants(answer(reservation("GPU-0"), reservation("GPU-1", container="helper")))
+    grants = Desk().grants(reservation("GPU-0"), reservation("GPU-1", container="helper"))
     assert [grant.owner.container for grant in grants] == ["main", "helper"]
+
+
+# Claims
+
+POD = Owner(OwnerKind.POD, "research", "train-0", "", pod_uid="uid-a")
+
+
+def owned(container: str) -> Owner:
+    return replace(POD, container=container)
+
+
+def test_a_claim_is_held_by_its_pod_for_the_containers_that_list_it() -> None:
+    desk = Desk(claims=ApiClaims({"gpu-0": "GPU-0"}))
+    desk.api.pods["research", "train-0"] = Pod("uid-a", 77)
+    pod = ClaimingPod(POD, (owned("left"), owned("right")), 77, 100)
+    assert desk.claimed(claim("right"), claim("left")) == (ClaimGrant(DeviceName(uuid="GPU-0"), (pod,)),)
+
+
+def test_a_claim_that_pods_share_has_them_all() -> None:
+    [shared] = Desk().claimed(claim(pod="a"), claim(pod="b"))
+    assert [pod.owner.pod for pod in shared.pods] == ["a", "b"]
+
+
+def test_each_device_of_a_claim_is_claimed_and_entries_that_repeat_are_one() -> None:
+    desk = Desk(claims=ApiClaims({"gpu-0": "GPU-0", "gpu-1": "GPU-1"}))
+    found = desk.claimed(claim("main", "train-0", "gpu-0", "gpu-1"), claim("side", "train-0", "gpu-1"))
+    assert [one.device for one in found] == [DeviceName(uuid="GPU-0"), DeviceName(uuid="GPU-1")]
+    assert {len(one.pods[0].containers) for one in found} == {2}
+
+
+def test_without_the_api_a_device_is_what_its_name_says() -> None:
+    desk = Desk()
+    assert [one.device for one in desk.claimed(claim())] == [DeviceName(minor=0)]
+    assert [one.device for one in desk.claimed(claim("main", "train-0", "odd"))] == [None]
+
+
+def test_admin_access_is_passed_on_by_claim_and_device() -> None:
+    desk = Desk(claims=ApiClaims(admin={("mine", "gpu-1")}))
+    found = desk.claimed(claim("main", "train-0", "gpu-0", "gpu-1"))
+    assert [one.admin for one in found] == [False, True]
+
+
+def test_a_device_of_a_claim_that_no_pod_uses_is_claimed_by_nobody() -> None:
+    desk = Desk(claims=ApiClaims({"gpu-3": "GPU-3"}, idle=[DraDevice("gpu.nvidia.com", "labnode", "gpu-3")]))
+    assert desk.claimed() == (ClaimGrant(DeviceName(uuid="GPU-3")),)
+
+
+def test_a_pod_with_claims_that_the_api_does_not_show_is_its_name_since_it_was_first_seen() -> None:
+    desk = Desk()
+    desk.claimed(claim())
+    desk.wall.now_us = 900
+    [[pod]] = [one.pods for one in desk.claimed(claim())]
+    assert pod.owner == Owner(OwnerKind.POD, "research", "train-0", first_seen_us=100)
+    assert pod.containers == (Owner(OwnerKind.POD, *NAME, first_seen_us=100),)
+    desk.claimed()
+    [[again]] = [one.pods for one in desk.claimed(claim())]
+    assert again.owner.first_seen_us == 900
+
+
+def test_what_is_wrong_with_claims_is_told_where_there_are_some() -> None:
+    desk = Desk(claims=ApiClaims(problem="cannot read ResourceClaims"))
+    assert desk.book.problem(answer(reservation("GPU-0"))) == ""
+    assert desk.book.problem(answer(claim())) == "cannot read ResourceClaims"
+    assert "names" in Desk().book.problem(answer(claim()))
+
+
+# The poller
 
 
 @dataclass
@@ -177,8 +279,17 @@ def test_a_good_answer_clears_the_problem() -> None:
     assert desk.poller.state == PollState(True, 0, "")
 
 
-def test_holdings_that_cannot_be_read_make_free_devices_unattributable() -> None:
-    desk = Desked(FakeKubelet(claims=1))
+def test_claims_are_placed_with_what_the_device_plugin_gave_in_one_pass() -> None:
+    desk = Desked(FakeKubelet([reservation("GPU-0")], claims=(claim("main", "other", "gpu-7"),)))
+    desk.poller.poll()
+    [(_, placement)] = desk.poller.take()
+    placed = placement([replace(DEVICE, minor=3), DeviceInfo("GPU-7", 1, "H100", minor=7)])
+    assert [held.holdings[0].owner.pod for held in placed.values()] == ["train-0", "other"]
+    assert "names" in desk.poller.state.problem
+
+
+def test_a_claim_whose_device_means_nothing_makes_free_devices_unattributable() -> None:
+    desk = Desked(FakeKubelet(claims=(claim("main", "train-0", "odd"),)))
     desk.poller.poll()
     assert desk.held() == [(5 * S, UNKNOWN)]
 

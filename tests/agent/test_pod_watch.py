@@ -9,7 +9,8 @@ import pytest
 from tests.kube_api import FakeKubeApi, Request, Trouble, pod, status
 
 from gputally.agent.kube_api import KubeApi
-from gputally.agent.pod_watch import BACKOFF_S, MAX_BACKOFF_S, REFUSED_S, PodWatch, WatchState
+from gputally.agent.kube_watch import BACKOFF_S, MAX_BACKOFF_S, REFUSED_S, WatchState
+from gputally.agent.pod_watch import PodWatch
 from gputally.agent.pods import PodTable, parse_pod
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "api"

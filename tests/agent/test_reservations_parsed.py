@@ -9,17 +9,23 @@ from hypothesis import strategies as st
 from tests.kubelet import list_answer
 
 from gputally.agent.reservations import (
+    ContainerClaim,
     ContainerReservation,
-    count_claims,
     is_gpu,
     parse_allocatable,
+    parse_claims,
     parse_list,
     remember,
 )
+from gputally.agent.slices import DraDevice
 from gputally.proto.podresources_pb2 import (
     AllocatableResourcesResponse,
+    ClaimResource,
+    ContainerResources,
+    DynamicResource,
     GetPodResourcesResponse,
     ListPodResourcesResponse,
+    PodResources,
 )
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "podresources"
@@ -109,12 +115,70 @@ def test_gke_ids_are_kept(folder: str) -> None:
     assert holders(f"{folder}/List")
 
 
-def test_claims_are_counted_once_however_often_they_are_listed() -> None:
-    """A DRA claim that two pods share, and whose entries repeat, is one claim that is not understood yet."""
-    assert count_claims(recorded_list("f-dra/no-claims.List")) == 0
-    assert count_claims(recorded_list("f-dra/template.List")) == 1
-    assert count_claims(recorded_list("f-dra/shared-claim.List")) == 2  # the template's pod is still there
-    assert count_claims(recorded_list("f-dra/shared-claim-third-pod-later.List")) == 2
+def claims(name: str) -> dict[str, tuple[str, ...]]:
+    """container and claim -> devices of a recorded List."""
+    found = parse_claims(recorded_list(f"f-dra/{name}.List"))
+    assert {(d.driver, d.pool) for claim in found for d in claim.devices} <= {("gpu.nvidia.com", "labnode")}
+    return {f"{c.namespace}/{c.pod}/{c.container} {c.claim}": tuple(d.name for d in c.devices) for c in found}
+
+
+TEMPLATED = {"ml-research/templated/train templated-g-h8h7h": ("gpu-0",)}
+PAIR = {"ml-research/pair/train two-gpus": ("gpu-1", "gpu-2")}
+SPLIT = {f"ml-research/split/{name} left-right": ("gpu-3", "gpu-4") for name in ("both", "l", "r")}
+EXTENDED = {"inference/extended/server extended-extended-resources-xxlnh": ("gpu-5",)}
+CLASSIC = {"inference/classic-name/server classic-name-extended-resources-hhxn8": ("gpu-6",)}
+
+
+def test_a_pod_without_claims_has_none() -> None:
+    assert claims("no-claims") == {}
+
+
+def test_a_claim_of_a_template_is_held_by_the_container_that_lists_it() -> None:
+    """The second container of the pod does not."""
+    assert claims("template") == TEMPLATED
+
+
+def test_a_shared_claim_is_listed_for_each_of_its_pods() -> None:
+
+    def shared(pods: str) -> dict[str, tuple[str, ...]]:
+        return {f"ml-research/share-{name}/{name} shared-gpu": ("gpu-1",) for name in pods}
+
+    assert claims("shared-claim") == TEMPLATED | shared("ab")
+    assert claims("shared-claim-third-pod-later") == TEMPLATED | shared("abc")
+
+
+def test_repeated_entries_and_cdi_names_add_nothing() -> None:
+    """The kubelet lists the CDI names of earlier devices again, and the whole claim for each container of it."""
+    assert claims("two-devices") == TEMPLATED | SPLIT | PAIR
+
+
+def test_extended_resources_show_up_as_claims() -> None:
+    """The pod asks for a number of GPUs, under the driver's name or as nvidia.com/gpu; it gets a claim."""
+    held = TEMPLATED | SPLIT | PAIR | EXTENDED
+    assert claims("extended-resource") == held
+    assert claims("extended-resource-nvidia.com-gpu") == held | CLASSIC
+    assert parse_list(recorded_list("f-dra/extended-resource-nvidia.com-gpu.List")) == ()
+
+
+def test_admin_access_looks_like_any_other_claim_here() -> None:
+    found = claims("admin-access")
+    [watching] = [devices for name, devices in found.items() if "monitoring/watcher" in name]
+    assert watching == tuple(f"gpu-{n}" for n in range(8))
+
+
+def test_claims_of_other_drivers_are_not_ours_and_parts_of_a_capacity_are_marked() -> None:
+    parts = [
+        ClaimResource(driver_name="gpu.nvidia.com", pool_name="n", device_name="gpu-0", share_id="s"),
+        ClaimResource(driver_name="rdma.example.com", pool_name="n", device_name="nic-0"),
+    ]
+    listed = [
+        DynamicResource(claim_name="mixed", claim_namespace="a", claim_resources=parts),
+        DynamicResource(claim_name="other", claim_namespace="a", claim_resources=parts[1:]),
+    ]
+    container = ContainerResources(name="c", dynamic_resources=listed)
+    answer = ListPodResourcesResponse(pod_resources=[PodResources(name="p", namespace="a", containers=[container])])
+    gpu = (DraDevice("gpu.nvidia.com", "n", "gpu-0"),)
+    assert parse_claims(answer) == (ContainerClaim("a", "p", "c", "a", "mixed", gpu, gpu),)
 
 
 @pytest.mark.parametrize(
@@ -186,21 +250,22 @@ def test_other_vendors_devices_are_not_allocatable_here() -> None:
 def test_the_last_allocatable_is_remembered_while_the_plugin_is_away() -> None:
     """A stopped plugin empties the answer; the number of replicas does not change by that."""
     offered = recorded_allocatable("c-replicas/held")
-    assert remember(offered, ()) == offered
-    assert remember(None, ()) == ()
+    assert remember(offered, (), ()) == offered
+    assert remember(None, (), ()) == ()
 
 
-def test_an_unhealthy_device_keeps_the_number_of_its_replicas() -> None:
-    """It is missing from the answer, but its replicas may be held."""
+def test_an_unhealthy_device_keeps_the_number_of_its_replicas_while_one_is_held() -> None:
+    """It is missing from the answer; what nobody holds is forgotten, so that the memory stays as small as the node."""
     offered = recorded_allocatable("c-replicas/held")
     healthy = tuple(entry for entry in offered if GPU_A not in entry[1])
-    assert remember(offered, healthy) == offered
+    assert remember(offered, healthy, {f"{GPU_A}::2"}) == offered
+    assert remember(offered, healthy, {f"{GPU_B}::2"}) == healthy
 
 
 def test_what_is_offered_now_replaces_what_a_device_was_divided_into() -> None:
     """Replicas turned off, or their number changed: nothing of the old division stays."""
     replicas = recorded_allocatable("c-replicas/held")
     whole = (("nvidia.com/gpu", GPU_A), ("nvidia.com/gpu", GPU_B))
-    assert remember(replicas, whole) == whole
-    assert remember(whole, replicas) == replicas
-    assert remember(whole, whole[:1]) == whole[:1]
+    assert remember(replicas, whole, {f"{GPU_A}::2"}) == whole
+    assert remember(whole, replicas, ()) == replicas
+    assert remember(whole, whole[:1], {GPU_B}) == whole[:1]

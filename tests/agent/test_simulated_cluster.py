@@ -45,7 +45,7 @@ def test_the_kubelet_lists_the_containers_that_hold_a_gpu_and_only_while_they_do
     answer = kubelet.poll()
     assert answer.containers == (ContainerReservation("research", "train", "main", RESOURCE, (A, B)),)
     assert answer.allocatable == ((RESOURCE, A), (RESOURCE, B))
-    assert (answer.stale, answer.claims, answer.problem) == (False, 0, "")
+    assert (answer.stale, answer.claims, answer.problem) == (False, (), "")
     clock.now_us = END_US
     assert kubelet.poll().containers == ()
     assert kubelet.poll().taken_monotonic_us == 10 * SECOND_US
