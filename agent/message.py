@@ -22,4 +22,11 @@ class Known:
     uids: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class TakeUp:
+    """A GPU that was left out is well again, downwards: it is touched from now on."""
+
+    index: int
+
+
 Message = Sample | Failure

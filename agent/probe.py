@@ -9,12 +9,13 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gputally.agent.message import Failure, Known, Message
+from gputally.agent.board import Board
+from gputally.agent.message import Failure, Known, Message, TakeUp
 from gputally.agent.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
 
@@ -23,7 +24,10 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"  # of both processes: their
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """What the child is told. `scenario` is a file of simulated GPUs, counted from `scenario_start_us`; empty: NVML."""
+    """What the child is told. `scenario` is a file of simulated GPUs, counted from `scenario_start_us`; empty: NVML.
+
+    `left_out`: indices of GPUs that are not touched. `only`: nothing but this one is, for one sample.
+    """
 
     upward_fd: int
     downward_fd: int
@@ -32,6 +36,15 @@ class ProbeSettings:
     processes_us: int
     scenario: str = ""
     scenario_start_us: int = 0
+    board_fd: int = -1
+    left_out: tuple[int, ...] = ()
+    only: int | None = None
+
+    @staticmethod
+    def of_json(text: str) -> "ProbeSettings":
+        """The settings of the child's one argument."""
+        told = json.loads(text)
+        return ProbeSettings(**{**told, "left_out": tuple(told["left_out"])})
 
     def to_json(self) -> str:
         """The settings as the child's one argument."""
@@ -48,6 +61,29 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
+class Touch:
+    """Says on the board which GPU is about to be touched, and whether it may be."""
+
+    def __init__(self, board: Board, left_out: Iterable[int], only: int | None) -> None:
+        self._board = board
+        self._left_out = set(left_out)
+        self._only = only
+
+    def __call__(self, index: int) -> bool:
+        if index in self._left_out or (self._only is not None and index != self._only):
+            return False
+        self._board.write(index)
+        return True
+
+    def rest(self) -> None:
+        """No GPU is touched."""
+        self._board.write(None)
+
+    def take_up(self, index: int) -> None:
+        """This one is not left out any more."""
+        self._left_out.discard(index)
+
+
 class Probe:
     """The child's loop: a sample at each tick of a fixed grid, requests in between."""
 
@@ -58,12 +94,23 @@ class Probe:
         upward: Connection,
         downward: Connection,
         know: Callable[[frozenset[str]], None],
+        touch: Touch,
     ) -> None:
         self._driver = driver
         self._sampler = sampler
         self._upward = upward
         self._downward = downward
         self._know = know
+        self._touch = touch
+
+    def look_once(self) -> None:
+        """One sample, and the end."""
+        try:
+            self._tick(full=False)
+        except BrokenPipeError:
+            return  # nobody wants to know any more
+        finally:
+            self._driver.close()
 
     def run(self, interval_us: int) -> None:
         """Sample until the parent closes its pipe, or the driver was replaced (then only a new process helps)."""
@@ -85,6 +132,10 @@ class Probe:
         if isinstance(request, Known):
             self._know(request.uids)
             return True
+        if isinstance(request, TakeUp):
+            self._touch.take_up(request.index)
+            self._sampler.enumerate_next()
+            return True
         return self._tick(full=True)
 
     def _tick(self, *, full: bool) -> bool:
@@ -96,6 +147,8 @@ class Probe:
             message = Failure(str(error), fatal=True)
         except DriverError as error:
             message = Failure(str(error))
+        finally:
+            self._touch.rest()
         self._upward.send(message)
         return not (isinstance(message, Failure) and message.fatal)
 
@@ -110,7 +163,9 @@ def namespace_warning(proc_root: Path) -> str:
     )
 
 
-def build(settings: ProbeSettings) -> tuple[Driver, Processes, Callable[[frozenset[str]], None]]:
+def build(
+    settings: ProbeSettings, touch: Callable[[int], bool]
+) -> tuple[Driver, Processes, Callable[[frozenset[str]], None]]:
     """The driver and the process table that the settings ask for. Nothing is simulated unless a scenario is named."""
     if settings.scenario:
         from gputally.agent.scenario_file import load
@@ -121,7 +176,7 @@ def build(settings: ProbeSettings) -> tuple[Driver, Processes, Callable[[frozens
     from gputally.agent.nvml import Nvml
 
     table = ProcessTable(Path(settings.proc_root))
-    return Nvml(wall_us), table, table.know
+    return Nvml(wall_us, touch), table, table.know
 
 
 def main() -> None:
@@ -129,17 +184,22 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    settings = ProbeSettings(**json.loads(sys.argv[1]))
+    settings = ProbeSettings.of_json(sys.argv[1])
     upward = Connection(settings.upward_fd, readable=False)
     downward = Connection(settings.downward_fd, writable=False)
+    touch = Touch(Board(settings.board_fd), settings.left_out, settings.only)
     try:
-        driver, processes, know = build(settings)
+        driver, processes, know = build(settings, touch)
     except ModuleNotFoundError as error:
         upward.send(Failure(f"{error.name} is not installed: pip install 'gputally[agent]'", fatal=True))
         return
     cadence = Cadence(settings.sample_us, settings.processes_us)
     sampler = Sampler(driver, processes, cadence, monotonic_us, wall_us)
-    Probe(driver, sampler, upward, downward, know).run(settings.sample_us)
+    probe = Probe(driver, sampler, upward, downward, know, touch)
+    if settings.only is None:
+        probe.run(settings.sample_us)
+    else:
+        probe.look_once()
 
 
 if __name__ == "__main__":

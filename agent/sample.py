@@ -196,10 +196,12 @@ class DeviceSample:
 class Sample:
     """All devices at one instant, by the monotonic clock; `wall_us` is what the wall clock said at that instant.
 
-    `full`: processes were asked for too, whether or not any device could tell.
+    `full`: processes were asked for too, whether or not any device could tell. `problem`: one line, which devices are
+    not in it and what to do; empty when nothing is known to be missing.
     """
 
     monotonic_us: int
     wall_us: int
     devices: tuple[DeviceSample, ...]
     full: bool = False
+    problem: str = ""

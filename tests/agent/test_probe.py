@@ -17,8 +17,9 @@ import pytest
 from tests.fakes import Clock, FakeDriver, FakeProcesses
 
 from gputally.accounting.states import Source
-from gputally.agent.message import FLUSH, Failure, Known, Message
-from gputally.agent.probe import Probe, ProbeSettings, build, namespace_warning
+from gputally.agent.board import Board, new_board_fd
+from gputally.agent.message import FLUSH, Failure, Known, Message, TakeUp
+from gputally.agent.probe import Probe, ProbeSettings, Touch, build, namespace_warning
 from gputally.agent.process import ProcessTable
 from gputally.agent.sample import DeviceInfo, Sample
 from gputally.agent.sampler import Cadence, DriverReplaced, DriverUnavailable, Sampler
@@ -33,6 +34,16 @@ SCENARIO = {
 }
 
 
+@contextmanager
+def board() -> Iterator[Board]:
+    fd = new_board_fd()
+    try:
+        with closing(Board(fd)) as it:
+            yield it
+    finally:
+        os.close(fd)
+
+
 @dataclass
 class Inside:
     """A probe in this process. What is asked of it is put into its pipe before it runs; it ends when that is closed."""
@@ -40,6 +51,8 @@ class Inside:
     driver: FakeDriver = field(default_factory=lambda: FakeDriver([DeviceInfo(UUID, 0, "H100")]))
     clock: Clock = field(default_factory=Clock)
     known: list[frozenset[str]] = field(default_factory=list)
+    left_out: tuple[int, ...] = ()
+    touched: list[bool] = field(default_factory=list)
 
     def run(self, *requests: object) -> list[Message]:
         upward, up = Pipe(duplex=False)
@@ -49,8 +62,10 @@ class Inside:
                 downward.send(request)
             downward.close()
             sampler = Sampler(self.driver, FakeProcesses(), Cadence(), self.clock, self.clock)
-            with closing(up):
-                Probe(self.driver, sampler, up, down, self.known.append).run(S)
+            with closing(up), board() as on:
+                touch = Touch(on, self.left_out, None)
+                Probe(self.driver, sampler, up, down, self.known.append, touch).run(S)
+                self.touched.append(touch(1))
             return list(_all(upward))
 
 
@@ -95,14 +110,58 @@ def test_a_driver_that_was_replaced_ends_the_child_whatever_is_still_asked() -> 
     assert not inside.driver.is_open
 
 
+def test_a_gpu_is_on_the_board_while_it_is_touched_and_one_that_is_left_out_never_is() -> None:
+    with board() as on:
+        touch = Touch(on, (1, 2), None)
+        assert (on.read(), touch(0), on.read()) == (None, True, 0)
+        assert (touch(1), on.read()) == (False, 0)
+        touch.rest()
+        touch.take_up(1)
+        assert (on.read(), touch(1), on.read(), touch(2)) == (None, True, 1, False)
+
+
+def test_a_scout_touches_one_gpu_and_no_other() -> None:
+    with board() as on:
+        touch = Touch(on, (), 3)
+        assert [touch(index) for index in range(5)] == [False, False, False, True, False]
+
+
+def test_a_gpu_that_is_taken_up_again_is_looked_for_at_once() -> None:
+    inside = Inside(left_out=(1,))
+    inside.run(TakeUp(1), FLUSH)
+    assert inside.touched == [True]
+    assert inside.driver.count("devices") == 2
+
+
+def test_a_scout_looks_once_and_ends() -> None:
+    upward, up = Pipe(duplex=False)
+    down, downward = Pipe(duplex=False)
+    driver = FakeDriver([DeviceInfo(UUID, 3, "H100")])
+    sampler = Sampler(driver, FakeProcesses(), Cadence(), Clock(), Clock())
+    with closing(upward), closing(down), closing(downward), board() as on:
+        with closing(up):
+            Probe(driver, sampler, up, down, list[object]().append, Touch(on, (), 3)).look_once()
+        [sample] = _all(upward)
+    assert isinstance(sample, Sample)
+    assert not driver.is_open
+
+
+def test_what_the_driver_cannot_list_is_part_of_the_sample() -> None:
+    inside = Inside()
+    inside.driver.problem = "1 GPU may not be opened"
+    [sample] = inside.run()
+    assert isinstance(sample, Sample)
+    assert sample.problem == "1 GPU may not be opened"
+
+
 def test_a_parent_that_reads_no_more_ends_it() -> None:
     upward, up = Pipe(duplex=False)
     down, downward = Pipe(duplex=False)
     upward.close()
     driver = FakeDriver([])
     sampler = Sampler(driver, FakeProcesses(), Cadence(), Clock(), Clock())
-    with closing(up), closing(down), closing(downward):
-        Probe(driver, sampler, up, down, list[object]().append).run(S)
+    with closing(up), closing(down), closing(downward), board() as on:
+        Probe(driver, sampler, up, down, list[object]().append, Touch(on, (), None)).run(S)
     assert not driver.is_open
 
 
@@ -119,18 +178,19 @@ SETTINGS = ProbeSettings(-1, -1, "/proc", 50_000, 500_000)
 
 
 def test_nothing_is_simulated_unless_a_scenario_is_named(tmp_path: Path) -> None:
-    driver, processes, _ = build(SETTINGS)
+    driver, processes, _ = build(SETTINGS, lambda _: True)
     assert "nvml" in type(driver).__module__
     assert isinstance(processes, ProcessTable)
     processes.close()
     (tmp_path / "s.json").write_text(json.dumps(SCENARIO))
-    driver, processes, know = build(replace(SETTINGS, scenario=str(tmp_path / "s.json")))
+    driver, processes, know = build(replace(SETTINGS, scenario=str(tmp_path / "s.json")), bool)
     assert [info.uuid for info in driver.devices()] == [UUID]
     know(frozenset())
 
 
 def test_the_settings_come_through_the_argument_as_they_were() -> None:
-    assert ProbeSettings(**json.loads(SETTINGS.to_json())) == SETTINGS
+    told = replace(SETTINGS, left_out=(1, 3), only=3)
+    assert ProbeSettings.of_json(told.to_json()) == told
 
 
 @dataclass
@@ -156,9 +216,11 @@ class Child:
 def running(settings: ProbeSettings) -> Iterator[Child]:
     up_read, up_write = os.pipe()
     down_read, down_write = os.pipe()
-    told = replace(settings, upward_fd=up_write, downward_fd=down_read)
+    board_fd = new_board_fd()
+    told = replace(settings, upward_fd=up_write, downward_fd=down_read, board_fd=board_fd)
     command = [sys.executable, "-m", "gputally.agent.probe", told.to_json()]
-    process = subprocess.Popen(command, pass_fds=(up_write, down_read))
+    process = subprocess.Popen(command, pass_fds=(up_write, down_read, board_fd))
+    os.close(board_fd)
     os.close(up_write)
     os.close(down_read)
     with (
@@ -225,8 +287,8 @@ def test_the_child_ends_when_its_parent_is_gone(child: Child) -> None:
 LEAN = """
 import sys
 import gputally.agent.probe as probe
-probe.build(probe.ProbeSettings(-1, -1, "/proc", 1, 1))
-probe.build(probe.ProbeSettings(-1, -1, "/proc", 1, 1, sys.argv[1]))
+probe.build(probe.ProbeSettings(-1, -1, "/proc", 1, 1), bool)
+probe.build(probe.ProbeSettings(-1, -1, "/proc", 1, 1, sys.argv[1]), bool)
 print("\\n".join(sys.modules))
 """
 
