@@ -1,0 +1,89 @@
+"""The watch: it lists, follows, lists again when it must, and says what keeps it from being complete."""
+
+from collections.abc import Callable
+
+import pytest
+from tests.clusters import FakeCluster
+
+from gputally.collector.cluster import ClusterWatch, Listing, ObjectKind, Seen
+
+
+class Notes:
+    """A history in memory: the names that are there, and what was told."""
+
+    def __init__(self) -> None:
+        self.there: dict[ObjectKind, dict[str, Seen]] = {kind: {} for kind in ObjectKind}
+        self.syncs = 0
+
+    def replace(self, kind: ObjectKind, listing: Listing) -> None:
+        self.there[kind] = {seen.uid: seen for seen in listing.objects}
+
+    def put(self, kind: ObjectKind, seen: Seen) -> None:
+        self.there[kind][seen.uid] = seen
+
+    def delete(self, kind: ObjectKind, seen: Seen) -> None:
+        self.there[kind].pop(seen.uid, None)
+
+    def synced(self, kind: ObjectKind) -> None:
+        self.syncs += 1
+
+
+def turns(cluster: FakeCluster, *steps: Callable[[], object]) -> Callable[[], bool]:
+    """Do one step each time the watch asks whether to stop; stop after the last."""
+    left = list(steps)
+
+    def stopped() -> bool:
+        if not left:
+            return True
+        left.pop(0)()
+        return False
+
+    return stopped
+
+
+def test_what_is_there_is_listed_and_what_changes_is_followed() -> None:
+    cluster, notes = FakeCluster(), Notes()
+    watch = ClusterWatch(cluster, notes)
+    cluster.put(ObjectKind.NODE, "a", "uid-a", 1)
+    add = lambda: cluster.put(ObjectKind.NODE, "b", "uid-b", 2)  # noqa: E731
+    assert watch.follow(ObjectKind.NODE, turns(cluster, add, lambda: None))
+    assert set(notes.there[ObjectKind.NODE]) == {"uid-a", "uid-b"}
+    assert cluster.asked.count(("list", ObjectKind.NODE)) == 1
+
+
+def test_a_deletion_is_followed() -> None:
+    cluster, notes = FakeCluster(), Notes()
+    cluster.put(ObjectKind.NODE, "a", "uid-a", 1)
+    ClusterWatch(cluster, notes).follow(
+        ObjectKind.NODE, turns(cluster, lambda: cluster.remove(ObjectKind.NODE, "uid-a"), lambda: None)
+    )
+    assert notes.there[ObjectKind.NODE] == {}
+
+
+def test_a_version_that_is_gone_is_no_failure_and_the_next_turn_lists_again() -> None:
+    cluster, notes = FakeCluster(), Notes()
+    watch = ClusterWatch(cluster, notes)
+    assert watch.follow(ObjectKind.NODE, turns(cluster, cluster.compact, lambda: None))
+    assert watch.last_error == ""
+
+
+def test_a_refusal_is_told_until_it_is_over() -> None:
+    cluster, notes = FakeCluster(), Notes()
+    watch = ClusterWatch(cluster, notes)
+    cluster.trouble = "forbidden"
+    assert not watch.follow(ObjectKind.NODE, lambda: False)
+    assert watch.last_error == "the cluster's nodes cannot be followed: forbidden"
+    assert notes.syncs == 0
+    cluster.trouble = ""
+    assert watch.follow(ObjectKind.NODE, turns(cluster, lambda: None))
+    assert watch.last_error == ""
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_the_threads_end_when_it_is_closed(started: bool) -> None:
+    cluster = FakeCluster()
+    cluster.trouble = "away"
+    watch = ClusterWatch(cluster, Notes(), retry_s=60)
+    if started:
+        watch.start()
+    watch.close(10)
