@@ -18,7 +18,13 @@ from urllib.parse import parse_qs, urlsplit
 
 Object = dict[str, Any]
 _METADATA = "PartialObjectMetadata"  # recorded of pods only
-_KINDS = {"pods": "Pod", "resourceslices": "ResourceSlice", "resourceclaims": "ResourceClaim"}
+_KINDS = {
+    "pods": "Pod",
+    "resourceslices": "ResourceSlice",
+    "resourceclaims": "ResourceClaim",
+    "namespaces": "Namespace",
+    "nodes": "Node",
+}
 
 
 @dataclass(frozen=True)
