@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gputally.accounting.invariants import violations
@@ -15,6 +15,7 @@ from gputally.accounting.line import Window
 from gputally.agent.grants import ReservationPoller
 from gputally.agent.message import Failure, Message
 from gputally.agent.meter import Meter
+from gputally.agent.release import Release
 from gputally.agent.sample import DeviceSample, Sample
 from gputally.agent.snapshot import Snapshot, SourceState, StreamState
 from gputally.agent.spool import Spool
@@ -22,6 +23,8 @@ from gputally.agent.supervisor import Supervisor
 from gputally.agent.totals import Totals
 
 _FLUSH_US = 3_000_000
+_RELEASE_FLUSH_US = 1_000_000  # whoever wants the driver has it within five seconds, the probe's end included
+_LONGEST_WAIT_US = 1_000_000  # so that a release is noticed in time, however rare samples are
 _log = logging.getLogger(__name__)
 
 
@@ -43,13 +46,18 @@ class ApiState:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the loop reads from. `poller`, `api` and `stream` are None where they are switched off."""
+    """Where the loop reads from. `poller`, `api`, `stream` and `node` are None where they are switched off.
+
+    `node` is the watch of the node's own object: without it only a signal can ask for a release.
+    """
 
     probe: Supervisor
     poller: ReservationPoller | None
     pod_uids: Callable[[], Collection[str]]
     api: Callable[[], ApiState] | None
     stream: Stream | None
+    release: Release = field(default_factory=Release)
+    node: Callable[[], ApiState] | None = None
 
 
 class Agent:
@@ -72,11 +80,13 @@ class Agent:
         self._monotonic_us = monotonic_us
         self._standing_problem = standing_problem  # what cannot change while we run
         self._nvml_problem = "no sample was taken yet"
+        self._released = ""  # why the driver is not ours now
         self._sample: Sample | None = None
         self._samples = 0
         self._rejected: Counter[str] = Counter()
         self._pods_seen: frozenset[str] = frozenset()
         self._told: tuple[int, frozenset[str]] = (0, frozenset())
+        self._node_error = ""
         self._said: tuple[str, ...] = (self._nvml_problem,)  # at every start, so no news for the log
         self.snapshot = Snapshot(node, not_ready=(self._nvml_problem,))
 
@@ -88,8 +98,9 @@ class Agent:
 
     def step(self, timeout_us: int) -> None:
         """Take the probe's next message, or notice that none came."""
+        self._obey_release()
         self._tell_pods()
-        self.take(self._sources.probe.receive(timeout_us))
+        self.take(self._sources.probe.receive(min(timeout_us, _LONGEST_WAIT_US)))
 
     def finish(self) -> None:
         """Cut the window at one last sample. What the collector does not take before we end stays in the spool."""
@@ -110,10 +121,30 @@ class Agent:
             self._keep(self._meter.on_time(self._monotonic_us()))
         self.snapshot = self._look()
 
+    def _obey_release(self) -> None:
+        """Let the driver go while somebody asks for it, after a last sample; the devices stay, their time passes."""
+        wanted = self._sources.release.reason
+        if wanted and not self._released:
+            for sample in self._sources.probe.flush(_RELEASE_FLUSH_US):
+                self.take(sample)
+            self._let_go(wanted)
+        elif self._released and not wanted:
+            self._sources.probe.take_up()
+            self._nvml_problem = "the driver was released; no sample was taken since"
+            _log.info("the driver is taken up again")
+        self._released = wanted
+
+    def _let_go(self, why: str) -> None:
+        is_free = self._sources.probe.release()
+        self._sample = None
+        self._nvml_problem = f"the driver is released and GPU time is unobserved: {why}"
+        if not is_free:
+            self._nvml_problem = f"a probe is stuck in the driver and cannot let it go; {why}"
+
     def _on_sample(self, sample: Sample) -> list[Window]:
         self._sample = sample
         self._samples += 1
-        self._nvml_problem = "" if sample.devices else "NVML shows no GPU on this node"
+        self._nvml_problem = sample.problem if sample.devices else "NVML shows no GPU on this node"
         for device in sample.devices:
             for reading in (device.reading, device.detail):
                 self._rejected.update(reading.rejected if reading else {})
@@ -152,14 +183,22 @@ class Agent:
         self._spool.append(windows)
         self._totals.fold(windows, self._monotonic_us())
 
-    def _look(self) -> Snapshot:
-        reasons = tuple(reason for reason in self._reasons() if reason)
+    def _say(self, reasons: tuple[str, ...]) -> None:
+        """Each news once."""
         for reason in reasons:
             if reason not in self._said:
                 _log.warning("not ready: %s", reason)
         if self._said and not reasons:
             _log.info("ready")
         self._said = reasons
+        node_error = self._sources.node().error if self._sources.node else ""
+        if node_error and node_error != self._node_error:
+            _log.warning("the node's annotations cannot be read, only a signal can release the driver: %s", node_error)
+        self._node_error = node_error
+
+    def _look(self) -> Snapshot:
+        reasons = tuple(reason for reason in self._reasons() if reason)
+        self._say(reasons)
         spool = self._spool.state()
         return replace(
             self.snapshot,
@@ -172,11 +211,13 @@ class Agent:
             stream=self._sources.stream.state if self._sources.stream else None,
             conservation_error_us=self._totals.conservation_error_us,
             series_refused=self._totals.series_refused,
+            released=bool(self._released),
             not_ready=(*reasons, *([f"spool: {spool.error}"] if spool.error else [])),
         )
 
     def _reasons(self) -> Iterable[str]:
         yield self._nvml_problem
+        yield self._sources.probe.problem
         yield self._standing_problem
         if self._sources.poller:
             yield self._sources.poller.problem
@@ -184,9 +225,11 @@ class Agent:
             yield self._sources.api().error
 
     def _source_states(self) -> Iterable[SourceState]:
-        yield SourceState("nvml", not self._nvml_problem)
+        yield SourceState("nvml", not self._nvml_problem and not self._sources.probe.problem)
         if self._sources.poller:
             state = self._sources.poller.state
             yield SourceState("kubelet", state.up, state.duration_us)
         if self._sources.api:
             yield SourceState("api", self._sources.api().synced and not self._sources.api().error)
+        if self._sources.node:
+            yield SourceState("node", self._sources.node().synced and not self._sources.node().error)

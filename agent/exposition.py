@@ -106,6 +106,7 @@ def _sampling(snapshot: Snapshot) -> Iterator[_Family]:
         _counter("refused_pod_lines", "Lines of pods without a series, because there are too many"),
         snapshot.series_refused,
     )
+    yield _one(_gauge("driver_released", "Whether the driver was let go because somebody asked"), snapshot.released)
     yield _one(
         _gauge("ready", "Whether the agent sees all that it needs; /readyz says why not"), not snapshot.not_ready
     )

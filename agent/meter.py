@@ -18,6 +18,7 @@ from gputally.agent.sample import DeviceInfo, DeviceSample, Sample
 from gputally.agent.window import DeviceFold
 
 DRIVER_BUFFER_US = 10_000_000  # the driver's sample buffer reaches back about this far: later is too late
+LONGEST_HOLD_US = 86_400_000_000  # windows further ahead than a day were a leap of the clock, which nobody accepted
 Placement = Callable[[Sequence[DeviceInfo]], dict[str, Held]]
 
 
@@ -38,9 +39,12 @@ class MeterSettings:
 
 
 class Meter:
-    """All devices of a node and the window that is open. One thread calls it."""
+    """All devices of a node and the window that is open. One thread calls it.
 
-    def __init__(self, settings: MeterSettings, owners: Owners, *, kubernetes: bool) -> None:
+    `sent_us`: the end of the last window that a meter of this node made before; time up to there is not counted again.
+    """
+
+    def __init__(self, settings: MeterSettings, owners: Owners, *, kubernetes: bool, sent_us: int = 0) -> None:
         self._settings = settings
         self._owners = owners
         self._timeline = Timeline()
@@ -50,7 +54,8 @@ class Meter:
         self._idle: dict[str, IdlePower] = {}
         self._start_us = 0
         self._edges: deque[int] = deque()  # instants at which a window ends before its grid cell does
-        self._sent_us = 0
+        self._sent_us = sent_us
+        self._held_since_us: int | None = None  # monotonic: the first sample, where it is of time that was sent before
         self._last: tuple[Instant, int] | None = None  # the last sample's instant and its monotonic time
         self._skipped_us = 0
         self._waited_us = 0
@@ -72,8 +77,10 @@ class Meter:
         """Take a sample; returns the windows that it finished."""
         instant = self._timeline.at(sample.monotonic_us, sample.wall_us)
         windows = self._step(instant.step_us) if instant.step_us else []
-        if instant.us <= self._sent_us:
-            return windows  # the clock was set back: this time is already billed
+        if 0 <= self._sent_us - instant.us <= LONGEST_HOLD_US:  # the clock was set back: this time is already billed
+            if self._last is None and self._held_since_us is None:
+                self._held_since_us = sample.monotonic_us
+            return windows
         self._resume(instant, sample.monotonic_us)
         self._observe(instant, sample.devices)
         self._last = (instant, sample.monotonic_us)
@@ -125,6 +132,8 @@ class Meter:
             self._skipped_us = max(0, instant.us - booked.us - elapsed_us)
             billed_us = max(0, self._sent_us - booked.us)  # windows that were closed without a sample
             self._waited_us = max(0, elapsed_us - billed_us) if self._behind else 0
+        if self._held_since_us is not None:
+            self._waited_us, self._held_since_us = monotonic_us - self._held_since_us, None
         self._stepped = False
 
     def _observe(self, instant: Instant, samples: Sequence[DeviceSample]) -> None:

@@ -19,6 +19,7 @@ from gputally.agent.message import Failure, Known, Message, TakeUp
 from gputally.agent.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the former
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"  # of both processes: their lines stand in one log
 
 
@@ -52,8 +53,11 @@ class ProbeSettings:
 
 
 def monotonic_us() -> int:
-    """The monotonic clock, microseconds; the same for all processes of a machine."""
-    return time.monotonic_ns() // 1000
+    """A clock that is never set, microseconds; the same for all processes of a machine.
+
+    It goes on while the machine is suspended: that time is a gap, not a step of the wall clock.
+    """
+    return time.clock_gettime_ns(_CLOCK) // 1000
 
 
 def wall_us() -> int:

@@ -32,11 +32,11 @@ class Release:
         """Take over the list of nodes, which has this one or none."""
         self._by_node = any(asks)
 
-    def put(self, asks: bool, _now_us: int, /) -> None:  # noqa: FBT001 - the item of a table
+    def put(self, asks: bool, _now_us: int, /) -> None:
         """The node is new, or changed."""
         self._by_node = asks
 
-    def delete(self, _asks: bool, _now_us: int, /) -> None:  # noqa: FBT001 - the item of a table
+    def delete(self, _asks: bool, _now_us: int, /) -> None:
         """The node is gone, and its annotation with it."""
         self._by_node = False
 

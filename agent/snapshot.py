@@ -88,7 +88,8 @@ class Snapshot:
     """Everything that /metrics and /readyz say.
 
     `rejected` counts refused readings by reason; `stream` is None where no collector is set; `not_ready` holds one
-    line a reason, and is empty when the agent is ready; `series_refused` counts pods' windows that found no room.
+    line a reason, and is empty when the agent is ready; `series_refused` counts pods' windows that found no room;
+    `released`: somebody asked for the driver, so nothing here has it open.
     """
 
     node: str
@@ -101,4 +102,5 @@ class Snapshot:
     stream: StreamState | None = None
     conservation_error_us: int = 0
     series_refused: int = 0
+    released: bool = False
     not_ready: tuple[str, ...] = ()

@@ -40,23 +40,36 @@ class FakeProbe:
     starts: int = 0
     known: list[frozenset[str]] = field(default_factory=list)
     on_receive: Callable[[], object] = lambda: None
+    problem: str = ""
+    hidden: str = ""
+    stuck: bool = False
+    is_released: bool = False
 
     def receive(self, timeout_us: int) -> Message | None:
         self.starts = self.starts or 1
         self.clock.now_us += timeout_us
         self.on_receive()
-        if self.silent:
+        if self.silent or self.is_released:
             return None
         if self.trouble:
             return Failure(self.trouble)
         return self._sample(full=self.clock.now_us % (5 * S) == 0)
 
     def flush(self, deadline_us: int) -> list[Sample]:
-        if self.silent or self.trouble:
+        if self.trouble or self.is_released:
+            return []
+        if self.silent:
             self.clock.now_us += deadline_us
             return []
         self.clock.now_us += S // 10
         return [self._sample(full=True)]
+
+    def release(self) -> bool:
+        self.is_released = True
+        return not self.stuck
+
+    def take_up(self) -> None:
+        self.is_released = False
 
     def know(self, uids: frozenset[str]) -> None:
         self.known.append(uids)
@@ -68,4 +81,6 @@ class FakeProbe:
             busy, Source.DEVICE_SAMPLES, self.percent, 7, 80, 300_000, now_us // 1000, True, self.rejected
         )
         detail = ProcessReading(self.processes, ()) if full else None
-        return Sample(now_us, wall_us, (DeviceSample(INFO, reading, detail),) if self.devices else (), full)
+        return Sample(
+            now_us, wall_us, (DeviceSample(INFO, reading, detail),) if self.devices else (), full, self.hidden
+        )

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from gputally.agent.grants import GrantBook, ReservationPoller
 from gputally.agent.identity import Identity
 from gputally.agent.meter import Meter, MeterSettings
 from gputally.agent.pods import PodTable
+from gputally.agent.release import Release
 from gputally.agent.reservations import ContainerReservation
 from gputally.agent.sample import (
     ContainerRef,
@@ -71,8 +73,18 @@ class Node:
         self.spool = Spool(self.folder / "spool", "boot", 1 << 20, 7 * 86_400 * S, self.wall_us)
         owners = Identity(pods, kubernetes=self.kubernetes).owners
         meter = Meter(MeterSettings("c", "n"), owners, kubernetes=self.kubernetes)
-        sources = Sources(self.probe, poller, lambda: self.uids, api, self.stream if self.kubernetes else None)  # type: ignore[arg-type]
-        self.agent = Agent("n", sources, meter, self.spool, Totals(), self.clock, self.standing_problem)
+        self.release = Release()
+        self.node_api = ApiState(True, "")
+        self.sources = Sources(
+            self.probe,  # type: ignore[arg-type]
+            poller,
+            lambda: self.uids,
+            api,
+            self.stream if self.kubernetes else None,
+            self.release,
+            (lambda: self.node_api) if self.kubernetes else None,
+        )
+        self.agent = Agent("n", self.sources, meter, self.spool, Totals(), self.clock, self.standing_problem)
         if poller:
             poller.poll()
 
@@ -206,17 +218,17 @@ def test_every_reason_is_a_line_of_its_own(node: Node) -> None:
 
 
 def test_a_disk_that_refuses_windows_is_a_reason_until_it_takes_them(node: Node) -> None:
-    """What could not be written is counted; the agent goes on."""
+    """What could not be written waits in memory; the agent goes on."""
     with closing(sqlite3.connect(node.folder / "spool" / "spool.sqlite", isolation_level=None)) as other:
         other.execute("ALTER TABLE window RENAME TO away")
         node.run(70)
         (reason,) = node.not_ready
         assert reason.startswith("spool: ")
-        assert sum(node.agent.snapshot.spool.refused_windows.values()) == 1
+        assert node.agent.snapshot.spool.held == 1
         other.execute("ALTER TABLE away RENAME TO window")
     node.run(60)
     assert node.not_ready == ()
-    assert len(node.windows()) == 1
+    assert len(node.windows()) == 2
 
 
 def test_what_is_switched_off_is_no_reason_and_no_source(bare: Node) -> None:
@@ -224,6 +236,90 @@ def test_what_is_switched_off_is_no_reason_and_no_source(bare: Node) -> None:
     assert bare.not_ready == ()
     assert bare.agent.snapshot.sources == (SourceState("nvml", True),)
     assert bare.agent.snapshot.stream is None
+
+
+def test_gpus_that_cannot_be_sampled_are_a_reason_though_others_are(node: Node) -> None:
+    node.probe.problem = "GPU 1 is left out"
+    node.run(1)
+    assert node.not_ready == ("GPU 1 is left out",)
+    assert SourceState("nvml", False) in node.agent.snapshot.sources
+    node.probe.problem = ""
+    node.probe.hidden = "1 GPUs may not be opened"
+    node.run(1)
+    assert node.not_ready == ("1 GPUs may not be opened",)
+    node.probe.hidden = ""
+    node.run(1)
+    assert node.not_ready == ()
+
+
+# Release.
+
+
+def test_a_release_lets_the_driver_go_after_a_last_sample_and_says_so(node: Node) -> None:
+    """Everything up to then is measured; gauges of the driver are gone, as nobody knows them."""
+    node.run(30)
+    node.release.by_signal = True
+    node.run(1)
+    assert node.probe.is_released
+    (reason,) = node.not_ready
+    assert reason == "the driver is released and GPU time is unobserved: SIGUSR1 asked for it; send SIGUSR2"
+    assert node.agent.snapshot.released
+    assert SourceState("nvml", False) in node.agent.snapshot.sources
+    assert node.agent.snapshot.devices == ()  # no window has ended yet
+
+
+def test_hours_of_a_release_are_unobserved_and_no_capacity_is_lost(node: Node) -> None:
+    """The holder held the GPU: its time passes, window by window, though nobody looks."""
+    node.run(65)
+    node.release.by_signal = True
+    node.run(3 * 3600)
+    assert node.agent.snapshot.devices[0].utilization_percent is None
+    node.release.by_signal = False
+    node.run(120)
+    assert not node.probe.is_released
+    assert node.not_ready == ()
+    windows = node.windows()
+    assert all(before.end_us == after.start_us for before, after in pairwise(windows))
+    assert windows[-1].end_us >= T0 + 3 * 3600 * S + 2 * MINUTE
+    assert sum(device.capacity_us for window in windows for device in window.devices) == windows[-1].end_us - T0 - S
+    assert abs(node.sum_of("unobserved", Reason.NO_SAMPLE) - 3 * 3600 * S) <= 15 * S
+    assert {line.key.owner.pod for line in node.lines()} == {"train"}
+
+
+def test_samples_may_be_rare_and_a_release_is_noticed_within_a_second(node: Node) -> None:
+    waits: list[int] = []
+    node.probe.on_receive = lambda: waits.append(node.clock.now_us)
+    node.agent.step(60 * S)
+    assert waits == [S]
+
+
+def test_a_probe_that_is_stuck_in_the_driver_is_said(node: Node) -> None:
+    """Whoever waits for the driver must know that it is not free."""
+    node.probe.stuck = True
+    node.run(1)
+    node.release.by_signal = True
+    node.run(1)
+    assert node.not_ready[0].startswith("a probe is stuck in the driver")
+
+
+def test_annotations_that_cannot_be_read_are_said_once_and_are_no_reason_against_being_ready(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.node_api = ApiState(False, "the API answers 403")
+    node.run(3)
+    assert node.not_ready == ()
+    assert SourceState("node", False) in node.agent.snapshot.sources
+    assert sum("the API answers 403" in record.message for record in caplog.records) == 1
+
+
+def test_the_end_during_a_release_keeps_the_time_up_to_now(node: Node) -> None:
+    node.run(30)
+    node.release.by_signal = True
+    node.run(10)
+    node.agent.finish()
+    (window,) = node.windows()
+    assert window.end_us == T0 + node.clock.now_us
+    assert node.sum_of("unobserved", Reason.NO_SAMPLE) > 9 * S
 
 
 # Windows.
@@ -350,7 +446,7 @@ def test_the_snapshot_has_the_last_sample_and_the_sums_of_all_windows(node: Node
     assert pod.time_us == {**times, State.UNOBSERVED: 0}
     assert (found.node, found.samples, found.rejected) == ("n", 130, {"power": 130})
     assert found.sources == (
-        SourceState("nvml", True), SourceState("kubelet", True, 0), SourceState("api", True)
+        SourceState("nvml", True), SourceState("kubelet", True, 0), SourceState("api", True), SourceState("node", True)
     )  # fmt: skip
     assert found.spool.windows == len(node.windows()) == 2
     assert found.stream == node.stream.state

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from tests.fakes import Clock, FakeDriver, FakeProcesses
 from gputally.accounting.states import Source
 from gputally.agent.board import Board, new_board_fd
 from gputally.agent.message import FLUSH, Failure, Known, Message, TakeUp
-from gputally.agent.probe import Probe, ProbeSettings, Touch, build, namespace_warning
+from gputally.agent.probe import Probe, ProbeSettings, Touch, build, monotonic_us, namespace_warning
 from gputally.agent.process import ProcessTable
 from gputally.agent.sample import DeviceInfo, Sample
 from gputally.agent.sampler import Cadence, DriverReplaced, DriverUnavailable, Sampler
@@ -257,7 +256,7 @@ def test_a_flush_does_not_wait_for_the_next_tick(tmp_path: Path) -> None:
     hour = replace(SETTINGS, sample_us=3600 * S, processes_us=3600 * S, scenario=str(tmp_path / "s.json"))
     with running(hour) as child:
         child.sample()
-        asked_us = time.monotonic_ns() // 1000
+        asked_us = monotonic_us()
         child.downward.send(FLUSH)
         flushed = child.sample()
     assert flushed.full
@@ -271,7 +270,7 @@ def test_signals_to_the_whole_group_are_for_the_parent_to_answer(child: Child) -
     child.sample()
     child.process.send_signal(signal.SIGINT)
     child.process.send_signal(signal.SIGTERM)
-    asked_us = time.monotonic_ns() // 1000
+    asked_us = monotonic_us()
     child.downward.send(FLUSH)
     while child.sample().monotonic_us < asked_us:
         pass

@@ -232,7 +232,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from gputally.agent.board import Board
 from gputally.agent.message import Failure, TakeUp
-from gputally.agent.probe import Touch
+from gputally.agent.probe import Touch, monotonic_us
 from gputally.agent.sample import DeviceInfo, DeviceSample, Reading, Sample
 settings = json.loads(sys.argv[1])
 up, down = Connection(settings["upward_fd"], readable=False), Connection(settings["downward_fd"], writable=False)
@@ -246,7 +246,7 @@ while True:
                 time.sleep(0.01)
             devices.append(DeviceSample(DeviceInfo(f"GPU-{index}", index, "H100"), Reading()))
     touch.rest()
-    up.send(Sample(time.monotonic_ns() // 1000, 0, tuple(devices), True))
+    up.send(Sample(monotonic_us(), 0, tuple(devices), True))
     if settings["only"] is not None:
         break
     if down.poll(0.02):
