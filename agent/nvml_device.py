@@ -67,8 +67,8 @@ class Device(Handle):
     def _read_recovery(self) -> None:
         """A driver that does not know the field (before R565) never asks for anything."""
         action = self.ask(_RECOVERY, _recovery_action)
-        if action is not None:
-            self._recovery = action
+        if action is not None or self.lacks(_RECOVERY):
+            self._recovery = action or pynvml.NVML_GPU_RECOVERY_ACTION_NONE
 
     def _read_gpm_support(self) -> None:
         support = self.ask("nvmlGpmQueryDeviceSupport", pynvml.nvmlGpmQueryDeviceSupport)

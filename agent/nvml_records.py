@@ -4,7 +4,6 @@ Layouts follow the published ABI (nvmlSample_t, nvmlProcessInfo_v2_t, nvmlProces
 CPU wall-clock microseconds, written by the driver: a clock that was set back sets them back too.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -51,9 +50,9 @@ def known_percent(value: int | None, what: str, rejected: Counter[str]) -> int |
 
 def millionths(percent: float, what: str, rejected: Counter[str]) -> int | None:
     """A percentage with decimals in millionths of the whole, or None where it cannot be one."""
-    value = round(percent * 10_000) if math.isfinite(percent) else -1
-    if 0 <= value <= 1_000_000:
-        return value
+    scaled = percent * 10_000
+    if -0.5 <= scaled <= 1_000_000.5:  # what rounds to a possible one; not so for NaN
+        return round(scaled)
     rejected[f"{what}-out-of-range"] += 1
     return None
 

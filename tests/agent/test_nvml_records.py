@@ -13,6 +13,7 @@ from gputally.agent.nvml_records import (
     known,
     known_percent,
     merge_processes,
+    millionths,
     process_busy,
     sample_entries,
     sysfs_bus_id,
@@ -93,6 +94,26 @@ def test_records_keep_the_time_of_their_own_process() -> None:
 def test_memory_that_one_list_knows_and_another_does_not_is_known() -> None:
     lists = [(KIND.COMPUTE, entry(1, 2**64 - 1) + entry(2, 0)), (KIND.GRAPHICS, entry(1, 7))]
     assert merge_processes(lists, Counter()) == (GpuProcess(1, KIND.COMPUTE, 7), GpuProcess(2, KIND.COMPUTE, 0))
+
+
+@given(st.floats())
+def test_a_percentage_with_decimals_is_millionths_or_refused(percent: float) -> None:
+    rejected: Counter[str] = Counter()
+    value = millionths(percent, "x", rejected)
+    assert rejected.total() == (value is None)
+    assert value is None or abs(value - percent * 10_000) <= 0.5
+
+
+@pytest.mark.parametrize("percent", [float("nan"), float("inf"), -0.1, 100.1, -300.0, 1e30])
+def test_a_percentage_that_cannot_be_one_is_refused(percent: float) -> None:
+    rejected: Counter[str] = Counter()
+    assert millionths(percent, "x", rejected) is None
+    assert rejected == {"x-out-of-range": 1}
+
+
+def test_processes_carry_the_mig_device_on_whose_list_they_stand() -> None:
+    lists = [(KIND.COMPUTE, entry(1, 7)), (KIND.MPS, entry(1, 9))]
+    assert merge_processes(lists, Counter(), "MIG-1") == (GpuProcess(1, KIND.MPS, 9, instance="MIG-1"),)
 
 
 def test_a_sentinel_is_unknown_and_counted_and_zero_is_zero() -> None:

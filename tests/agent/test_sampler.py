@@ -1,16 +1,26 @@
 """One tick: what is asked when, and a device in trouble that does not keep the others from being read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.fakes import Clock, FakeDriver, FakeProcesses
 
-from gputally.agent.sample import ContainerRef, DeviceInfo, DeviceSample, GpuProcess, Process, ProcessKind, Sample
+from gputally.agent.sample import (
+    ContainerRef,
+    DeviceInfo,
+    DeviceSample,
+    GpuProcess,
+    MigInstance,
+    Process,
+    ProcessKind,
+    Sample,
+)
 from gputally.agent.sampler import (
     Cadence,
     DeviceSilent,
     DeviceUnavailable,
     Driver,
+    DriverEvents,
     DriverReplaced,
     DriverUnavailable,
     Processes,
@@ -21,6 +31,7 @@ S = 1_000_000
 T0 = 1_700_000_000 * S
 A, B = DeviceInfo("GPU-a", 0, "H100"), DeviceInfo("GPU-b", 1, "H100")
 GPU_PROCESS = GpuProcess(7, ProcessKind.COMPUTE, 1 << 30)
+PARTED = replace(A, mig_enabled=True, slices=7, instances=(MigInstance("MIG-1", 7, 0, 1, "1g.10gb"),))
 PROCESS = Process(7, 123, ContainerRef("uid-a", "c0ffee", "burstable", "containerd", "pod"))
 
 
@@ -44,6 +55,17 @@ class Node:
 
     def ticks(self, count: int) -> list[Sample]:
         return [self.tick() for _ in range(count)]
+
+    def enumerates(self) -> bool:
+        """Whether the next tick does."""
+        before = self.driver.count("devices")
+        self.tick()
+        return self.driver.count("devices") > before
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
 
 
 def first(sample: Sample) -> DeviceSample:
@@ -111,16 +133,76 @@ def test_a_silent_device_has_no_reading_and_is_not_unavailable() -> None:
     assert (silent.unavailable, silent.reading, silent.error) == (False, None, "Unknown Error")
 
 
-def test_after_an_error_devices_are_enumerated_anew_until_it_is_over() -> None:
-    """A device that was reset may have other handles."""
-    node = Node()
+def test_a_device_that_fails_is_enumerated_anew_at_once_and_then_ever_more_rarely(node: Node) -> None:
+    """A device that was reset may have other handles; but to enumerate wakes and initialises GPUs."""
     node.tick()
     node.driver.broken["read", "GPU-a"] = DeviceSilent("Unknown Error")
-    node.ticks(3)
-    assert node.driver.count("devices") == 3
+    enumerated = [node.enumerates() for _ in range(130)]
+    assert [n for n, did in enumerate(enumerated) if did] == [1, 2, 4, 8, 16, 32, 64, 124]
     del node.driver.broken["read", "GPU-a"]
-    node.ticks(3)
-    assert node.driver.count("devices") == 4
+    assert sum(node.enumerates() for _ in range(60)) == 1
+
+
+def test_a_second_device_that_fails_is_not_kept_waiting_by_the_first(node: Node) -> None:
+    node.driver.broken["read", "GPU-a"] = DeviceUnavailable("GPU is lost")
+    node.ticks(20)
+    node.driver.broken["read", "GPU-b"] = DeviceSilent("its MIG devices have changed")
+    assert [node.enumerates() for _ in range(2)] == [False, True]
+
+
+def test_a_device_that_fails_again_later_is_enumerated_at_once_again(node: Node) -> None:
+    for _ in range(2):
+        node.ticks(3)
+        node.driver.broken["read", "GPU-a"] = DeviceSilent("Unknown Error")
+        assert [node.enumerates() for _ in range(3)] == [False, True, True]
+        node.driver.broken.clear()
+
+
+# ---- what the driver tells of its own accord ----
+
+
+def test_a_change_of_partitions_is_enumerated_before_anything_is_read(node: Node) -> None:
+    node.tick()
+    node.driver.infos[0] = PARTED
+    node.driver.told = DriverEvents(repartitioned=True)
+    assert first(node.tick()).info == PARTED
+    assert not node.enumerates()
+
+
+def test_xids_are_part_of_the_next_sample_of_their_device(node: Node) -> None:
+    node.tick()
+    node.driver.told = DriverEvents({"GPU-b": (31, 43)})
+    assert [device.xids for device in node.tick().devices] == [(), (31, 43)]
+    assert [device.xids for device in node.tick().devices] == [(), ()]
+
+
+def test_an_xid_is_not_lost_with_a_sample_that_failed(node: Node) -> None:
+    node.tick()
+    node.driver.told = DriverEvents({"GPU-a": (48,)}, repartitioned=True)
+    node.driver.broken["devices", ""] = DriverUnavailable("no driver")
+    with pytest.raises(DriverUnavailable):
+        node.tick()
+    node.driver.broken.clear()
+    assert first(node.tick()).xids == (48,)
+
+
+def test_a_gpu_that_fell_off_the_bus_is_unavailable_until_the_next_good_reading(node: Node) -> None:
+    node.tick()
+    node.driver.told = DriverEvents({"GPU-a": (79,)})
+    lost = first(node.tick())
+    assert (lost.unavailable, lost.reading, lost.xids) == (True, None, (79,))
+    assert "fallen off the bus" in lost.error
+    good = first(node.tick())
+    assert not good.unavailable
+    assert good.reading is not None
+
+
+def test_other_xids_leave_a_device_as_it_is(node: Node) -> None:
+    node.driver.told = DriverEvents({"GPU-a": (13, 48, 94)})
+    assert not first(node.tick()).unavailable
+
+
+# ---- processes ----
 
 
 def test_processes_that_could_not_be_asked_are_unknown_and_the_reading_stands() -> None:
@@ -144,6 +226,17 @@ def test_each_process_is_looked_up_in_proc() -> None:
     detail = first(Node().tick()).detail
     assert detail is not None
     assert detail.processes == (GpuProcess(7, ProcessKind.COMPUTE, 1 << 30, PROCESS),)
+
+
+@pytest.mark.parametrize(
+    ("command", "server"),
+    [("nvidia-cuda-mps", True), ("nvidia-cuda-mps-server", False), ("python", False), ("", False)],
+)
+def test_the_mps_server_is_told_from_its_clients_by_the_name_that_the_kernel_keeps(command: str, server: bool) -> None:
+    node = Node(processes=FakeProcesses({7: replace(PROCESS, command=command)}))
+    detail = first(node.tick()).detail
+    assert detail is not None
+    assert [process.server for process in detail.processes or ()] == [server]
 
 
 def test_a_process_that_has_ended_since_stays_on_the_list_without_an_identity() -> None:

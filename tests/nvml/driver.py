@@ -43,6 +43,11 @@ class NvmlInChild:
         devices: Sequence[DeviceInfo] = self.remote.call(list_devices)
         return devices
 
+    @property
+    def problem(self) -> str:
+        problem: str = self.remote.call(problem_of_driver)
+        return problem
+
     def events(self) -> DriverEvents:
         events: DriverEvents = self.remote.call(take_events)
         return events
@@ -86,6 +91,10 @@ def close_driver() -> None:
 
 def list_devices() -> Sequence[DeviceInfo]:
     return _driver.devices()
+
+
+def problem_of_driver() -> str:
+    return _driver.problem
 
 
 def take_events() -> DriverEvents:
