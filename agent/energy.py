@@ -26,16 +26,17 @@ class Energy:
 class _Segment:
     start_us: int
     end_us: int
-    start_mj: Fraction
-    end_mj: Fraction
+    start_mj: int
+    end_mj: int
     broken: bool = False
 
-    def at(self, us: int) -> Fraction:
+    def at(self, us: int) -> Fraction | int:
         if us <= self.start_us:
             return self.start_mj
         if us >= self.end_us:
             return self.end_mj
-        return self.start_mj + (self.end_mj - self.start_mj) * (us - self.start_us) / (self.end_us - self.start_us)
+        passed = Fraction(us - self.start_us, self.end_us - self.start_us)
+        return self.start_mj + (self.end_mj - self.start_mj) * passed
 
 
 class EnergyTrack:
@@ -45,7 +46,7 @@ class EnergyTrack:
         self.known_us: int | None = None
         self.estimated = False
         self._segments: deque[_Segment] = deque()
-        self._last_mj = ZERO
+        self._last_mj = 0
         self._power_mw: int | None = None  # the last one of an integral that is under way
         self._integral_mj = ZERO
 
@@ -70,30 +71,30 @@ class EnergyTrack:
 
     def _reading(self, now_us: int, value_mj: int, *, of_another: bool) -> None:
         """`of_another`: the reading before was of another counter, so their difference says nothing."""
-        value = Fraction(value_mj)
         if self.known_us is not None and now_us > self.known_us:
-            broken = of_another or value < self._last_mj
-            self._segments.append(_Segment(self.known_us, now_us, self._last_mj, value, broken))
+            broken = of_another or value_mj < self._last_mj
+            self._segments.append(_Segment(self.known_us, now_us, self._last_mj, value_mj, broken))
         self.known_us = now_us
-        self._last_mj = value
+        self._last_mj = value_mj
 
     def value_mj(self, us: int) -> int | None:
         """The counter at an instant between two readings, rounded down; None where it is not known."""
         for segment in self._segments:
             if segment.start_us <= us <= segment.end_us and not segment.broken:
                 return int(segment.at(us))
-        return int(self._last_mj) if self.known_us == us else None
+        return self._last_mj if self.known_us == us else None
 
     def between(self, start_us: int, end_us: int) -> Energy | None:
         """The energy of (start_us, end_us]; None where no reading reaches into it."""
-        exact, whole, seen = ZERO, 0, False
+        exact: Fraction | int = 0
+        whole, seen = 0, False
         for segment in self._segments:
             if segment.end_us <= start_us or segment.start_us >= end_us or segment.broken:
                 continue
             low = segment.at(max(start_us, segment.start_us))
             high = segment.at(min(end_us, segment.end_us))
             exact, whole, seen = exact + high - low, whole + int(high) - int(low), True
-        return Energy(exact, whole) if seen else None
+        return Energy(Fraction(exact), whole) if seen else None
 
     def breaks(self, start_us: int, end_us: int) -> int:
         """How many restarts of the counter were found out in (start_us, end_us]; their time has no energy."""

@@ -4,7 +4,7 @@ A pod's UID comes from the cgroup, its name from the API. Without the API a pod 
 taken for the holder's (settlement does that with busy time that no known process explains).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,7 +63,8 @@ class Identity:
         named = self._pods.of_container(container.container_id) if container.container_id else None
         if named:
             owner = pod_owner(named[0], named[1])
-            return (owner,) if held.as_held(owner) in held.listed else _of_pod(named[0], held) or (owner,)
+            is_listed = owner in held.monitors or held.as_held(owner) in held.listed
+            return (owner,) if is_listed else _of_pod(named[0], held) or (owner,)
         pod = self._pods.of_uid(container.pod_uid) if container.pod_uid else None
         return (_of_pod(pod, held) or (pod_owner(pod, ""),)) if pod else ()
 
@@ -72,10 +73,15 @@ def _of_pod(pod: PodName, held: Held) -> Sequence[Owner]:
     """The pod's holders of the device, among whom the time of a container that holds none of it is split evenly.
 
     Such a container is not known yet, or uses what its pod holds: an init container is given the devices that the
-    kubelet lists for the containers after it.
+    kubelet lists for the containers after it. A pod that holds nothing may be here to monitor.
     """
-    holders = {owner for owner in held.listed if (owner.namespace, owner.pod) == (pod.namespace, pod.name)}
-    return sorted(holders, key=lambda owner: owner.text)
+    return _named(pod, held.listed) or _named(pod, held.monitors)
+
+
+def _named(pod: PodName, owners: Iterable[Owner]) -> Sequence[Owner]:
+    """Those owners that are of the pod; a pod of the same name that came before or after it is another."""
+    known = {o for o in owners if (o.namespace, o.pod) == (pod.namespace, pod.name) and o.pod_uid in ("", pod.uid)}
+    return sorted(known, key=lambda owner: owner.text)
 
 
 def pod_owner(pod: PodName, container: str) -> Owner:

@@ -130,7 +130,13 @@ class ProcessTrack:
         return parts
 
     def _stand(self, listed: _List) -> None:
-        if listed is self._last:
+        last = self._last
+        if (listed.processes, listed.owners, listed.parts, listed.read) == (
+            last.processes,
+            last.owners,
+            last.parts,
+            last.read,
+        ):
             return
         live, mps = _running(listed)
         memory = _memory(listed)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gputally.accounting.keys import PLATFORM, PLATFORM_KEY, REPLICA, WHOLE_GPU, Holding, LineKey, Owner
 from gputally.accounting.settlement import Contest, Coverage, Settled, Stretch, reserved_key, settle
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source, State
+from gputally.accounting.stretch import InstanceStretch
 
 A = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
 B = Owner(OwnerKind.POD, "inference", "chat", "main", "uid-b")
@@ -144,31 +145,53 @@ def test_held_time_is_a_memo_on_the_holders_line() -> None:
 
 
 _OWNERS = [A, B, HOST, Owner(OwnerKind.POD, "notebooks", "nb", "lab", "uid-c")]
+_CLAIMED = tuple(Owner(OwnerKind.POD, "ml", "solver", name, "uid-d") for name in ("left", "right", "middle"))
+_POD = Owner(OwnerKind.POD, "ml", "solver", "", "uid-d")
+
+
+@st.composite
+def facts(draw: st.DrawFn, duration: int) -> dict[str, object]:
+    """What is known of one device or instance: any that the kubelet, the driver and /proc can produce."""
+    parts = draw(st.lists(st.integers(1, 4), max_size=4))
+    whole = max(sum(parts), draw(st.integers(1, 12)))
+    shares = [Fraction(part, whole) for part in parts]
+    holdings = tuple(Holding(o, REPLICA, s) for o, s in zip([*_OWNERS[:2], _OWNERS[0]], shares, strict=False))
+    if len(shares) == 4:
+        holdings += (Holding(_POD, share=shares[3], containers=draw(st.sampled_from([_CLAIMED, _CLAIMED[:1], ()]))),)
+    free = 1 - sum(shares)
+    contested = frozenset(draw(st.sets(st.sampled_from([A, _OWNERS[3]]), min_size=1)))
+    busy = st.integers(0, duration * 100).map(lambda centi: Fraction(centi, 100))
+    owners = st.sampled_from([*_OWNERS, _POD])
+    return {
+        "holdings": holdings,
+        "contest": Contest(contested, free) if free and draw(st.booleans()) else None,
+        "coverage": draw(st.sampled_from([Coverage.MEASURED, *Coverage])),
+        "busy_us": draw(busy),
+        "process_busy_us": draw(st.dictionaries(owners, busy)),
+        "source": draw(st.sampled_from(Source)),
+        "held_us": draw(st.integers(0, duration)),
+        "clients": draw(st.none() | st.frozensets(owners)),
+        "unused_share": Fraction(draw(st.integers(0, 4)), 4),
+        "memory_byte_us": draw(st.none() | st.dictionaries(owners | st.just(PLATFORM), st.none() | st.integers(0, 99))),
+    }
 
 
 @st.composite
 def stretches(draw: st.DrawFn) -> Stretch:
-    """Any stretch that the kubelet, the driver and /proc can produce."""
+    """Any stretch, of a whole device or of one that is partitioned."""
     duration = draw(st.integers(1, MINUTE))
-    parts = draw(st.lists(st.integers(1, 4), max_size=3))
-    whole = max(sum(parts), draw(st.integers(1, 12)))
-    shares = [Fraction(part, whole) for part in parts]
-    holdings = tuple(Holding(o, REPLICA, s) for o, s in zip(_OWNERS, shares, strict=False))
-    free = 1 - sum(shares)
-    contest = Contest(frozenset({_OWNERS[3]}), free) if free and draw(st.booleans()) else None
-    busy = st.integers(0, duration * 100).map(lambda centi: Fraction(centi, 100))
+    slices = draw(st.sampled_from([(), (), (7,), (4, 2), (4, 3), (3, 3), (2, 2, 2, 1), (1,) * 7]))
+    instances = tuple(
+        InstanceStretch(f"MIG-{n}", Fraction(each, 7), Stretch(duration, **draw(facts(duration))))  # type: ignore[arg-type]
+        for n, each in enumerate(slices)
+    )
     return Stretch(
         duration,
-        holdings,
-        contest,
-        draw(st.sampled_from(Coverage)),
-        draw(st.booleans()),
-        draw(busy),
-        draw(st.dictionaries(st.sampled_from(_OWNERS), busy)),
-        draw(st.sampled_from(Source)),
-        draw(st.integers(0, duration)),
-        draw(st.none() | st.integers(0, 10**8).map(lambda mj: Fraction(mj, 3))),
-        draw(st.none() | st.integers(0, 700_000)),
+        **draw(facts(duration)),  # type: ignore[arg-type]
+        available=draw(st.sampled_from([True, True, True, False])),
+        energy_mj=draw(st.none() | st.integers(0, 10**8).map(lambda mj: Fraction(mj, 3))),
+        idle_power_mw=draw(st.none() | st.integers(0, 700_000)),
+        instances=instances,
     )
 
 
@@ -192,5 +215,21 @@ def test_i3_nothing_is_negative(stretch: Stretch) -> None:
 
 @given(stretches())
 def test_memos_of_held_time_sum_to_the_held_time_of_a_measured_stretch(stretch: Stretch) -> None:
-    if stretch.available and stretch.coverage is Coverage.MEASURED:
+    if stretch.available and stretch.coverage is Coverage.MEASURED and not stretch.instances:
         assert sum(line.held_us for line in settle(stretch).values()) == stretch.held_us
+
+
+@given(stretches())
+def test_a_holder_is_charged_its_share_of_the_stretch_whatever_happened_in_it(stretch: Stretch) -> None:
+    if not stretch.available or stretch.instances:
+        return
+    charged = [sum(line.states.values()) for key, line in settle(stretch).items() if key.basis is Basis.RESERVATION]
+    assert sum(charged) == sum(holding.share for holding in stretch.holdings) * stretch.duration_us
+
+
+@given(stretches())
+def test_an_instances_lines_sum_to_no_more_than_its_share(stretch: Stretch) -> None:
+    settled = settle(stretch)
+    for instance in stretch.instances:
+        mine = [sum(line.states.values()) for key, line in settled.items() if key.partition == instance.uuid]
+        assert sum(mine) <= instance.share * stretch.duration_us
