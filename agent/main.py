@@ -8,27 +8,30 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from gputally.agent import once
+from gputally.agent import once, release
 from gputally.agent.agent import Agent, ApiState, Sources
+from gputally.agent.claim_watch import ClaimWatch
 from gputally.agent.command_line import Machine, load_or_exit
+from gputally.agent.front import Front
 from gputally.agent.grants import GrantBook, Kubelet, ReservationPoller
-from gputally.agent.http import CannotListen, HttpServer
+from gputally.agent.http import CannotListen
 from gputally.agent.identity import Identity, Pods
 from gputally.agent.kube_api import KubeApi
+from gputally.agent.kube_watch import KubeWatch, Watched
 from gputally.agent.meter import Meter, MeterSettings
 from gputally.agent.pod_watch import PodWatch
 from gputally.agent.pods import Pod, PodTable
 from gputally.agent.probe import LOG_FORMAT, ProbeSettings, monotonic_us, namespace_warning, wall_us
+from gputally.agent.release import Release
 from gputally.agent.reservations import Kubelet as KubeletSocket
 from gputally.agent.scenario import Scenario
 from gputally.agent.scenario_file import ScenarioError
 from gputally.agent.scenario_file import load as load_scenario
 from gputally.agent.settings import Format, Nvml, Settings
 from gputally.agent.simulated_cluster import SimulatedKubelet, SimulatedPods
-from gputally.agent.snapshot import Snapshot
-from gputally.agent.spool import Spool, SpoolInUse, SpoolUnusable
+from gputally.agent.spool import Spool, SpoolFull, SpoolInUse, SpoolUnusable
 from gputally.agent.stream import Stream
 from gputally.agent.supervisor import Supervisor
 from gputally.agent.totals import Totals
@@ -36,7 +39,7 @@ from gputally.agent.totals import Totals
 _START_DEADLINE_US = 60_000_000  # without persistence the driver needs seconds for each GPU that it wakes
 _SILENCE_US = 10_000_000
 _DRAIN_S = 5.0
-_SYNC_S = 5.0  # how long the first reservations wait for the pods' names
+_SYNC_S = 5.0  # how long the first reservations and the first sample wait for what the API knows
 _log = logging.getLogger("gputally.agent")
 
 
@@ -51,13 +54,28 @@ class NodePods(Pods, Protocol):
 
 
 @dataclass(slots=True)
+class Watches:
+    """What is watched in the Kubernetes API, each by a reader and a thread of its own."""
+
+    pods: PodWatch
+    claims: ClaimWatch
+    node: KubeWatch[bool]
+
+    @property
+    def settled(self) -> bool:
+        """Whether each was listed once, or failed to be: nothing more is to be known at once."""
+        states = (self.pods.state, self.node.state)
+        return self.claims.settled and all(state.synced or state.error for state in states)
+
+
+@dataclass(slots=True)
 class Parts:
     """What runs in threads of its own beside the loop, with what ends it."""
 
     poller: ReservationPoller | None
     pods: NodePods
-    watch: PodWatch | None
-    scenario: Scenario | None
+    watches: Watches | None
+    release: Release
 
 
 def main() -> None:
@@ -67,9 +85,13 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt if settings.once else lambda *_: stop.set())
+    wanted = Release()
+    if not settings.once:
+        signal.signal(signal.SIGUSR1, lambda *_: wanted.ask())
+        signal.signal(signal.SIGUSR2, lambda *_: wanted.withdraw())
     start_us = wall_us()
     scenario = _scenario(settings, start_us)
-    parts = _parts(settings, scenario)
+    parts = _parts(settings, scenario, wanted)
     probe = _probe(settings, start_us, stop)
     threads = _start(parts, stop)
     try:
@@ -79,8 +101,8 @@ def main() -> None:
         probe.close()
         if parts.poller:
             parts.poller.close()
-        if parts.watch:
-            parts.watch.close()
+        for watch in _each(parts.watches):
+            watch.close()
         for thread in threads:
             thread.join(2)
     sys.exit(status)
@@ -101,24 +123,45 @@ def _scenario(settings: Settings, start_us: int) -> Scenario | None:
         sys.exit(2)
 
 
-def _parts(settings: Settings, scenario: Scenario | None) -> Parts:
-    pods: NodePods = PodTable()
-    watch = None
+def _parts(settings: Settings, scenario: Scenario | None, wanted: Release) -> Parts:
+    pods: NodePods
     if scenario is not None and settings.kube_api is None:
-        pods = SimulatedPods(scenario, wall_us, monotonic_us)
-    elif settings.kube_api is not None and isinstance(pods, PodTable):
-        api = KubeApi(settings.kube_api, token_file=settings.kube_token_file, ca_file=settings.kube_ca_file)
-        watch = PodWatch(api, settings.node, pods, monotonic_us)
+        pods, watches = SimulatedPods(scenario, wall_us, monotonic_us), None
+    else:
+        pods = table = PodTable()
+        watches = _watches(settings, settings.kube_api, table, wanted) if settings.kube_api is not None else None
+    poller = _poller(settings, scenario, pods, watches.claims if watches else None)
+    return Parts(poller, pods, watches, wanted)
+
+
+def _watches(settings: Settings, url: str, pods: PodTable, wanted: Release) -> Watches:
+    def api() -> KubeApi:
+        return KubeApi(url, token_file=settings.kube_token_file, ca_file=settings.kube_ca_file)
+
+    node = Watched("Node", ("/api/v1/nodes",), release.asks_for_release, f"metadata.name={settings.node}")
+    return Watches(
+        PodWatch(api(), settings.node, pods, monotonic_us),
+        ClaimWatch(api(), api(), settings.node, monotonic_us),
+        KubeWatch(api(), node, wanted, monotonic_us),
+    )
+
+
+def _each(watches: Watches | None) -> "tuple[PodWatch | ClaimWatch | KubeWatch[bool], ...]":
+    return (watches.pods, watches.claims, watches.node) if watches else ()
+
+
+def _poller(
+    settings: Settings, scenario: Scenario | None, pods: NodePods, claims: ClaimWatch | None
+) -> ReservationPoller | None:
     kubelet: Kubelet | None = None
     if scenario is not None and settings.pod_resources_socket == "scenario":
         kubelet = SimulatedKubelet(scenario, wall_us, monotonic_us)
     elif isinstance(settings.pod_resources_socket, Path):
         kubelet = KubeletSocket(settings.pod_resources_socket, monotonic_us)
-    poller = None
-    if kubelet is not None:
-        book = GrantBook(pods.of_name, wall_us)
-        poller = ReservationPoller(kubelet, book, settings.reservation_interval_us, monotonic_us)
-    return Parts(poller, pods, watch, scenario)
+    if kubelet is None:
+        return None
+    book = GrantBook(pods.of_name, wall_us, claims)
+    return ReservationPoller(kubelet, book, settings.reservation_interval_us, monotonic_us)
 
 
 def _probe(settings: Settings, start_us: int, stop: threading.Event) -> Supervisor:
@@ -136,13 +179,16 @@ def _probe(settings: Settings, start_us: int, stop: threading.Event) -> Supervis
 
 
 def _start(parts: Parts, stop: threading.Event) -> list[threading.Thread]:
-    """Begin to watch pods, and ask the kubelet once before the first sample: its device's time begins with a holder."""
-    threads = []
-    watch = parts.watch
-    if watch:
-        threads.append(threading.Thread(target=watch.run, args=(stop,), name="pods", daemon=True))
-        threads[0].start()
-        _wait(lambda: watch.state.synced or bool(watch.state.error), _SYNC_S, stop)
+    """Begin to watch, and ask the kubelet once before the first sample: its device's time begins with a holder."""
+    threads = [
+        threading.Thread(target=watch.run, args=(stop,), name=type(watch).__name__, daemon=True)
+        for watch in _each(parts.watches)
+    ]
+    for thread in threads:
+        thread.start()
+    watches = parts.watches
+    if watches:
+        _wait(lambda: watches.settled, _SYNC_S, stop)
     if parts.poller:
         parts.poller.poll()
     return threads
@@ -164,8 +210,10 @@ def _problem(settings: Settings) -> str:
 
 def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Event) -> int:
     """Count until told to stop."""
-    spool = _spool(settings, stop)
+    front = Front(settings.http_listen, settings.node)
+    spool = _spool(settings, front, stop)
     if spool is None:
+        front.close()
         return 0
     meter_settings = MeterSettings(
         settings.cluster,
@@ -174,13 +222,18 @@ def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Ev
         settings.sample_interval_us,
         settings.process_interval_us,
     )
-    meter = Meter(meter_settings, _identity(parts).owners, kubernetes=parts.poller is not None)
+    owners = _identity(parts).owners
+    meter = Meter(meter_settings, owners, kubernetes=parts.poller is not None, sent_us=spool.last_end_us)
     stream = _stream(settings, spool)
-    sources = Sources(probe, parts.poller, parts.pods.known, _api_state(parts.watch), stream)
+    watches = parts.watches
+    api, node = (_api_state(watches.pods), _api_state(watches.node)) if watches else (None, None)
+    sources = Sources(probe, parts.poller, parts.pods.known, api, stream, parts.release, node)
     agent = Agent(settings.node, sources, meter, spool, Totals(), monotonic_us, _problem(settings))
-    server = _server(settings, lambda: agent.snapshot)
-    server.start()
-    _log.info("serving /metrics, /healthz and /readyz on port %d", server.port)
+    try:
+        front.show(lambda: agent.snapshot)
+    except CannotListen as error:
+        sys.stderr.write(f"gputally-agent: {error}\n")
+        sys.exit(2)
     if parts.poller:
         parts.poller.start()
     try:
@@ -188,20 +241,12 @@ def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Ev
     finally:
         if stream:
             stream.close(_DRAIN_S)
-        server.close()
+        front.close()
         spool.close()
     return 0
 
 
-def _server(settings: Settings, snapshot: Callable[[], Snapshot]) -> HttpServer:
-    try:
-        return HttpServer(settings.http_listen, snapshot)
-    except CannotListen as error:
-        sys.stderr.write(f"gputally-agent: {error}\n")
-        sys.exit(2)
-
-
-def _spool(settings: Settings, stop: threading.Event) -> Spool | None:
+def _spool(settings: Settings, front: Front, stop: threading.Event) -> Spool | None:
     """The spool; while another agent has it, wait and say so. None when told to stop before that."""
     said = False
     while not stop.is_set():
@@ -213,9 +258,10 @@ def _spool(settings: Settings, stop: threading.Event) -> Spool | None:
                 settings.spool_max_age_us,
                 wall_us,
             )
-        except SpoolInUse as error:
+        except (SpoolInUse, SpoolFull) as error:
             if not said:
                 _log.warning("%s; waiting for it to end", error)
+            front.wait(str(error))
             said = True
             stop.wait(1)
         except SpoolUnusable as error:
@@ -240,8 +286,8 @@ def _stream(settings: Settings, spool: Spool) -> Stream | None:
     return stream
 
 
-def _api_state(watch: PodWatch | None) -> Callable[[], ApiState] | None:
-    return (lambda: ApiState(watch.state.synced, watch.state.error)) if watch else None
+def _api_state(watch: KubeWatch[Any]) -> Callable[[], ApiState]:
+    return lambda: ApiState(watch.state.synced, watch.state.error)
 
 
 def _once(settings: Settings, parts: Parts, probe: Supervisor) -> int:

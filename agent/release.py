@@ -26,6 +26,14 @@ class Release:
             return _BY_ANNOTATION
         return _BY_SIGNAL if self.by_signal else ""
 
+    def ask(self) -> None:
+        """The signal for it came."""
+        self.by_signal = True
+
+    def withdraw(self) -> None:
+        """The signal against it came. An annotation stands all the same."""
+        self.by_signal = False
+
     # What follows is what a watch of this one node writes to.
 
     def replace(self, asks: Iterable[bool], _now_us: int, /) -> None:

@@ -16,13 +16,24 @@ from typing import TypeVar
 
 from gputally.accounting.line import Window
 from gputally.agent.snapshot import SpoolState
-from gputally.agent.spool_claim import SpoolError, SpoolInUse, SpoolUnusable, claim
+from gputally.agent.spool_claim import SpoolError, SpoolFull, SpoolInUse, SpoolUnusable, claim
 from gputally.agent.spool_file import Amount, Past, Row, SpoolFile, is_broken, move_aside
 from gputally.agent.spool_reserve import Reserve, is_full
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
-__all__ = ["DAMAGED", "DISK", "FULL", "TOO_OLD", "Spool", "SpoolError", "SpoolInUse", "SpoolReport", "SpoolUnusable"]
+__all__ = [
+    "DAMAGED",
+    "DISK",
+    "FULL",
+    "TOO_OLD",
+    "Spool",
+    "SpoolError",
+    "SpoolFull",
+    "SpoolInUse",
+    "SpoolReport",
+    "SpoolUnusable",
+]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

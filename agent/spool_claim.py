@@ -1,10 +1,12 @@
 """One agent a spool: the directory's lock, and the errors of a spool that cannot be had."""
 
+import errno
 import fcntl
 import logging
 import os
 from pathlib import Path
 
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger(__name__)
 
 
@@ -14,6 +16,10 @@ class SpoolError(Exception):
 
 class SpoolInUse(SpoolError):
     """Another agent has this spool; the message names it."""
+
+
+class SpoolFull(SpoolError):
+    """There is no room on the disk even for the directory or its lock; look again later."""
 
 
 class SpoolUnusable(SpoolError):
@@ -26,6 +32,8 @@ def claim(path: Path) -> int:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if error.errno in FULL_ERRNOS:
+            raise SpoolFull(f"the disk of {path} is full: make room, or see --spool-dir") from error
         raise SpoolUnusable(f"the spool directory {path} cannot be used: {error.strerror}; see --spool-dir") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,5 @@
 """Room on the disk that nobody else can take: even a full disk lets the spool forget what the collector has."""
 
-import errno
 import logging
 import os
 import sqlite3
@@ -8,18 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gputally.agent.spool_claim import FULL_ERRNOS
 from gputally.agent.spool_file import LOG_BYTES
 
 _NAME = "reserve"
 _SCARCE_BYTES = 64 << 10  # SQLite needs about this for its shared memory and a first page, and names no reason
-_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger(__name__)
 
 
 def is_full(error: sqlite3.Error | OSError, folder: Path) -> bool:
     """Whether a write failed for want of room. SQLite says FULL, or an error that could mean anything: then look."""
     if isinstance(error, OSError):
-        return error.errno in _FULL_ERRNOS
+        return error.errno in FULL_ERRNOS
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return _free_bytes(folder) < _SCARCE_BYTES

@@ -213,18 +213,22 @@ def test_a_spool_that_cannot_be_made_is_a_bad_setting(node: Node) -> None:
 
 
 def test_two_agents_on_one_spool_take_turns(node: Node) -> None:
-    """The second waits and says for whom; when the first ends it takes over, and goes on with the numbers."""
+    """The second waits, alive but not ready, and says for whom; when the first ends it takes over, numbers and all."""
     with node.agent() as first, ExitStack() as later:
         wait_ready(first)
         second = later.enter_context(node.agent(log="second.log"))
         said = f"belongs to process {first.process.pid}"
         wait_until(lambda: said in second.log, 10, f"the second to wait\n{second.log}")
         assert "waiting for it to end" in second.log
-        assert "on port" not in second.log
+        port = port_of(second)
+        assert get(port, "/healthz") == (200, "alive\n")
+        status, body = get(port, "/readyz")
+        assert (status, said in body, body.count("\n")) == (503, True, 1)
+        assert "gputally_ready 0.0" in get(port, "/metrics")[1]
         node.wait_covered(now_us())
         assert first.stop() == 0, first.log
         before = node.payloads()
-        wait_ready(second)
+        assert wait_ready(second) == port
         wait_until(lambda: len(node.payloads()) > len(before), 20, "windows of the second")
         assert second.log.count(said) == 1
         assert second.stop() == 0, second.log

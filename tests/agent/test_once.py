@@ -264,11 +264,12 @@ SIMULATED = {
 NO_GPU = """
 import json, sys, time
 from multiprocessing.connection import Connection
+from gputally.agent.probe import monotonic_us, wall_us
 from gputally.agent.sample import Sample
 settings = json.loads(sys.argv[1])
 up, down = Connection(settings["upward_fd"], readable=False), Connection(settings["downward_fd"], writable=False)
 while True:
-    up.send(Sample(time.monotonic_ns() // 1000, time.time_ns() // 1000, (), True))
+    up.send(Sample(monotonic_us(), wall_us(), (), True))
     try:
         down.recv()
     except EOFError:
