@@ -12,9 +12,10 @@ Every setting is also read from the environment: --database-url is GPUTALLY_DATA
 examples:
   gputally-collector
       one machine: agents and database here
-  gputally-collector --database-url postgresql://gputally@db/gputally \\
-                     --grpc-listen 0.0.0.0:9856 --insecure-plaintext true --http-listen 0.0.0.0:9857
-      a fleet, on a network where only agents reach port 9856
+  gputally-collector --database-url postgresql://gputally@db/gputally --cluster prod --grpc-listen :9856 \\
+                     --tls-cert-file tls.crt --tls-key-file tls.key \\
+                     --agent-auth token --agent-service-accounts gputally/gputally-agent
+      a fleet: each agent proves with its pod's token which node it runs on; pages on this machine only
 """
 
 

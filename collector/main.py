@@ -11,6 +11,9 @@ from functools import partial
 
 import grpc.aio
 
+from gputally.collector.address import Address
+from gputally.collector.auth.build import agents_of, grpc_tls
+from gputally.collector.auth.tls import ServerTls
 from gputally.collector.command_line import read_settings
 from gputally.collector.commit import Committer
 from gputally.collector.database import open_database
@@ -18,7 +21,7 @@ from gputally.collector.exposition import Work, make_registry, read_books
 from gputally.collector.ingest import Ingest, make_server
 from gputally.collector.ledger import settle
 from gputally.collector.migrate import UnknownRevision
-from gputally.collector.settings import Address, CollectorSettings, SettingsError, shown
+from gputally.collector.settings import CollectorSettings, SettingsError, shown
 from gputally.collector.settler import Settler
 from gputally.collector.startup import Database
 from gputally.collector.status import StatusServer
@@ -60,7 +63,8 @@ async def _run(settings: CollectorSettings) -> None:
     max_age_us = settings.line_retention_days * _DAY_US or None
     writer = Writer(Committer(engine, settings.zone, max_age_us), _now_us, settings.writer_queue)
     settler = Settler(partial(settle, engine, settings.zone), SETTLE_EVERY_S)
-    ingest = Ingest(writer, _now_us)
+    ingest = Ingest(writer, _now_us, agents_of(settings))
+    tls = grpc_tls(settings)
 
     def work() -> Work:
         return Work(ingest.stats(), writer.stats(), settler.settled)
@@ -77,7 +81,7 @@ async def _run(settings: CollectorSettings) -> None:
         if await database.migrated(stop):
             writer.start()
             settler.start()
-            await _serve_streams(settings.grpc_listen, ingest, web, database, stop)
+            await _serve_streams(settings.grpc_listen, tls, ingest, web, database, stop)
         settler.close(DRAIN_S)
         if not await asyncio.to_thread(writer.close, DRAIN_S):
             _LOG.warning("not everything could be committed; what was not is still with the agents")
@@ -85,10 +89,15 @@ async def _run(settings: CollectorSettings) -> None:
 
 
 async def _serve_streams(
-    listen: Address, ingest: Ingest, web: StatusServer, database: Database, stop: asyncio.Event
+    listen: Address,
+    tls: ServerTls | None,
+    ingest: Ingest,
+    web: StatusServer,
+    database: Database,
+    stop: asyncio.Event,
 ) -> None:
     server = make_server(ingest)
-    address = _listen(server, listen)
+    address = _listen(server, listen, tls)
     await server.start()
     sys.stdout.write(
         f"gputally-collector: agents on {address.text}, metrics on http://{web.address.text}/metrics, "
@@ -101,8 +110,10 @@ async def _serve_streams(
     await server.stop(DRAIN_S)
 
 
-def _listen(server: grpc.aio.Server, listen: Address) -> Address:
+def _listen(server: grpc.aio.Server, listen: Address, tls: ServerTls | None) -> Address:
     try:
+        if tls:
+            return Address(listen.host, server.add_secure_port(listen.text, tls.grpc_credentials()))
         return Address(listen.host, server.add_insecure_port(listen.text))
     except RuntimeError as error:
         raise OSError(f"cannot listen on {listen.text} (--grpc-listen): is another process using it?") from error

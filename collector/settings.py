@@ -7,8 +7,8 @@ service named `gputally…`, so a variable is refused only where it is nearly on
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -16,11 +16,14 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gputally.collector import doors
+from gputally.collector.address import Address, parse_address
 from gputally.collector.database import parse_url
+from gputally.collector.doors import AgentAuth, ReaderAuth
 
 ENV_PREFIX = "GPUTALLY_"
+_SERVICE_ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 _NEARLY = 0.8  # difflib's ratio from which an unknown variable is taken for a misspelt one of ours
-_LOOPBACK = ("localhost", "::1")
 _SECRET = ("database_url",)  # may hold a password, so a mistake in it is not repeated
 
 Model = TypeVar("Model", bound=BaseSettings)
@@ -32,35 +35,6 @@ class SettingsError(ValueError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("; ".join(mistakes))
         self.mistakes = tuple(mistakes)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen. Port 0 asks the system for a free one."""
-
-    host: str
-    port: int
-
-    @property
-    def text(self) -> str:
-        """HOST:PORT, with the brackets that an IPv6 host needs."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def loopback(self) -> bool:
-        """True where only this machine can reach it."""
-        return self.host in _LOOPBACK or self.host.startswith("127.")
-
-
-def parse_address(text: object) -> Address:
-    """HOST:PORT, [IPV6]:PORT or :PORT (every interface); raises ValueError that says what is expected."""
-    if isinstance(text, Address):
-        return text
-    host, colon, port = str(text).rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and bare == host):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:9856 or [::1]:9856")
-    return Address(bare or "::", int(port))
 
 
 def default_database_url(environ: Mapping[str, str]) -> str:
@@ -96,8 +70,22 @@ def _zone_name(text: str) -> str:
     return text
 
 
+def _service_accounts(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    accounts = tuple(account.strip() for account in given.split(","))
+    if not all(_SERVICE_ACCOUNT.fullmatch(account) for account in accounts):
+        raise ValueError("expected NAMESPACE/NAME, or several with commas between")
+    return accounts
+
+
+def _address_or_none(given: object) -> Address | None:
+    return None if given is None else parse_address(given)
+
+
 # NoDecode: a variable holds HOST:PORT, not JSON.
 ListenAddress = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
+ServiceAccounts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_service_accounts)]
 
 
 class DatabaseSettings(BaseSettings):
@@ -136,19 +124,118 @@ class CollectorSettings(ReadSettings):
     grpc_listen: ListenAddress = Field(
         default=Address("127.0.0.1", 9856),
         description=(
-            "HOST:PORT for the agents' streams. Default: 127.0.0.1:9856, this machine only, because the stream is "
-            "plain text; another host needs --insecure-plaintext."
+            "HOST:PORT for the agents' streams. Default: 127.0.0.1:9856, this machine only; for other hosts say who "
+            "may send (--agent-auth)."
         ),
     )
     http_listen: ListenAddress = Field(
         default=Address("127.0.0.1", 9857),
-        description="HOST:PORT for /metrics, /healthz and /readyz. Default: 127.0.0.1:9857.",
+        description=(
+            "HOST:PORT for the pages and the HTTP API. Default: 127.0.0.1:9857, this machine only; for other hosts say "
+            "who may read (--reader-auth)."
+        ),
+    )
+    metrics_listen: Annotated[Address | None, NoDecode, BeforeValidator(_address_or_none)] = Field(
+        default=None,
+        description=(
+            "HOST:PORT for /metrics, /healthz and /readyz, open to whoever reaches it: Prometheus and the kubelet. "
+            "Default: on --http-listen, where /metrics is for readers who may see all."
+        ),
     )
     insecure_plaintext: bool = Field(
         default=False,
         description=(
-            "true: take unencrypted, unauthenticated streams from other hosts, on a network where only agents can "
-            "reach the port. Default: false."
+            "true: take unencrypted streams from other hosts, on a network where only agents can reach the port; "
+            "without --agent-auth any node is believed. Default: false."
+        ),
+    )
+    insecure_http: bool = Field(
+        default=False,
+        description=(
+            "true: answer other hosts on --http-listen without encryption, for example behind a proxy that ends TLS; "
+            "without --reader-auth anybody reads and changes all. Default: false."
+        ),
+    )
+    tls_cert_file: Path | None = Field(
+        default=None,
+        description=(
+            "FILE (PEM) with the collector's certificate and its intermediates, for agents and readers; read again at "
+            "each connection. Default: none, plain text."
+        ),
+    )
+    tls_key_file: Path | None = Field(
+        default=None, description="FILE (PEM) with the key of --tls-cert-file, without a passphrase. Default: none."
+    )
+    cluster: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description=(
+            "NAME of the one cluster whose agents may write here, and whose Kubernetes API is --kube-api. Needed for "
+            "tokens; with certificates that name their cluster it may be left away. Default: none."
+        ),
+    )
+    agent_auth: AgentAuth = Field(
+        default=AgentAuth.NONE,
+        description=(
+            "How agents prove who they are: mtls (a certificate that names the node), token (a service account's "
+            "token, projected into the agent's pod), or none. Default: none, for agents on this machine."
+        ),
+    )
+    agent_ca_file: Path | None = Field(
+        default=None,
+        description=(
+            "FILE (PEM) with the authority of the agents' certificates: whatever it signs may write for the node that "
+            "it names, so let it sign nothing else. Read again at each connection. Default: none."
+        ),
+    )
+    agent_service_accounts: ServiceAccounts = Field(
+        default=(),
+        description="NAMESPACE/NAME of the agents' service account, or several with commas between. Default: none.",
+    )
+    agent_audience: str = Field(
+        default="gputally-collector",
+        min_length=1,
+        description="Audience that agents' tokens must be made for. Default: gputally-collector.",
+    )
+    reader_auth: ReaderAuth = Field(
+        default=ReaderAuth.NONE,
+        description=(
+            "How readers prove who they are: tokens (--reader-tokens-file), kubernetes (a token of --kube-api; who may "
+            "list a namespace's pods sees its time), or none. Default: none, for readers on this machine."
+        ),
+    )
+    reader_tokens_file: Path | None = Field(
+        default=None,
+        description=(
+            "FILE (TOML) with the hashes of the readers' tokens, their roles and namespaces; read again when it "
+            "changes. Default: none."
+        ),
+    )
+    reader_audience: str = Field(
+        default="gputally",
+        min_length=1,
+        description="Audience that readers' Kubernetes tokens must be made for. Default: gputally.",
+    )
+    kube_api: str | None = Field(
+        default=None,
+        description=(
+            "URL of the Kubernetes API that reviews tokens, or in-cluster. Default: none, or in-cluster where tokens "
+            "are to be reviewed."
+        ),
+    )
+    kube_token_file: Path | None = Field(
+        default=None,
+        description=(
+            "FILE with the collector's own token for --kube-api; read again for each request. Default: in-cluster the "
+            "pod's own, else none."
+        ),
+    )
+    kube_ca_file: Path | None = Field(
+        default=None,
+        description=(
+            "FILE (PEM) that proves who answers for --kube-api; read again for each request. Default: in-cluster the "
+            "pod's own, else the system's."
         ),
     )
     line_retention_days: int = Field(
@@ -169,12 +256,10 @@ class CollectorSettings(ReadSettings):
     )
 
     @model_validator(mode="after")
-    def _plaintext_stays_here(self) -> "CollectorSettings":
-        if not self.grpc_listen.loopback and not self.insecure_plaintext:
-            raise ValueError(
-                f"--grpc-listen {self.grpc_listen.text} can be reached from other hosts and the stream is not "
-                "encrypted: listen on 127.0.0.1, or add --insecure-plaintext if only agents can reach it"
-            )
+    def _fits_together(self) -> "CollectorSettings":
+        mistakes = list(doors.contradictions(self))
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
         return self
 
 
@@ -184,7 +269,7 @@ def load(model: type[Model], given: Mapping[str, Any]) -> Model:
     try:
         settings = model(**given)
     except ValidationError as error:
-        mistakes += [_mistake(problem) for problem in error.errors()]
+        mistakes += [line for problem in error.errors() for line in _mistake(problem).splitlines()]
     if mistakes:
         raise SettingsError(mistakes)
     return settings

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from gputally.collector.settings import Address
+from gputally.collector.address import Address
 
 _LOG = logging.getLogger(__name__)
 _TEXT = "text/plain; charset=utf-8"
