@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench histories pins docs
+.PHONY: help run test lint types proto bench histories fuzz pins docs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,6 +36,9 @@ bench: $(VENV)/.test-ready ## Measure the hot paths, each beside its ceiling in 
 
 histories: $(VENV)/.test-ready ## Settle N random histories of shared GPUs; check every invariant (make histories N=10000)
 	$(BIN)/python tests/histories.py $(or $(N),1000)
+
+fuzz: $(VENV)/.test-ready ## Try N inputs that nobody meant at every door; count what is refused (make fuzz N=20000)
+	PYTHONPATH=. $(BIN)/python tests/fuzz/run.py $(or $(N),2000)
 
 pins: $(VENV)/.test-ready ## Pin what is installed, with hashes; UPGRADE="grpcio rich" moves those
 	constraints/pin.sh $(UPGRADE)
