@@ -35,7 +35,8 @@ _EXAMPLES = """\
 examples:
   gputally-agent --once
       this node's GPUs, who holds them and what runs on them, once
-  gputally-agent --node gpu-7 --cluster prod --collector gputally-collector:9856 --insecure-plaintext
+  gputally-agent --node gpu-7 --cluster prod --collector gputally-collector:9856 \\
+                 --collector-ca-file ca.crt --collector-token-file token
       count, and send what is counted to the collector of the cluster
   gputally-agent --node laptop --cluster test --nvml simulated --scenario day.json --collector localhost:9856
       the same with simulated GPUs
@@ -206,7 +207,7 @@ def _resolve_in_cluster(values: dict[str, Any], environ: Mapping[str, str]) -> I
 def _contradictions(settings: Mapping[str, Any], given: Container[str]) -> Iterator[str]:
     """What each value allows, and all together do not. A value that could not be read is None here."""
     yield from _missing(settings, given)
-    yield from _connection_mistakes(settings)
+    yield from _connection_mistakes(settings, given)
     yield from _simulation_mistakes(settings, given)
     yield from _interval_mistakes(settings)
     if "format" in given and not settings["once"]:
@@ -220,13 +221,18 @@ def _missing(settings: Mapping[str, Any], given: Container[str]) -> Iterator[str
         yield "--cluster NAME is missing: a node is known by its name and its cluster's"
 
 
-def _connection_mistakes(settings: Mapping[str, Any]) -> Iterator[str]:
-    collector = settings["collector"]
-    if collector and not collector.is_loopback and not settings["insecure_plaintext"]:
+def _connection_mistakes(settings: Mapping[str, Any], given: Container[str]) -> Iterator[str]:
+    collector, encrypted = settings["collector"], "collector_ca_file" in given
+    if collector and not encrypted and not collector.is_loopback and not settings["insecure_plaintext"]:
         yield (
             f"--collector {collector} is not on this machine, and the connection is not encrypted: whoever is on"
-            " the way could read and change what is sent; --insecure-plaintext accepts that"
+            " the way could read and change what is sent; give --collector-ca-file, or accept that with"
+            " --insecure-plaintext"
         )
+    if ("tls_cert_file" in given) != ("tls_key_file" in given):
+        yield "--tls-cert-file and --tls-key-file go together"
+    elif "tls_cert_file" in given and not encrypted:
+        yield "--tls-cert-file needs --collector-ca-file: without it the connection is plain text"
     api, token = settings["kube_api"], settings["kube_token_file"]
     if not api:
         if token or settings["kube_ca_file"]:

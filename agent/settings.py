@@ -107,6 +107,33 @@ class Settings:
             "", yes_or_no, "send to a collector on another machine although the connection is not encrypted", "no"
         )
     )
+    collector_ca_file: Path | None = field(
+        metadata=_setting(
+            "FILE",
+            _existing_file,
+            "proves who the collector is, and encrypts; read again at each connection",
+            shown="none",
+        )
+    )
+    collector_token_file: Path | None = field(
+        metadata=_setting(
+            "FILE",
+            _existing_file,
+            "proves to the collector which node this is: the pod's projected token, read again",
+            shown="none",
+        )
+    )
+    tls_cert_file: Path | None = field(
+        metadata=_setting(
+            "FILE",
+            _existing_file,
+            "proves to the collector which node this is: a certificate that names it",
+            shown="none",
+        )
+    )
+    tls_key_file: Path | None = field(
+        metadata=_setting("FILE", _existing_file, "the key of --tls-cert-file", shown="none")
+    )
     node: str = field(
         metadata=_setting("NAME", _name, "this node's name; in a DaemonSet from spec.nodeName", shown="must be set")
     )

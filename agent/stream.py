@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import grpc.aio
 
 from gputally.agent.backoff import Backoff
+from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles, Credentials, CredentialsUnusable
 from gputally.agent.snapshot import StreamState
 from gputally.agent.spool import Spool
 from gputally.proto import telemetry_pb2 as pb
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 BATCH_BYTES = 256 << 10
 BATCH_WINDOWS = 512
 IN_FLIGHT_BATCHES = 8  # unacknowledged at one time; the collector's flow control may allow fewer
+_RENEWED = "our credentials were renewed"
 _CANCEL_S = 5.0  # how long the thread may take to let go once the deadline of close() has passed
 
 _METHOD = f"/{pb.DESCRIPTOR.services_by_name['Telemetry'].full_name}/Stream"
@@ -77,9 +79,10 @@ class _Flight:
 
 
 class Stream:
-    """The conversation with one collector at `target` (HOST:PORT, plain text), for as long as the agent lives.
+    """The conversation with one collector at `target` (HOST:PORT), for as long as the agent lives.
 
-    `wall_us` and `monotonic_us` are clocks, `random` is uniform in [0, 1), `pause` waits so many seconds.
+    `files` prove who is who; they are looked at again whenever nothing is in flight. `wall_us` and
+    `monotonic_us` are clocks, `random` is uniform in [0, 1), `pause` waits so many seconds.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Stream:
         monotonic_us: Callable[[], int],
         random: Callable[[], float],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        files: CredentialFiles = PLAIN_TEXT,
     ) -> None:
         self._spool = spool
         self._target = target
@@ -97,6 +101,7 @@ class Stream:
         self._monotonic_us = monotonic_us
         self._backoff = Backoff(random)
         self._pause = pause
+        self._files = files
         self._state = StreamState()
         self._refusals: Counter[str] = Counter()
         self._news = asyncio.Event()  # something to send, room to send it, or the end
@@ -163,6 +168,9 @@ class Stream:
         self._up.set()
         while not self._is_drained(_Flight()):
             error = await self._connect()
+            if error == _RENEWED:
+                _log.info("stream: connecting again with the credentials that are in the files now")
+                continue
             self._note(connected=False, error=error and f"collector {self._target}: {error}")
             if self._is_drained(_Flight()):
                 break
@@ -186,40 +194,48 @@ class Stream:
 
     async def _connect(self) -> str:
         """One connection, from its beginning to its end; returns why it ended, "" when everything was sent."""
-        async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
+        try:
+            credentials = self._files.read()
+        except CredentialsUnusable as error:
+            return str(error)
+        async with credentials.channel(self._target, _OPTIONS) as channel:
             method = channel.stream_stream(_METHOD, None, pb.Ack.FromString)
-            call = method(None)
+            call = method(None, metadata=credentials.metadata())
             try:
                 await call.wait_for_connection()
                 self._note(connected=True, connections=self._state.connections + 1)
-                return await self._converse(call, _Flight())
+                return await self._converse(call, _Flight(), credentials)
             except grpc.aio.AioRpcError as error:
                 return f"{error.code().name}: {error.details()}"
             finally:
                 call.cancel()
 
-    async def _converse(self, call: _Call, flight: _Flight) -> str:
+    async def _converse(self, call: _Call, flight: _Flight, credentials: Credentials) -> str:
         """Send and receive until either ends. The receiver knows why: the sender only sees that it is over."""
-        sender = asyncio.ensure_future(self._send_until_over(call, flight))
+        sender = asyncio.ensure_future(self._send_until_over(call, flight, credentials))
         receiver = asyncio.ensure_future(self._receive(call, flight))
         try:
             await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
             if sender.done():
-                sender.result()
+                ended = sender.result()
                 if not call.done():
-                    return ""
+                    return ended
             await receiver
             return "the collector ended the stream"
         finally:
             await _cancel((sender, receiver))
 
-    async def _send_until_over(self, call: _Call, flight: _Flight) -> None:
+    async def _send_until_over(self, call: _Call, flight: _Flight, credentials: Credentials) -> str:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the call is over
-            await self._send(call, flight)
+            return await self._send(call, flight, credentials)
+        return ""
 
-    async def _send(self, call: _Call, flight: _Flight) -> None:
+    async def _send(self, call: _Call, flight: _Flight, credentials: Credentials) -> str:
+        """Until everything was sent (""), or there is a reason to begin anew."""
         while not call.done():
             self._news.clear()
+            if not flight.batches and self._is_outdated(credentials):
+                return _RENEWED
             room = len(flight.batches) < IN_FLIGHT_BATCHES
             rows = self._spool.read(flight.sent_through, BATCH_BYTES, BATCH_WINDOWS) if room else []
             if rows:
@@ -227,9 +243,17 @@ class Stream:
                 await call.write(batch_message(self._wall_us(), [payload for _, payload in rows]))
                 self._count_sent(len(rows))
             elif self._is_drained(flight):
-                return
+                break
             else:
                 await self._news.wait()
+        return ""
+
+    def _is_outdated(self, credentials: Credentials) -> bool:
+        """Whether there are others now. Files that cannot be used are no reason to leave while we are let in."""
+        try:
+            return self._files.read() != credentials
+        except CredentialsUnusable:
+            return False
 
     async def _receive(self, call: _Call, flight: _Flight) -> None:
         async for ack in call:

@@ -28,6 +28,10 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert load(NAMED, machine()) == Settings(
         collector=None,
         insecure_plaintext=False,
+        collector_ca_file=None,
+        collector_token_file=None,
+        tls_cert_file=None,
+        tls_key_file=None,
         node="n",
         cluster="c",
         nvml=Nvml.REAL,
