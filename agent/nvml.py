@@ -120,9 +120,8 @@ class Nvml:
             raise no_device(refusals)
         self._denied = sum(code == Code.NO_PERMISSION for code, _ in refusals)
         self._events.watch({uuid: device.raw for uuid, device in self._devices.items() if device.raw is not None})
-        infos = [device.info for device in self._devices.values()]
-        self._gpm.retain({info.uuid for info in infos} | {each.uuid for info in infos for each in info.instances})
-        return sorted(infos, key=lambda info: (info.index, info.uuid))
+        self._gpm.retain({uuid for device in self._devices.values() for uuid in device.measured})
+        return sorted((device.info for device in self._devices.values()), key=lambda info: (info.index, info.uuid))
 
     @property
     def problem(self) -> str:
@@ -235,7 +234,7 @@ class Nvml:
         if device.has_gpm and instance.alone:
             take = partial(_take_of_instance, device, instance.info.gpu_instance)
             gpm = self._counters(instance, uuid, _GPM_MIG, SHORTEST_US, take, rejected)
-        has_gpm = device.has_gpm and instance.alone and not instance.lacks(_GPM_MIG)
+        has_gpm = device.has_gpm and instance.alone and not (instance.lacks(_GPM_MIG) or instance.denies(_GPM_MIG))
         instance.is_proven = True
         return InstanceReading(uuid, used, total, gpm, has_gpm)
 

@@ -57,6 +57,11 @@ class Device(Handle):
         self._read_gpm_support()
         self._read_partitions()
 
+    @property
+    def measured(self) -> list[str]:
+        """UUIDs of what has utilisation of its own: the MIG devices of a partitioned GPU, else itself."""
+        return [each.uuid for each in self.info.instances] if self.info.mig_enabled else [self.info.uuid]
+
     def check_recovery(self) -> None:
         """DeviceUnavailable while the driver asks for a reset or reboot; one that did is asked anew each time."""
         if self._recovery in _ASKS_FOR_RESET:

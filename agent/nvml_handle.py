@@ -32,6 +32,7 @@ class Handle:
     raw: Any = None
     is_proven: bool = False
     _lacking: set[str] = field(default_factory=set)
+    _denied: set[str] = field(default_factory=set)
 
     def take(self, raw: Any) -> None:
         """Go on with another handle of the same device."""
@@ -42,14 +43,15 @@ class Handle:
         """Before an enumeration: another handle, and everything may be possible again."""
         self.raw = None
         self._lacking.clear()
+        self._denied.clear()
 
     def lacks(self, name: str) -> bool:
         """Whether the device refused this call for good."""
         return name in self._lacking
 
-    def lack(self, name: str) -> None:
-        """Do not ask for this again before the next enumeration."""
-        self._lacking.add(name)
+    def denies(self, name: str) -> bool:
+        """Whether this process was not allowed to make this call."""
+        return name in self._denied
 
     def ask(self, name: str, call: Callable[[Any], T], *, needed: bool = False) -> T | None:
         """The call's answer; None where there is none. `needed`: a refusal that may pass makes the device silent."""
@@ -69,8 +71,10 @@ class Handle:
         if stale or code in DEVICE_GONE or code in DRIVER_GONE:
             raise device_error(error.value, str(error), name) from error
         if code in NOT_OF_THIS_DEVICE or code == Code.INVALID_ARGUMENT:
-            self.lack(name)
-        elif needed and code not in NOT_ALLOWED:
+            self._lacking.add(name)
+        elif code in NOT_ALLOWED:
+            self._denied.add(name)
+        elif needed:
             raise device_error(error.value, str(error), name) from error
 
 
