@@ -47,21 +47,25 @@ class DeviceFold:
         known = [energy for energy in energies if energy]
         energy_mj = sum(energy.whole_mj for energy in known) if known else None
         capacity_us = self.end_us - self.start_us
-        first, last = self._usages[0].stretch, self._usages[-1].stretch
+        lines = _lines(settled, capacity_us, energy_mj, idle_known=idle_power_mw is not None)
+        last = self._usages[-1].stretch
+        start_holders, end_holders = edge_holders(self._usages[0].stretch), edge_holders(last)
+        named = {line.key.partition for line in lines} | {each.partition for each in (*start_holders, *end_holders)}
+        instances = [instance for usage in self._usages for instance in usage.stretch.instances]
         return DeviceWindow(
             info.uuid,
             info.model,
             capacity_us,
-            _lines(settled, capacity_us, energy_mj, idle_known=idle_power_mw is not None),
+            lines,
             track.value_mj(self.start_us) if known else None,
             track.value_mj(self.end_us) if known else None,
             track.estimated,
             track.breaks(self.start_us, self.end_us),
-            start_holders=edge_holders(first),
-            end_holders=edge_holders(last),
+            start_holders=start_holders,
+            end_holders=end_holders,
             unavailable_at_end=not last.available,
             idle_power_mw=idle_power_mw,
-            profiles={i.uuid: i.profile for usage in self._usages for i in usage.stretch.instances},
+            profiles={instance.uuid: instance.profile for instance in instances if instance.uuid in named},
             ghost_memory_byte_s=sum(usage.ghost_byte_us for usage in self._usages) // _MICRO,
         )
 
