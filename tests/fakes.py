@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gputally.accounting.states import Source
-from gputally.agent.reservations import ContainerReservation, Reservations, ReservationsUnavailable
+from gputally.agent.reservations import ContainerClaim, ContainerReservation, Reservations, ReservationsUnavailable
 from gputally.agent.sample import DeviceInfo, GpuProcess, Process, ProcessReading, Reading
-from gputally.agent.sampler import DriverError
+from gputally.agent.sampler import DriverError, DriverEvents
 
 
 @dataclass
@@ -32,6 +32,8 @@ class FakeDriver:
     broken: dict[tuple[str, str], DriverError] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     is_open: bool = False
+    problem: str = ""
+    told: DriverEvents = field(default_factory=DriverEvents)  # what the next call of `events` tells
 
     def open(self) -> None:
         self._ask("open", "")
@@ -43,6 +45,10 @@ class FakeDriver:
     def devices(self) -> Sequence[DeviceInfo]:
         self._ask("devices", "")
         return tuple(self.infos)
+
+    def events(self) -> DriverEvents:
+        told, self.told = self.told, DriverEvents()
+        return told
 
     def read(self, uuid: str) -> Reading:
         self._ask("read", uuid)
@@ -77,7 +83,7 @@ class FakeKubelet:
 
     containers: list[ContainerReservation] = field(default_factory=list)
     allocatable: tuple[tuple[str, str], ...] | None = ()
-    claims: int = 0
+    claims: tuple[ContainerClaim, ...] = ()
     stale: bool = False
     away: str = ""
     asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))

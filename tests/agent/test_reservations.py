@@ -131,6 +131,22 @@ def test_the_recorded_restart_releases_nothing(server: FakeKubelet, kubelet: Kub
     assert now.taken_monotonic_us == clock.us
 
 
+def test_a_restart_releases_no_claims_either(server: FakeKubelet, kubelet: Kubelet, clock: Clock) -> None:
+    """Also where nothing is held but claims, which the device plugin's lists do not show."""
+    listed = (RECORDED / "f-dra" / "template.List.bin").read_bytes()
+    server.answer(listed, b"")
+    before = kubelet.poll()
+    assert (len(before.claims), before.containers, before.allocatable) == (1, (), ())
+    server.stop()
+    server.answer(b"", b"")
+    server.start()
+    for _ in range(3):
+        kept = poll(kubelet, clock)
+        assert (kept.claims, kept.stale) == (before.claims, True)
+    server.answer(listed)
+    assert not poll(kubelet, clock).stale
+
+
 def test_a_stale_map_says_when_it_was_true(server: FakeKubelet, kubelet: Kubelet, clock: Clock) -> None:
     server.answer(TRAIN)
     taken = kubelet.poll().taken_monotonic_us
