@@ -1,4 +1,4 @@
-"""The pages from the first second on: while the agent waits for its spool they say so, then they show what it counts."""
+"""The pages from the first second on: while the agent waits for its spool they say so, then they show its counts."""
 
 import logging
 from collections.abc import Callable

@@ -14,6 +14,7 @@ from gputally.agent import once, release
 from gputally.agent.agent import Agent, ApiState, Sources
 from gputally.agent.claim_watch import ClaimWatch
 from gputally.agent.command_line import Machine, load_or_exit
+from gputally.agent.credentials import CredentialFiles
 from gputally.agent.front import Front
 from gputally.agent.grants import GrantBook, Kubelet, ReservationPoller
 from gputally.agent.http import CannotListen
@@ -281,7 +282,10 @@ def _stream(settings: Settings, spool: Spool) -> Stream | None:
     if settings.collector is None:
         _log.warning("no --collector: windows stay in the spool %s", settings.spool_dir)
         return None
-    stream = Stream(spool, str(settings.collector), wall_us, monotonic_us, random.random)
+    files = CredentialFiles(
+        settings.collector_ca_file, settings.tls_cert_file, settings.tls_key_file, settings.collector_token_file
+    )
+    stream = Stream(spool, str(settings.collector), wall_us, monotonic_us, random.random, files=files)
     stream.start()
     return stream
 
@@ -292,7 +296,10 @@ def _api_state(watch: KubeWatch[Any]) -> Callable[[], ApiState]:
 
 def _once(settings: Settings, parts: Parts, probe: Supervisor) -> int:
     """Print one look at this node; 1 when something could not be seen."""
-    look = once.take(settings.node, probe, parts.poller, monotonic_us, _problem(settings))
+    if parts.release.reason:
+        look = once.nothing(settings.node, wall_us(), f"the driver is released: {parts.release.reason}")
+    else:
+        look = once.take(settings.node, probe, parts.poller, monotonic_us, _problem(settings))
     owners = _identity(parts).owners
     if settings.format is Format.JSON:
         sys.stdout.write(once.as_json_text(look, owners) + "\n")

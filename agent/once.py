@@ -49,6 +49,11 @@ def take(
     return Look(node, sample, _held(sample, poller), tuple(line for line in problems if line))
 
 
+def nothing(node: str, wall_us: int, problem: str) -> Look:
+    """A look at a node whose driver must be left alone."""
+    return Look(node, Sample(0, wall_us, ()), {}, (problem,))
+
+
 def _sample(probe: Supervisor, monotonic_us: Callable[[], int]) -> tuple[Sample | None, str]:
     """The second of two full samples a second apart, as a process's utilisation is only known since the query before;
     or None, and why."""

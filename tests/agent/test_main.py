@@ -43,7 +43,7 @@ from tests.nvml.library import (
     ScriptedProcess,
     Step,
 )
-from tests.programs import module, running, wait_until
+from tests.programs import Running, module, running, wait_until
 
 from gputally.accounting.line import DeviceWindow, Window
 from gputally.accounting.states import Reason
@@ -166,6 +166,108 @@ def test_a_lost_gpu_is_unavailable_until_it_is_back_and_the_other_one_goes_on(no
     assert sum_of(windows, A, "unobserved") == sum_of(windows, B, "unobserved") == 0
 
 
+# A driver that somebody else needs, or of which one GPU is sick.
+
+
+def open_gpus(agent: Running) -> list[str]:
+    """What of the driver this agent and its children have mapped or open."""
+    processes = [psutil.Process(agent.process.pid), *psutil.Process(agent.process.pid).children()]
+    found = [mapped.path for process in processes if is_alive(process) for mapped in process.memory_maps()]
+    files = [file.path for process in processes if is_alive(process) for file in process.open_files()]
+    return [path for path in (*found, *files) if "nvidia" in path]
+
+
+def test_a_signal_releases_the_driver_within_five_seconds_and_another_takes_it_up_again(node: Node) -> None:
+    """Nothing here has it open then; the time that its buffer no longer has is unobserved, and no capacity is lost."""
+    node.scenario = replace(node.scenario, period_us=50_000)  # the buffer holds 72 of these
+    node.play()
+    with node.agent() as agent:
+        port = wait_ready(agent)
+        first = probe_of(agent)
+        assert open_gpus(agent)
+        asked_us = now_us()
+        agent.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: not is_alive(first) and not open_gpus(agent), 5, "the driver to be free")
+        assert now_us() - asked_us < 5 * S
+        wait_trouble(agent, port, "the driver is released and GPU time is unobserved: SIGUSR1 asked for it")
+        assert "gputally_driver_released 1.0" in get(port, "/metrics")[1]
+        wait_until(lambda: now_us() > asked_us + 6 * S, 7, "some time without the driver")
+        assert open_gpus(agent) == []
+        agent.process.send_signal(signal.SIGUSR2)
+        wait_ready(agent)
+        back_us = now_us()
+        windows = node.wait_covered(back_us)
+        assert agent.stop() == 0, agent.log
+    for uuid in (A, B):
+        unseen_us = sum_of(windows, uuid, "unobserved", Reason.NO_SAMPLE)
+        assert S < unseen_us <= back_us - asked_us + S
+        length_us = windows[-1].end_us - windows[0].start_us
+        assert sum(device.capacity_us for device in devices_of(windows, uuid)) == length_us
+
+
+def test_an_annotation_of_the_node_releases_the_driver_and_an_agent_that_starts_leaves_it_alone(node: Node) -> None:
+    """A driver upgrade that outlasts the agent is not disturbed by the next one, nor by a look."""
+    with FakeKubeApi() as api:
+        settings = ("--kube-api", api.url)
+        api.put(annotated(None))
+        with node.agent(*settings) as agent:
+            port = wait_ready(agent)
+            api.put(annotated("true"))
+            wait_until(lambda: open_gpus(agent) == [], 5, "the driver to be free")
+            wait_trouble(agent, port, 'the node is annotated gputally.io/release: "true"; remove that')
+            assert agent.stop(within_s=5) == 0, agent.log
+        done = look(node, "--pod-resources-socket", "off", *settings, "--format", "json")
+        assert (done.returncode, json.loads(done.stdout)["devices"]) == (1, [])
+        assert "gputally.io/release" in done.stderr
+        with node.agent(*settings, log="second.log") as agent:
+            port = port_of(agent)
+            wait_trouble(agent, port, "gputally.io/release")
+            assert open_gpus(agent) == []
+            assert "the driver is taken up again" not in agent.log
+            api.put(annotated("false"))
+            wait_ready(agent)
+            assert agent.stop() == 0, agent.log
+
+
+def annotated(value: str | None) -> dict[str, object]:
+    annotations = {} if value is None else {"gputally.io/release": value}
+    return {"kind": "Node", "metadata": {"uid": "uid-n", "name": "n", "annotations": annotations}, "spec": {}}
+
+
+def test_a_call_for_one_gpu_that_never_returns_costs_the_other_one_deadline(node: Node) -> None:
+    """The next probe leaves that GPU out; another one asks it alone, and brings it back when it answers."""
+    node.scenario = replace(node.scenario, period_us=250_000)  # the buffer holds 72 of these: more than the deadline
+    node.play()
+    with node.agent() as agent:
+        port = wait_ready(agent)
+        node.wait_covered(now_us())
+        hung_us = now_us()
+        node.play(hangs=(Hang(gpu=1),))
+        line = f"GPU 1 ({B}): it did not answer in time, so it is left out; it is asked again alone"
+        wait_trouble(agent, port, line)
+        wait_until(lambda: f'gputally_device_utilization_ratio{{model="NVIDIA H100 80GB HBM3",node="n",uuid="{A}"}}'
+                   in get(port, "/metrics")[1], 10, "the other GPU")  # fmt: skip
+        seen_us = now_us()
+        windows = node.wait_covered(seen_us + 2 * S)
+        node.play()
+        wait_until(lambda: not troubles(port), 40, f"the GPU to come back\n{agent.log}")
+        windows = node.wait_covered(now_us())
+        assert agent.stop() == 0, agent.log
+    assert sum_of(windows, A, "unobserved", Reason.NO_SAMPLE) <= seen_us - hung_us
+    assert sum_of(windows, B, "unobserved", Reason.NO_SAMPLE) > seen_us - hung_us
+    assert sum_of(windows, A, "unavailable") == sum_of(windows, B, "unavailable") == 0
+
+
+def test_gpus_that_may_not_be_opened_are_said_and_the_others_are_counted(node: Node) -> None:
+    node.play(Fault(NO_PERMISSION, "nvmlDeviceGetHandleByIndex_v2", gpu=1))
+    with node.agent() as agent:
+        port = port_of(agent)
+        wait_trouble(agent, port, "1 GPUs may not be opened and are not counted: allow /dev/nvidia*")
+        windows = node.wait_covered(now_us())
+        assert agent.stop() == 0, agent.log
+    assert {device.uuid for window in windows for device in window.devices} == {A}
+
+
 # What can be wrong with where it is put.
 
 
@@ -274,6 +376,15 @@ def test_sigterm_keeps_the_time_up_to_the_last_sample(node: Node) -> None:
     length_us = sum(window.end_us - window.start_us for window in windows)
     assert S < sum(device.capacity_us for device in devices_of(windows, A)) == length_us
     assert sum_of(windows, A, "used") == pytest.approx(length_us * 40 // 100, abs=S // 20)
+
+
+def test_sigterm_without_a_driver_waits_for_nothing(node: Node) -> None:
+    node.play(Fault(DRIVER_NOT_LOADED, "nvmlInit"))
+    with node.agent() as agent:
+        wait_trouble(agent, port_of(agent), "kernel driver is not loaded")
+        told_us = now_us()
+        assert agent.stop(within_s=10) == 0, agent.log
+        assert now_us() - told_us < 2 * S
 
 
 def devices_of(windows: Sequence[Window], uuid: str) -> list[DeviceWindow]:
