@@ -19,7 +19,7 @@ import grpc.aio
 from gputally.agent.backoff import Backoff
 from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles, Credentials, CredentialsUnusable
 from gputally.agent.snapshot import StreamState
-from gputally.agent.spool import Spool
+from gputally.agent.spool import Spool, SpoolReport
 from gputally.proto import telemetry_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -45,9 +45,15 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-def batch_message(sent_at_us: int, windows: Sequence[bytes]) -> bytes:
+def batch_message(sent_at_us: int, windows: Sequence[bytes], report: SpoolReport | None = None) -> bytes:
     """A serialised Batch around windows that are serialised already, byte for byte as they were spooled."""
-    parts = [pb.Batch(sent_at_us=sent_at_us).SerializeToString()]
+    batch = pb.Batch(sent_at_us=sent_at_us)
+    if report:
+        batch.spool.refused_windows = report.refused_windows
+        batch.spool.refused_us = report.refused_us
+        batch.spool.waiting_windows = report.waiting_windows
+        batch.spool.oldest_us = report.oldest_us or 0
+    parts = [batch.SerializeToString()]
     for window in windows:
         parts += (_WINDOWS_TAG, _varint(len(window)), window)
     return b"".join(parts)
@@ -240,7 +246,7 @@ class Stream:
             rows = self._spool.read(flight.sent_through, BATCH_BYTES, BATCH_WINDOWS) if room else []
             if rows:
                 flight.add(rows[-1][0])
-                await call.write(batch_message(self._wall_us(), [payload for _, payload in rows]))
+                await call.write(batch_message(self._wall_us(), [payload for _, payload in rows], self._spool.report()))
                 self._count_sent(len(rows))
             elif self._is_drained(flight):
                 break

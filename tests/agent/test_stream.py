@@ -98,6 +98,15 @@ def test_a_batch_is_the_message_that_protobuf_would_write(sent_at_us: int, windo
     assert message == pb.Batch(sent_at_us=sent_at_us, windows=windows).SerializeToString(deterministic=True)
 
 
+def test_a_batch_tells_what_the_spool_refused_and_what_waits() -> None:
+    """The collector has nobody else to learn it from. 0 on the wire: nothing waits."""
+    batch = pb.Batch.FromString(batch_message(7, [b""], SpoolReport(3, 180_000_000, 5, 1_700_000_000_000_000)))
+    assert (batch.spool.refused_windows, batch.spool.refused_us) == (3, 180_000_000)
+    assert (batch.spool.waiting_windows, batch.spool.oldest_us) == (5, 1_700_000_000_000_000)
+    assert len(batch.windows) == 1
+    assert pb.Batch.FromString(batch_message(7, [], SpoolReport(0, 0, 0, None))).spool.oldest_us == 0
+
+
 def test_windows_arrive_and_leave_the_spool_after_the_ack(world: World) -> None:
     """What waits when the stream starts is sent, then what is appended later."""
     world.collector.start()
