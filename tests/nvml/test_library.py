@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +94,77 @@ def mig_layout() -> list[tuple[str, str, int, int, int, int]]:
             )
         )
     return layout
+
+
+def instances(name: str, *arguments: Any) -> list[Any]:
+    """What a call on each MIG device's handle gives."""
+    handles = [pynvml.nvmlDeviceGetMigDeviceHandleByIndex(first_device(), slot) for slot in range(2)]
+    return [getattr(pynvml, name)(handle, *arguments) for handle in handles]
+
+
+def keep_handle(slot: int) -> None:
+    kept.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(first_device(), slot))
+
+
+def uuid_of_kept() -> Any:
+    try:
+        return pynvml.nvmlDeviceGetUUID(kept[-1])
+    except pynvml.NVMLError as error:
+        return ("error", error.value)
+
+
+def slices() -> dict[int, int]:
+    found = {}
+    for profile in range(pynvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
+        with suppress(pynvml.NVMLError_NotSupported):
+            info = pynvml.nvmlDeviceGetGpuInstanceProfileInfo(first_device(), profile, version=1)
+            found[profile] = info.sliceCount
+    return found
+
+
+def place_of(gpu_instance: int) -> tuple[int, int, int]:
+    info = pynvml.nvmlGpuInstanceGetInfo(pynvml.nvmlDeviceGetGpuInstanceById(first_device(), gpu_instance))
+    return (info.id, info.profileId, info.placement.start)
+
+
+def seed(*gpu_instance: int) -> None:
+    """Take a GPM sample of the GPU or of a GPU instance."""
+    sample = pynvml.nvmlGpmSampleAlloc()
+    take = pynvml.nvmlGpmMigSampleGet if gpu_instance else pynvml.nvmlGpmSampleGet
+    kept.append(take(first_device(), *gpu_instance, sample))
+
+
+def figures() -> list[Any]:
+    """Of the last two samples: (return code, percent) of graphics and sm."""
+    question = pynvml.c_nvmlGpmMetricsGet_t()
+    question.version, question.numMetrics = pynvml.NVML_GPM_METRICS_GET_VERSION, 2
+    question.sample1, question.sample2 = kept[-2:]
+    question.metrics[0].metricId, question.metrics[1].metricId = 1, 2
+    pynvml.nvmlGpmMetricsGet(question)
+    return [(metric.nvmlReturn, metric.value) for metric in question.metrics[:2]]
+
+
+def register(types: int) -> None:
+    kept.append(pynvml.nvmlEventSetCreate())
+    pynvml.nvmlDeviceRegisterEvents(first_device(), types, kept[-1])
+
+
+def events() -> list[tuple[int, int]]:
+    """(type, data) of all that the set tells now."""
+    told = []
+    with suppress(pynvml.NVMLError_Timeout):
+        while True:
+            event = pynvml.nvmlEventSetWait_v2(kept[-1], 0)
+            told.append((event.eventType, event.eventData))
+    return told
+
+
+def field_value(field: int) -> tuple[int, int]:
+    (value,) = pynvml.nvmlDeviceGetFieldValues(first_device(), [field])
+    return (value.nvmlReturn, value.value.uiVal)
+
+
+kept: list[Any] = []
 
 
 # ---- in the test ----
@@ -190,6 +262,93 @@ def test_mig_devices_are_enumerated_with_their_slices(played: Played) -> None:
     call = played.at(NvmlScenario((replace(GPU, mig=layout),)), NOW)
     assert call(mig_layout) == [("MIG-1", "GPU-a", 1, 0, 3, 40448), ("MIG-2", "GPU-a", 7, 0, 1, 9856)]
     assert call(ask, "nvmlDeviceGetUtilizationRates") == ("error", pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+
+PAIR = (
+    MigDevice("MIG-1", "MIG 3g.40gb", 1, 0, 3, 3, 40448, profile_id=9, placement_start=4),
+    MigDevice("MIG-2", "MIG 1g.10gb", 7, to_us=NOW + SECOND),
+    MigDevice("MIG-3", "MIG 1g.10gb", 7, from_us=NOW + 2 * SECOND, slot=1),
+)
+INSIDE = (
+    ScriptedProcess(1, 10, (Step(T0, 30), Step(NOW + SECOND, 90)), mig="MIG-1"),
+    ScriptedProcess(2, 20, (Step(T0, 60),), from_us=NOW + SECOND // 2, mig="MIG-1"),
+    ScriptedProcess(3, 30, (Step(T0, 50),), mig="MIG-2", kinds="cm"),
+)
+PARTED = NvmlScenario((replace(GPU, busy=None, mig=PAIR, processes=INSIDE),))
+
+
+def test_memory_and_lists_of_a_mig_device_are_those_of_its_processes(played: Played) -> None:
+    call = played.at(PARTED, NOW)
+    assert [info.used for info in call(instances, "nvmlDeviceGetMemoryInfo")] == [10, 30]
+    lists = call(instances, "nvmlDeviceGetComputeRunningProcesses")
+    assert [[(p.pid, p.gpuInstanceId, p.computeInstanceId) for p in each] for each in lists] == [
+        [(1, 1, 0)],
+        [(3, 7, 0)],
+    ]
+    assert [len(each) for each in call(instances, "nvmlDeviceGetMPSComputeRunningProcesses")] == [0, 1]
+
+
+@pytest.mark.parametrize(("whole", "profiles"), [(7, {0: 1, 1: 2, 2: 3, 3: 4, 4: 7}), (4, {0: 1, 1: 2, 3: 4})])
+def test_profiles_tell_the_slices_of_the_whole_gpu(played: Played, whole: int, profiles: dict[int, int]) -> None:
+    assert played.at(NvmlScenario((replace(GPU, mig=(), slices=whole),)), NOW)(slices) == profiles
+
+
+def test_a_gpu_instance_tells_its_profile_and_place(played: Played) -> None:
+    assert played.at(PARTED, NOW)(place_of, 1) == (1, 9, 4)
+
+
+def test_a_destroyed_mig_devices_handle_is_invalid_and_then_the_next_ones(played: Played) -> None:
+    played.at(PARTED, NOW)(keep_handle, 1)
+    told = [played.at(PARTED, NOW + seconds * SECOND)(uuid_of_kept) for seconds in range(3)]
+    assert told == ["MIG-2", ("error", pynvml.NVML_ERROR_INVALID_ARGUMENT), "MIG-3"]
+
+
+def test_graphics_utilisation_is_the_exact_mean_of_the_busy_time(played: Played) -> None:
+    for at_us in (NOW, NOW + 2 * SECOND):
+        played.at(SHARED, at_us)(seed)
+    truth = SHARED.busy_us("GPU-a", NOW, NOW + 2 * SECOND) * 100 / (2 * SECOND)
+    assert played.at(SHARED, NOW + 2 * SECOND)(figures) == [(0, float(truth)), (0, float(truth) * 0.8)]
+
+
+def test_that_of_a_gpu_instance_is_the_sum_of_its_processes_at_most_all_of_it(played: Played) -> None:
+    for at_us in (NOW, NOW + 2 * SECOND):
+        played.at(PARTED, at_us)(seed, 1)
+    truth = PARTED.instance_busy_us("MIG-1", NOW, NOW + 2 * SECOND)
+    assert truth == (30 + 90 + 2 * 100) * SECOND // 2 // 100
+    assert played.at(PARTED, NOW + 2 * SECOND)(figures)[0] == (0, float(truth * 100 / (2 * SECOND)))
+
+
+def test_samples_of_two_generations_give_nonsense_and_samples_too_close_give_nothing(played: Played) -> None:
+    for at_us in (NOW, NOW + 2 * SECOND):
+        played.at(PARTED, at_us)(seed, 7)
+    assert played.at(PARTED, NOW + 2 * SECOND)(figures)[0] == (0, -300.0)
+    played.at(PARTED, NOW + 2 * SECOND + 50_000)(seed, 7)
+    assert played.at(PARTED, NOW + 3 * SECOND)(figures)[0][0] == pynvml.NVML_ERROR_NO_DATA
+
+
+def test_a_gpu_before_hopper_has_no_gpm(played: Played) -> None:
+    call = played.at(NvmlScenario((replace(GPU, gpm=False),)), NOW)
+    assert call(ask, "nvmlGpmQueryDeviceSupport").isSupportedDevice == 0
+    with pytest.raises(pynvml.NVMLError_NotSupported):
+        call(seed)
+
+
+def test_events_are_told_once_in_order_and_only_those_that_were_asked_for(played: Played) -> None:
+    xids = ((NOW, 13), (NOW + SECOND, 31), (NOW + SECOND, 48), (NOW + 3 * SECOND, 79))
+    noisy = NvmlScenario((replace(PARTED.gpus[0], xids=xids),))
+    xid, change = pynvml.nvmlEventTypeXidCriticalError, pynvml.nvmlEventMigConfigChange
+    played.at(noisy, NOW)(register, xid | change)
+    assert played.at(noisy, NOW + 2 * SECOND)(events) == [(xid, 31), (xid, 48), (change, 0), (change, 0)]
+    assert played.at(noisy, NOW + 3 * SECOND)(events) == [(xid, 79)]
+    played.at(noisy, NOW)(register, xid)
+    assert played.at(noisy, NOW + 2 * SECOND)(events) == [(xid, 31), (xid, 48)]
+
+
+def test_the_recovery_action_is_that_of_the_instant_and_other_fields_are_not_supported(played: Played) -> None:
+    sick = NvmlScenario((replace(GPU, recovery=((NOW + SECOND, 1), (NOW + 2 * SECOND, 0))),))
+    action = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
+    assert [played.at(sick, NOW + s * SECOND)(field_value, action) for s in range(3)] == [(0, 0), (0, 1), (0, 0)]
+    assert played.at(sick, NOW)(field_value, 83)[0] == pynvml.NVML_ERROR_NOT_SUPPORTED
 
 
 def test_faults_hold_in_their_interval_and_as_often_as_they_say(played: Played) -> None:
