@@ -21,8 +21,11 @@ from rich.text import Text
 from gputally.accounting.ledger_hour import from_us
 from gputally.accounting.split import largest_remainder
 from gputally.accounting.states import OwnerKind
+from gputally.collector import money
+from gputally.collector.amounts import Amounts
 from gputally.collector.period import instant
-from gputally.collector.report import TOTAL, Amounts, By, Report, Row
+from gputally.collector.rates.cost import rounded
+from gputally.collector.report import TOTAL, By, Report, Row
 
 UNKNOWN = "–"  # printed for what is not known; never 0
 EMPTY = "No GPU time is booked"
@@ -73,14 +76,16 @@ def render(report: Report, form: Format, width: int | None) -> str:
 
 def as_json(report: Report) -> str:
     """One JSON object; times in microseconds, energy in millijoules, unknown is null."""
+    *rows, total = _records(report)
     document = {
         "from": instant(report.start_us, report.zone),
         "to": instant(report.end_us, report.zone),
         "timezone": report.zone.key,
         "by": [key.value for key in report.by],
-        "rows": [_fields(report, row) for row in report.rows],
-        "total": _fields(report, report.total),
+        "rows": rows,
+        "total": total,
         "coverage": report.total.amounts.coverage,
+        **({"currency": report.currency} if report.currency else {}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -88,9 +93,10 @@ def as_json(report: Report) -> str:
 def as_csv(report: Report) -> str:
     """The JSON's columns; the last line is the total, its owner is `total`. Unknown is empty."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, [*report.by, "owner", *_AMOUNTS], lineterminator="\n")
+    money = ("cost", "unpriced_us") if report.currency else ()
+    writer = csv.DictWriter(out, [*report.by, "owner", *_AMOUNTS, *money], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_fields(report, row) for row in (*report.rows, report.total))
+    writer.writerows(_records(report))
     return out.getvalue()
 
 
@@ -101,13 +107,25 @@ def as_table(report: Report, width: int | None) -> str:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for key in _name_columns(report):
         table.add_column(key, overflow="fold")
-    for heading in (*_PRINTED.values(), "cover-\nage"):
+    costs = (report.currency,) if report.currency else ()
+    for heading in (*_PRINTED.values(), "cover-\nage", *costs):
         table.add_column(Text(heading), justify="right", no_wrap=True)
     for cells in _body(report):
         table.add_row(*map(Text, cells))
     table.add_section()
     table.add_row(*map(Text, _foot(report)))
     return f"GPU-hours {_span(report)}\n\n" + _drawn(table, width, _foldable(report))
+
+
+def _records(report: Report) -> list[dict[str, str | int | None]]:
+    """The rows and their total, as JSON and CSV have them; costs, if there are prices, add up to the total's."""
+    records = [_fields(report, row) for row in (*report.rows, report.total)]
+    if report.currency:
+        moneys = [row.money for row in report.rows]
+        costs = [*money.column([of.cost for of in moneys]), *money.column([report.total.money.cost])]
+        for record, cost, of in zip(records, costs, [*moneys, report.total.money], strict=True):
+            record.update(cost=cost, unpriced_us=of.unpriced_us)
+    return records
 
 
 def _fields(report: Report, row: Row) -> dict[str, str | int | None]:
@@ -137,14 +155,29 @@ def _names(report: Report, row: Row) -> list[str]:
 
 def _body(report: Report) -> Iterator[Sequence[str]]:
     columns = [_column(name, report) for name in _PRINTED]
+    columns.append([_coverage(row.amounts) for row in report.rows])
+    if report.currency:
+        columns.append(_costs([row.money for row in report.rows]))
     for row, *figures in zip(report.rows, *columns, strict=True):
-        yield (*_names(report, row), *figures, _coverage(row.amounts))
+        yield (*_names(report, row), *figures)
 
 
 def _foot(report: Report) -> Sequence[str]:
     total = report.total.amounts
     names = [TOTAL, *[""] * (len(_name_columns(report)) - 1)]
-    return (*names, *(_tenths(_rounded(name, total)) for name in _PRINTED), _coverage(total))
+    costs = _costs([report.total.money]) if report.currency else []
+    return (*names, *(_tenths(_rounded(name, total)) for name in _PRINTED), _coverage(total), *costs)
+
+
+def _costs(moneys: Sequence[money.Money]) -> list[str]:
+    """Costs with two decimals that add up; a + says that some of the time has no price and is in no cost."""
+    known = iter(rounded([of.cost for of in moneys if of.cost is not None]))
+    printed = [UNKNOWN if of.cost is None else _hundredths(next(known)) for of in moneys]
+    return [text + "+" * (of.unpriced_us > 0 and of.cost is not None) for text, of in zip(printed, moneys, strict=True)]
+
+
+def _hundredths(value: int) -> str:
+    return f"{value // 100:,}.{value % 100:02d}"
 
 
 def _foldable(report: Report) -> int:

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gputally.collector.amounts import Amounts
 from gputally.collector.render import Format, as_csv, as_json, as_table, render
-from gputally.collector.report import Amounts, By, Report, Row
+from gputally.collector.report import By, Report, Row
 
 UTC = ZoneInfo("UTC")
 START_US = 1_782_864_000_000_000  # 2026-07-01T00:00:00Z

@@ -1,0 +1,104 @@
+"""Sums of postings: time, energy, memory and quality, in the ledger's integers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+from gputally.accounting.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Time in microseconds, energy in millijoules, memory in byte-seconds; None is unknown, which is not 0.
+
+    `burst_us` and `intruder_us` are memos outside the identity of the states; `gap_us` is the part of the time that
+    no window covers. The rest is quality, never billed: GPM's ratios times time, over `quality_us` that it measured.
+    """
+
+    used_us: int = 0
+    idle_us: int = 0
+    unallocated_us: int = 0
+    unavailable_us: int = 0
+    unobserved_us: int = 0
+    reserved_us: int = 0
+    burst_us: int = 0
+    intruder_us: int = 0
+    energy_mj: int | None = None
+    gap_us: int = 0
+    memory_byte_s: int | None = None
+    quality_us: int | None = None
+    sm_us: int | None = None
+    occupancy_us: int | None = None
+    tensor_us: int | None = None
+    dram_us: int | None = None
+
+    @property
+    def capacity_us(self) -> int:
+        """The five states together (I1)."""
+        return self.used_us + self.idle_us + self.unallocated_us + self.unavailable_us + self.unobserved_us
+
+    @property
+    def coverage(self) -> float | None:
+        """The part of the capacity that was observed, 0 to 1; None where there is no capacity."""
+        return 1 - self.unobserved_us / self.capacity_us if self.capacity_us else None
+
+    @property
+    def efficiency(self) -> float | None:
+        """used / (used + idle), 0 to 1; None where nothing of it was measured."""
+        measured_us = self.used_us + self.idle_us
+        return self.used_us / measured_us if measured_us else None
+
+    @property
+    def by_state(self) -> tuple[int, ...]:
+        """The five states, in their order."""
+        return (self.used_us, self.idle_us, self.unallocated_us, self.unavailable_us, self.unobserved_us)
+
+    def quality(self, name: str) -> float | None:
+        """The mean of a quality figure (`sm_us` and its kin) over the time that it was measured in, 0 to 1."""
+        part: int | None = getattr(self, name)
+        return part / self.quality_us if part is not None and self.quality_us else None
+
+
+_NAMES = tuple(field.name for field in fields(Amounts))
+
+
+class Tally:
+    """Adds amounts up; what may be unknown is unknown only where no part knows it."""
+
+    def __init__(self) -> None:
+        self._sums: list[int | None] = [getattr(_NOTHING, name) for name in _NAMES]
+
+    def add(self, values: Sequence[int | None]) -> None:
+        """Add amounts given as their fields, in order."""
+        sums = self._sums
+        for at, value in enumerate(values):
+            if value is not None:
+                sums[at] = (sums[at] or 0) + value
+
+    @property
+    def amounts(self) -> Amounts:
+        """What it comes to."""
+        return Amounts(*self._sums)  # type: ignore[arg-type]  # what is never unknown began as 0
+
+
+def summed(parts: Iterable[Amounts]) -> Amounts:
+    """The sum of amounts."""
+    tally = Tally()
+    for part in parts:
+        tally.add([getattr(part, name) for name in _NAMES])
+    return tally.amounts
+
+
+def of_states(values: Sequence[int | None], states: Sequence[State]) -> Sequence[int | None]:
+    """The time of some states alone, out of an Amounts' fields; nothing else can be told state by state."""
+    if len(states) == len(State):
+        return values
+    return [us if state in states else 0 for state, us in zip(State, values, strict=False)]
+
+
+def energy_of(values: Sequence[int | None]) -> int | None:
+    """The energy among an Amounts' fields; None where it is unknown, or where states were told apart."""
+    return values[_ENERGY] if len(values) > _ENERGY else None
+
+
+_ENERGY = _NAMES.index("energy_mj")
+_NOTHING = Amounts()

@@ -1,0 +1,99 @@
+"""From the ledger's rows to the API's: costs of a column add up, whatever page of it is sent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gputally.accounting.states import State
+from gputally.collector.allocation import Allocation
+from gputally.collector.amounts import Amounts
+from gputally.collector.api import models
+from gputally.collector.money import Money, column
+from gputally.collector.period import Period, instant
+from gputally.collector.query import Query
+from gputally.collector.sheet import Row
+
+_TIMES = (
+    *("capacity_us", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us"),
+    *("reserved_us", "burst_us", "intruder_us", "gap_us", "coverage", "efficiency", "energy_mj", "memory_byte_s"),
+)
+
+
+def about(found: Allocation, status: str, total_rows: int) -> dict[str, Any]:
+    """The fields that every answer has."""
+    query = found.query
+    return {
+        "window": span(query.period, query),
+        "timezone": query.zone.key,
+        "currency": found.currency or None,
+        "capacity_us": found.amounts.capacity_us,
+        "coverage": found.amounts.coverage,
+        "unpriced_us": found.money.unpriced_us,
+        "period": models.Status(status=status, pending_hours=found.ground.pending),
+        "ledger_hash": found.ground.ledger_hash,
+        "total_rows": total_rows,
+    }
+
+
+def span(period: Period, query: Query) -> models.Span:
+    """A period as text."""
+    return models.Span(start=instant(period.start_us, query.zone), end=instant(period.end_us, query.zone))
+
+
+def named(row: Row, query: Query) -> dict[str, str]:
+    """A row's names by their keys."""
+    return dict(zip((key.value for key in query.keys), row.keys, strict=True))
+
+
+def rows(found: Allocation, page: slice) -> list[models.Row]:
+    """A page of an allocation's rows."""
+    costs = _costs([row.money for row in found.rows])[page]
+    return [
+        models.Row(
+            step=span(row.step, found.query),
+            keys=named(row, found.query),
+            owner=row.owner,
+            **_amounts(row.amounts),
+            **cost,
+            unpriced_us=row.money.unpriced_us,
+            shared_us=row.shared_us,
+        )
+        for row, cost in zip(found.rows[page], costs, strict=True)
+    ]
+
+
+def total(found: Allocation) -> models.Figures:
+    """The figures of all rows together."""
+    (cost,) = _costs([found.money])
+    shared_us = sum(row.shared_us for row in found.rows)
+    return models.Figures(**_amounts(found.amounts), **cost, unpriced_us=found.money.unpriced_us, shared_us=shared_us)
+
+
+def _amounts(amounts: Amounts) -> dict[str, Any]:
+    return {**{name: getattr(amounts, name) for name in _TIMES}, "quality": _quality(amounts)}
+
+
+def _quality(amounts: Amounts) -> models.Quality | None:
+    if not amounts.quality_us:
+        return None
+    return models.Quality(
+        measured_us=amounts.quality_us,
+        sm_activity=amounts.quality("sm_us"),
+        sm_occupancy=amounts.quality("occupancy_us"),
+        tensor_activity=amounts.quality("tensor_us"),
+        memory_bandwidth=amounts.quality("dram_us"),
+    )
+
+
+def _costs(moneys: Sequence[Money]) -> list[dict[str, Any]]:
+    """The costs of each row; each column adds up to its sum rounded once."""
+    columns = {
+        "cost": column([money.cost for money in moneys]),
+        **{
+            f"{state}_cost": column([None if money.cost is None else money.by_state[at] for money in moneys])
+            for at, state in enumerate(State)
+        },
+        "energy_cost": column([money.energy for money in moneys]),
+        "overhead_cost": column([money.overhead for money in moneys]),
+        "shared_cost": column([None if money.cost is None else money.shared for money in moneys]),
+    }
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
