@@ -1,11 +1,10 @@
 """What the ledger holds of odd GPUs and on bad days: the real `Nvml` on the test library, metered into windows."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
-from tests.fakes import FakeProcesses
 from tests.nvml.library import NvmlScenario, ScriptedGpu, ScriptedProcess, Step
+from tests.nvml.metered import Node
 from tests.nvml.odd import (
     driver_upgrade,
     like_a_tegra,
@@ -15,87 +14,29 @@ from tests.nvml.odd import (
 )
 from tests.nvml.scenarios import NOW, OTHER, SECOND, T0, Play
 
-from gputally.accounting.invariants import violations
 from gputally.accounting.keys import WHOLE_GPU, Owner
-from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import Basis, OwnerKind, Reason
-from gputally.agent.holders import Grant, place
-from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.sample import Process, Sample
-from gputally.agent.sampler import Cadence, DriverError, DriverReplaced, Sampler
+from gputally.agent.holders import Grant
 
 pytest_plugins = ["tests.nvml.fixtures"]
 
 TRAINING = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
-SOMEBODY = Owner(OwnerKind.HOST, user="user-1000")
 WORKER = ScriptedProcess(7, 5 * 1024**3, (Step(T0, 50),))
 SCENARIO = NvmlScenario((ScriptedGpu("GPU-a", T0, processes=(WORKER,)), OTHER))
 
 
-@dataclass
-class Node:
-    """Two GPUs, one second a tick. `held`: the first belongs to one pod, whose process is on it; else to nobody."""
-
-    start: Play
-    scenario: NvmlScenario
-    held: bool = True
-    seconds: int = 0
-    windows: list[Window] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    probes: int = 0
-
-    def __post_init__(self) -> None:
-        owner = TRAINING if self.held else SOMEBODY
-        self.meter = Meter(MeterSettings("c", "n"), lambda _process, _held: (owner,), kubernetes=self.held)
-        grants = (Grant(TRAINING, ("GPU-a",)),) if self.held else ()
-        self.meter.on_reservations(0, lambda devices: place(devices, grants, ()))
-        self._start_probe()
-
-    def run(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.driver.at(NOW + self.seconds * SECOND)
-            self.windows += self._tick()
-            self.seconds += 1
-
-    def stop(self) -> dict[tuple[Owner, str, Reason], Line]:
-        """Lines of the first GPU, by owner, partition and reason."""
-        (gpu,) = (device for device in self.close() if device.uuid == "GPU-a")
-        return {(line.key.owner, line.key.partition, line.key.reason): line for line in gpu.lines}
-
-    def close(self) -> tuple[DeviceWindow, ...]:
-        (window,) = self.windows + self.meter.cut((self.seconds - 1) * SECOND)
-        assert violations(window) == []
-        return window.devices
-
-    def _tick(self) -> list[Window]:
-        try:
-            self.driver.open()
-            self.samples.append(self.sampler.sample())
-        except DriverReplaced:
-            self._start_probe()
-        except DriverError:
-            pass
-        else:
-            return self.meter.on_sample(self.samples[-1])
-        return self.meter.on_time(self.seconds * SECOND)
-
-    def _start_probe(self) -> None:
-        self.probes += 1
-        self.driver = self.start(self.scenario)
-        self.driver.at(NOW + self.seconds * SECOND)
-        table = FakeProcesses({7: Process(7, 1)})
-        clocks: tuple[Callable[[], int], ...] = (
-            lambda: self.seconds * SECOND,
-            lambda: NOW + self.seconds * SECOND,
-        )
-        self.sampler = Sampler(self.driver, table, Cadence(), *clocks)
+def node_of(start: Play, scenario: NvmlScenario, *, held: bool = True) -> Node:
+    """`held`: the first GPU belongs to one pod, whose process is on it; else there is no kubelet."""
+    if held:
+        return Node(start, scenario, (Grant(TRAINING, ("GPU-a",)),), (), {7: TRAINING})
+    return Node(start, scenario)
 
 
 MINE = (TRAINING, WHOLE_GPU, Reason.NONE)
 
 
 def test_a_healthy_pair_for_comparison(start: Play) -> None:
-    node = Node(start, SCENARIO)
+    node = node_of(start, SCENARIO)
     node.run(21)
     line = node.stop()[MINE]
     assert (line.used_us, line.idle_us) == (10 * SECOND, 10 * SECOND)
@@ -103,7 +44,7 @@ def test_a_healthy_pair_for_comparison(start: Play) -> None:
 
 
 def test_without_process_utilisation_a_held_gpu_is_measured_as_a_whole(start: Play) -> None:
-    node = Node(start, without_process_utilization(SCENARIO))
+    node = node_of(start, without_process_utilization(SCENARIO))
     node.run(21)
     lines = node.stop()
     assert set(lines) == {MINE}
@@ -111,7 +52,7 @@ def test_without_process_utilisation_a_held_gpu_is_measured_as_a_whole(start: Pl
 
 
 def test_without_process_utilisation_activity_on_a_free_gpu_is_unattributed_not_free(start: Play) -> None:
-    node = Node(start, without_process_utilization(SCENARIO), held=False)
+    node = node_of(start, without_process_utilization(SCENARIO), held=False)
     node.run(21)
     lines = {(key[0].kind, key[2]): line for key, line in node.stop().items()}
     assert lines[OwnerKind.PLATFORM, Reason.UNATTRIBUTED].unobserved_us == 10 * SECOND
@@ -120,16 +61,17 @@ def test_without_process_utilisation_activity_on_a_free_gpu_is_unattributed_not_
 
 
 def test_without_an_energy_counter_the_integral_of_power_stands_in_and_is_marked(start: Play) -> None:
-    node = Node(start, without_energy_counter(SCENARIO))
+    node = node_of(start, without_energy_counter(SCENARIO))
     node.run(21)
-    first, second = node.close()
+    (window,) = node.close()
+    first, second = window.devices
     assert (first.energy_estimated, second.energy_estimated) == (True, False)
     truth_mj = SCENARIO.energy_mj("GPU-a", NOW + 20 * SECOND) - SCENARIO.energy_mj("GPU-a", NOW)
     assert sum(line.energy_mj or 0 for line in first.lines) == truth_mj
 
 
 def test_a_tegra_has_time_and_neither_memory_nor_energy(start: Play) -> None:
-    node = Node(start, like_a_tegra(SCENARIO))
+    node = node_of(start, like_a_tegra(SCENARIO))
     node.run(21)
     line = node.stop()[MINE]
     assert (line.used_us, line.idle_us, line.energy_mj) == (10 * SECOND, 10 * SECOND, None)
@@ -139,7 +81,7 @@ def test_a_tegra_has_time_and_neither_memory_nor_energy(start: Play) -> None:
 
 
 def test_a_gpu_off_the_bus_is_unavailable_at_the_platforms_cost_until_it_returns(start: Play) -> None:
-    node = Node(start, off_the_bus(SCENARIO, NOW + 10 * SECOND, NOW + 30 * SECOND))
+    node = node_of(start, off_the_bus(SCENARIO, NOW + 10 * SECOND, NOW + 30 * SECOND))
     node.run(41)
     lost = [number for number, sample in enumerate(node.samples) if sample.devices[0].unavailable]
     assert lost == list(range(10, 30))
@@ -154,7 +96,7 @@ def test_a_gpu_off_the_bus_is_unavailable_at_the_platforms_cost_until_it_returns
 
 def test_a_lost_gpu_is_not_enumerated_at_every_tick_and_noticed_at_once_when_it_is_back(start: Play) -> None:
     """To enumerate wakes GPUs: at once, then after 1, 2, 4 ... seconds."""
-    node = Node(start, off_the_bus(SCENARIO, NOW + 10 * SECOND, NOW + 60 * SECOND))
+    node = node_of(start, off_the_bus(SCENARIO, NOW + 10 * SECOND, NOW + 60 * SECOND))
     counts = []
     for _ in range(62):
         node.run(1)
@@ -165,10 +107,11 @@ def test_a_lost_gpu_is_not_enumerated_at_every_tick_and_noticed_at_once_when_it_
 
 
 def test_during_a_driver_upgrade_time_is_unobserved_and_energy_is_broken_not_wrong(start: Play) -> None:
-    node = Node(start, driver_upgrade(SCENARIO, NOW + 10 * SECOND, NOW + 40 * SECOND))
+    node = node_of(start, driver_upgrade(SCENARIO, NOW + 10 * SECOND, NOW + 40 * SECOND))
     node.run(51)
     assert node.probes > 1
-    first, second = node.close()
+    (window,) = node.close()
+    first, second = window.devices
     assert [device.capacity_us for device in (first, second)] == [50 * SECOND] * 2
     lines = {line.key.reason: line for line in first.lines if line.key.owner == TRAINING}
     assert lines[Reason.NO_SAMPLE].key.basis is Basis.RESERVATION
@@ -180,7 +123,7 @@ def test_during_a_driver_upgrade_time_is_unobserved_and_energy_is_broken_not_wro
 @pytest.mark.parametrize("action", [1, 2])
 def test_a_gpu_that_asks_for_a_reset_is_unavailable_from_the_next_enumeration(start: Play, action: int) -> None:
     sick = replace(SCENARIO.gpus[0], recovery=((NOW, action), (NOW + 20 * SECOND, 0)))
-    node = Node(start, replace(SCENARIO, gpus=(sick, OTHER)))
+    node = node_of(start, replace(SCENARIO, gpus=(sick, OTHER)))
     node.run(31)
     lines = node.stop()
     assert sum(line.unavailable_us for line in lines.values()) >= 19 * SECOND
