@@ -52,6 +52,11 @@ class LabelHistory:
         index = bisect_right(steps.starts, hour_us) - 1
         return steps.labels[index] if index >= 0 else None
 
+    @property
+    def names(self) -> list[Key]:
+        """Cluster and name of every object that was ever seen; sorted."""
+        return sorted(self._steps)
+
     def breakpoints(self, cluster: str, name: str) -> tuple[int, ...]:
         """The instants from which other labels hold, ascending."""
         return self._steps.get((cluster, name), _NOTHING).starts

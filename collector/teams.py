@@ -135,6 +135,12 @@ class TeamBook:
         told = ", ".join(f"{what} from {source}" for what, source in sources if source)
         return Assignment(team, center, told or "nothing says")
 
+    @property
+    def namespaces(self) -> list[tuple[str, str]]:
+        """Cluster and name of every namespace that was ever seen, or is mapped in one cluster; sorted."""
+        mapped = {(entry.cluster, entry.namespace) for entry in self._mapping.entries if entry.cluster is not None}
+        return sorted({*self._namespaces.names, *mapped})
+
     def breakpoints(self, cluster: str, namespace: str) -> list[int]:
         """The instants from which another assignment may hold, ascending."""
         edges = set(self._namespaces.breakpoints(cluster, namespace))

@@ -122,7 +122,8 @@ def parse_yaml(content: bytes, mistakes: Mistakes) -> Node | None:
         mistakes.add(refused.line, str(refused))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        mistakes.add(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")
+        last = content.rstrip(b"\n").count(b"\n") + 1  # the parser may find the end missing a line later
+        mistakes.add(min(mark.line + 1, last) if mark else 1, f"not YAML: {error.problem or error.context}")
     except yaml.YAMLError as error:  # the reader's, at a character that YAML does not allow
         mistakes.add(1, f"not YAML: {str(error).partition(chr(10))[0]}")
     return None
@@ -170,7 +171,7 @@ class _Builder:
         if isinstance(event, SequenceStartEvent):
             return Items(line, tuple(self._items(depth)))
         assert isinstance(event, ScalarEvent)  # noqa: S101 - narrows the type: no other event begins a node
-        return Scalar(line, event.value, null=event.style is None and event.value in _NULLS)
+        return Scalar(line, event.value, null=not event.style and event.value in _NULLS)
 
     def _items(self, depth: int) -> Iterator[Node]:
         for event in self._events:
