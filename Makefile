@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench histories fuzz pins docs
+.PHONY: help run test lint types proto bench histories fuzz soak pins docs
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,9 @@ histories: $(VENV)/.test-ready ## Settle N random histories of shared GPUs; chec
 
 fuzz: $(VENV)/.test-ready ## Try N inputs that nobody meant at every door; count what is refused (make fuzz N=20000)
 	PYTHONPATH=. $(BIN)/python tests/fuzz/run.py $(or $(N),2000)
+
+soak: $(VENV)/.test-ready ## Break agents, collectors and the database for MINUTES; is the ledger the truth then?
+	PYTHONPATH=. $(BIN)/python tests/chaos/soak.py --minutes $(or $(MINUTES),2)
 
 pins: $(VENV)/.test-ready ## Pin what is installed, with hashes; UPGRADE="grpcio rich" moves those
 	constraints/pin.sh $(UPGRADE)

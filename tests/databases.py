@@ -5,9 +5,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -22,30 +23,47 @@ _TEMPLATE = "migrated"
 # Nothing here outlives the test run, so nothing is worth a disk flush.
 _FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
 
+# The same for a server that is killed and must keep what it committed: the kernel keeps what was written.
+CRASH_SAFE = "-c fsync=off -c listen_addresses=''"
+
 
 class PostgresServer:
     """A server in a folder of its own, reached through a unix socket there; it makes databases by copying one."""
 
-    def __init__(self, folder: Path, programs: Path, user: str | None) -> None:
+    def __init__(self, folder: Path, programs: Path, user: str | None, options: str = _FAST) -> None:
         """`user` is who runs the server, None for the current user: PostgreSQL refuses to run as root."""
         self._folder = folder
         self._programs = programs
         self._user = user
+        self._options = options
         self._count = 0
 
     def start(self) -> None:
         """Initialise and start the server, and migrate the database that the others are copied from."""
         self._run("initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "--no-locale")
-        log = str(self._folder / "log")
-        self._run("pg_ctl", "start", "-w", "-t", "60", "-l", log, "-o", f"{_FAST} -k {self._folder}")
+        self.start_again()
         self._administer("CREATE DATABASE {}", _TEMPLATE)
         engine = open_database(self._url(_TEMPLATE))
         migrate(engine)
         engine.dispose()
 
+    def start_again(self) -> None:
+        """Start the server on what is there, and wait until it has recovered."""
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "start", "-w", "-t", "60", "-l", log, "-o", f"{self._options} -k {self._folder}")
+
     def stop(self) -> None:
         """Stop the server that this folder's pid file names."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def kill(self) -> None:
+        """SIGKILL to the server and all of its children at once, as the kernel does it when memory is short."""
+        server = psutil.Process(int((self._folder / "data" / "postmaster.pid").read_text().split()[0]))
+        family = [*server.children(recursive=True), server]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, 20)
 
     def create(self, *, migrated: bool) -> str:
         """The URL of a new database, empty or with the schema in it."""
@@ -77,7 +95,7 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres(options: str = _FAST) -> Iterator[PostgresServer]:
     """A running server, stopped and removed at the end; skips the test where none is installed."""
     programs = _programs()
     if programs is None:
@@ -87,7 +105,7 @@ def running_postgres() -> Iterator[PostgresServer]:
     try:
         if user:
             shutil.chown(folder, user)
-        server = PostgresServer(folder, programs, user)
+        server = PostgresServer(folder, programs, user, options)
         server.start()
         try:
             yield server
