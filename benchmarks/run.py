@@ -118,7 +118,7 @@ def cluster(world: Scenario) -> tuple[PodTable, tuple[Grant, ...]]:
     clock, pods = Clock(), PodTable()
     simulated = SimulatedPods(world, clock, clock)
     pods.replace(simulated.alive, clock())
-    return pods, GrantBook(simulated.of_name, clock).grants(SimulatedKubelet(world, clock, clock).poll())
+    return pods, GrantBook(simulated.of_name, clock).read(SimulatedKubelet(world, clock, clock).poll()).grants
 
 
 def encode(window: Window) -> bytes:

@@ -52,9 +52,13 @@ class Request:
         return self.path.removeprefix("/api/").removeprefix("/apis/").rpartition("/")[0]
 
     def selects(self, item: Object) -> bool:
-        """Whether an object passes the field selector, whose fields are all under `spec`."""
-        wanted = [pair.split("=") for pair in self.query.get("fieldSelector", "").split(",") if pair]
-        return all(item.get("spec", {}).get(field.removeprefix("spec."), value) == value for field, value in wanted)
+        """Whether an object passes the field selector; a field that it does not have is no reason against it."""
+        for pair in filter(None, self.query.get("fieldSelector", "").split(",")):
+            field, value = pair.split("=")
+            part, name = field.split(".")
+            if item.get(part, {}).get(name, value) != value:
+                return False
+        return True
 
 
 @dataclass(frozen=True)

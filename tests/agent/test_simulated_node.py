@@ -48,7 +48,7 @@ def day(scenario: Scenario) -> Iterator[Window]:
         clock.now_us = now_us
         answer = kubelet.poll()
         ids = [device_id for _, device_id in answer.allocatable or ()]
-        meter.on_reservations(now_us, partial(place, grants=book.grants(answer), allocatable=ids))
+        meter.on_reservations(now_us, partial(place, grants=book.read(answer).grants, allocatable=ids))
         yield from meter.on_sample(sampler.sample())
     yield from meter.cut(END_US)
 
