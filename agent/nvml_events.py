@@ -1,4 +1,4 @@
-"""NVML's events: Xids, and partitions made or destroyed. Asked once per tick for all GPUs, without waiting."""
+"""NVML's events: Xids, partitions made or destroyed, GPUs to be reset. Asked once per tick for all, without waiting."""
 
 import ctypes
 import logging
@@ -12,7 +12,11 @@ from gputally.agent.nvml_errors import DRIVER_GONE, Code, device_error
 from gputally.agent.sampler import DriverEvents
 
 MOST_PER_TICK = 256  # a GPU that floods us must not keep the others from being read; the rest comes at the next tick
-_WANTED = pynvml.nvmlEventTypeXidCriticalError | pynvml.nvmlEventMigConfigChange
+_XID = pynvml.nvmlEventTypeXidCriticalError
+_CHANGES = (  # the last two since R565; before, a changed recovery action is Xid 154
+    pynvml.nvmlEventMigConfigChange | pynvml.nvmlEventTypeGpuUnavailableError | pynvml.nvmlEventTypeGpuRecoveryAction
+)
+_XID_RECOVERY_ACTION = 154
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ class Events:
         """False: the set is undefined and must go. Any other refusal leaves the GPU for the next enumeration."""
         try:
             self._set = self._set or pynvml.nvmlEventSetCreate()
-            mask = pynvml.nvmlDeviceGetSupportedEventTypes(raw) & _WANTED
+            mask = pynvml.nvmlDeviceGetSupportedEventTypes(raw) & (_XID | _CHANGES)
             if mask:
                 pynvml.nvmlDeviceRegisterEvents(raw, mask, self._set)
         except pynvml.NVMLError as error:
@@ -59,10 +63,9 @@ class Events:
             if event is None:
                 break
             uuid = self._uuids.get(_address(event.device))
-            if uuid is None or event.eventType == pynvml.nvmlEventMigConfigChange:
-                changed = True  # or a GPU that we do not know
-            elif event.eventType == pynvml.nvmlEventTypeXidCriticalError:
+            if uuid is not None and event.eventType == _XID:
                 xids[uuid] += (event.eventData,)
+            changed |= uuid is None or event.eventType != _XID or event.eventData == _XID_RECOVERY_ACTION
         return DriverEvents(dict(xids), changed)
 
     def close(self) -> None:

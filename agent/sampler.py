@@ -38,10 +38,13 @@ class DeviceSilent(DriverError):
 
 @dataclass(frozen=True, slots=True)
 class DriverEvents:
-    """What a driver told of its own accord: Xids by device, and whether partitions were made or destroyed."""
+    """What a driver told of its own accord: Xids by device.
+
+    `changed`: the devices are no longer what they were: partitions were made or destroyed, or one must be reset.
+    """
 
     xids: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    repartitioned: bool = False
+    changed: bool = False
 
 
 class Driver(Protocol):
@@ -147,7 +150,7 @@ class Sampler:
         events = self._driver.events()
         for uuid, xids in events.xids.items():
             self._xids[uuid] = self._xids.get(uuid, ()) + xids
-        return events.repartitioned
+        return events.changed
 
     def _plan(self, now_us: int, failed_before: set[str], *, enumerated: bool) -> None:
         """When to enumerate next: at once for a device that began to fail, ever later for those that go on."""

@@ -117,6 +117,22 @@ def test_a_gpu_whose_driver_asks_for_a_reset_is_unavailable_until_it_no_longer_d
     assert driver.read("GPU-a").busy
 
 
+def test_a_changed_recovery_action_is_told_at_once(play: Play) -> None:
+    driver = play(NvmlScenario((replace(GPU, recovery=((NOW + SECOND, 1),)),)))
+    assert not driver.events().changed
+    driver.at(NOW + SECOND)
+    assert driver.events() == DriverEvents(changed=True)
+    driver.devices()
+    with pytest.raises(DeviceUnavailable, match="a reset of the GPU"):
+        driver.read("GPU-a")
+
+
+def test_by_older_drivers_it_is_told_as_an_xid(play: Play) -> None:
+    driver = play(NvmlScenario((replace(GPU, xids=((NOW + SECOND, 154),)),)))
+    driver.at(NOW + SECOND)
+    assert driver.events() == DriverEvents({"GPU-a": (154,)}, changed=True)
+
+
 @pytest.mark.parametrize("action", [0, 3, 5, 99])
 def test_other_recovery_actions_leave_a_gpu_usable(play: Play, action: int) -> None:
     driver = play(NvmlScenario((replace(GPU, recovery=((NOW, action),)),)))

@@ -234,11 +234,11 @@ REBORN = with_mig(BIG, replace(SMALL, to_us=NOW + 2 * SECOND), AGAIN)  # same id
 
 def test_a_change_of_partitions_is_told_and_the_new_ones_are_listed(play: Play) -> None:
     driver = play(REBORN)
-    assert not driver.events().repartitioned
+    assert not driver.events().changed
     driver.at(NOW + 2 * SECOND)
-    assert driver.events().repartitioned
+    assert driver.events().changed
     assert [each.uuid for each in driver.devices()[0].instances] == ["MIG-big", "MIG-again"]
-    assert not driver.events().repartitioned
+    assert not driver.events().changed
 
 
 def test_counters_are_never_compared_with_those_of_an_instance_before(play: Play) -> None:
@@ -256,7 +256,7 @@ def test_without_events_a_reused_handle_is_noticed_when_processes_are_read(play:
     driver = play(replace(REBORN, faults=(Fault(Code.NOT_SUPPORTED, "nvmlDeviceGetSupportedEventTypes"),)))
     driver.read("GPU-a")
     driver.at(NOW + 2 * SECOND)
-    assert not driver.events().repartitioned
+    assert not driver.events().changed
     reading = driver.read("GPU-a")
     assert reading.instances[1].gpm is None  # impossible counters: those of another generation
     assert reading.rejected

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 from tests.nvml.library import NvmlScenario, ScriptedGpu, ScriptedProcess, Step
 from tests.nvml.metered import Node
 from tests.nvml.odd import (
@@ -120,11 +119,12 @@ def test_during_a_driver_upgrade_time_is_unobserved_and_energy_is_broken_not_wro
     assert (first.energy_breaks, second.energy_breaks) == (1, 1)
 
 
-@pytest.mark.parametrize("action", [1, 2])
-def test_a_gpu_that_asks_for_a_reset_is_unavailable_from_the_next_enumeration(start: Play, action: int) -> None:
-    sick = replace(SCENARIO.gpus[0], recovery=((NOW, action), (NOW + 20 * SECOND, 0)))
+def test_a_gpu_that_asks_for_a_reset_is_unavailable_from_that_tick_to_the_first_after_it(start: Play) -> None:
+    sick = replace(SCENARIO.gpus[0], recovery=((NOW + 10 * SECOND, 1), (NOW + 30 * SECOND, 0)))
     node = node_of(start, replace(SCENARIO, gpus=(sick, OTHER)))
-    node.run(31)
+    node.run(41)
+    lost = [number for number, sample in enumerate(node.samples) if sample.devices[0].unavailable]
+    assert lost == list(range(10, 30))
     lines = node.stop()
-    assert sum(line.unavailable_us for line in lines.values()) >= 19 * SECOND
+    assert sum(line.unavailable_us for line in lines.values()) >= 20 * SECOND
     assert lines[MINE].used_us == lines[MINE].idle_us > 0

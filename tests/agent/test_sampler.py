@@ -164,7 +164,7 @@ def test_a_device_that_fails_again_later_is_enumerated_at_once_again(node: Node)
 def test_a_change_of_partitions_is_enumerated_before_anything_is_read(node: Node) -> None:
     node.tick()
     node.driver.infos[0] = PARTED
-    node.driver.told = DriverEvents(repartitioned=True)
+    node.driver.told = DriverEvents(changed=True)
     assert first(node.tick()).info == PARTED
     assert not node.enumerates()
 
@@ -178,7 +178,7 @@ def test_xids_are_part_of_the_next_sample_of_their_device(node: Node) -> None:
 
 def test_an_xid_is_not_lost_with_a_sample_that_failed(node: Node) -> None:
     node.tick()
-    node.driver.told = DriverEvents({"GPU-a": (48,)}, repartitioned=True)
+    node.driver.told = DriverEvents({"GPU-a": (48,)}, changed=True)
     node.driver.broken["devices", ""] = DriverUnavailable("no driver")
     with pytest.raises(DriverUnavailable):
         node.tick()

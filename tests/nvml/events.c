@@ -1,11 +1,11 @@
-/* Event sets: Xids and changes of MIG devices after a GPU was registered, each told once, oldest first. */
+/* Event sets: Xids, changes of MIG devices and of the recovery action after a GPU was registered, each told once, oldest first. */
 #define _GNU_SOURCE
 #include "call.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { GPUS = 64, XID = 0x8, MIG_CHANGE = 0x100, SUPPORTED = 0x1ff };
+enum { GPUS = 64, XID = 0x8, MIG_CHANGE = 0x100, RECOVERY_ACTION = 0x8000, SUPPORTED = 0xffff };
 #define NO_INSTANCE 0xFFFFFFFFu
 
 typedef struct { void *device; u64 type, data; u32 gi, ci; } EventData;
@@ -68,6 +68,10 @@ static Candidate next_event(const Call *c, EventSet *set)
     for (int i = 0; i < c->s->xids.n; i++) {
         const Event *e = &c->s->xids.at[i];
         consider(c, set, &best, (Candidate){e->at, e->gpu, XID, e->value}, &seen);
+    }
+    for (int i = 0; i < c->s->recoveries.n; i++) {
+        const Event *e = &c->s->recoveries.at[i];
+        consider(c, set, &best, (Candidate){e->at, e->gpu, RECOVERY_ACTION, e->value}, &seen);
     }
     for (int i = 0; i < c->s->migs.n; i++) {
         const Mig *m = &c->s->migs.at[i];
