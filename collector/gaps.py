@@ -79,7 +79,8 @@ class _Gaps:
         left = replace(row, end_us=covered.start_us, after_id=covered.window_id)
         right = replace(row, start_us=covered.end_us, before_id=covered.window_id)
         self.rows[at : at + 1] = [part for part in (left, right) if part.start_us < part.end_us]
-        self.touched.append((covered.start_us if row.before_id is None else row.start_us, row.end_us))
+        first_us = covered.start_us if row.before_id is None else row.start_us
+        self.touched += [(first_us, covered.end_us), (covered.end_us, row.end_us)]
 
     def touch(self, skip: Skip) -> None:
         """A step of the clock shortens the gaps that it lies in."""
@@ -114,13 +115,13 @@ def fill(
 def _marks(devices: dict[_Device, _Gaps], zone: tzinfo, oldest_us: int, state: State) -> Iterator[Mark]:
     spans: set[tuple[int, Span]] = set()
     for (node_id, _), gaps in devices.items():
-        spans |= {(node_id, _closed(span, state)) for span in gaps.touched}
+        spans |= {(node_id, closed(span, state)) for span in gaps.touched}
     for node_id, span in spans:
         yield from marks_of(node_id, span, zone, oldest_us)
 
 
-def _closed(span: Span, state: State) -> Span:
-    """Of a gap that is still open, what may be booked."""
+def closed(span: Span, state: State) -> Span:
+    """A gap, up to where it may be booked if it is still open."""
     return (span[0], state.booked_until_us) if span[1] == FOREVER_US else span
 
 

@@ -12,6 +12,7 @@ from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import Source
 from gputally.collector.database import writing
 from gputally.collector.gap_postings import add_gaps
+from gputally.collector.ledger_state import read_state
 from gputally.collector.schema import AMOUNTS, MEMOS, device, dirty_hour, line, node, owner, posting, window
 
 _BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
@@ -90,8 +91,12 @@ def _settle_batch(engine: Engine, zone: tzinfo, below: tuple[int, int], most: in
     with writing(engine) as connection:
         taken = connection.execute(_TAKE, {"hour": below[0], "node": below[1], "most": most}).all()
         pairs = [(hour_us, node_id) for hour_us, node_id in taken]
+        lines_from_us = read_state(connection).lines_from_us
         for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
-            _recompute(connection, hour_us, hour_end(hour_us, zone), [node_id for _, node_id in of_hour])
+            nodes = [node_id for _, node_id in of_hour]
+            if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
+                _recompute(connection, hour_us, hour_end(hour_us, zone), nodes)
+            connection.execute(_DROP_MARKS, {"hour": hour_us, "nodes": nodes})
     return pairs
 
 
@@ -100,4 +105,3 @@ def _recompute(connection: Connection, hour_us: int, end_us: int, nodes: Sequenc
     connection.execute(_DROP_POSTINGS, of_hour)
     connection.execute(_SUM_LINES, of_hour)
     add_gaps(connection, hour_us, end_us, nodes)
-    connection.execute(_DROP_MARKS, of_hour)

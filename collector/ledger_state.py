@@ -23,7 +23,7 @@ class State:
     `absent_after_us` is absent. Lines before `lines_from_us` are removed, or soon will be."""
 
     booked_until_us: int = 0
-    absent_after_us: int = 0
+    absent_after_us: int = 86_400_000_000
     lines_from_us: int = 0
 
 

@@ -1,6 +1,7 @@
 """Postings: always the sum of their lines, hour by hour in the billing time zone, whoever recomputes them and when."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select
 from tests.databases import empty
+from tests.gap_model import gap_lines
 from tests.windows import MINUTE_US, START_US, all_received, device, histories, minutes, pod, reserved, window
 
 from gputally.accounting.ledger_hour import hour_start, to_us
@@ -47,15 +49,16 @@ def dumped(engine: Engine) -> list[tuple[Any, ...]]:
 
 
 def hours_of(engine: Engine) -> list[tuple[int, int]]:
-    """Per hour, the time that its postings say was used."""
+    """Per hour, the time that its postings say was used, where there is any."""
     with reading(engine) as connection:
-        rows = connection.execute(select(posting.c.hour_us, posting.c.used_us))
+        rows = connection.execute(select(posting.c.hour_us, posting.c.used_us).where(posting.c.used_us > 0))
         return sorted((hour_us, used_us) for hour_us, used_us in rows)
 
 
-def expected(windows: Sequence[Window], zone: tzinfo) -> list[tuple[Any, ...]]:
-    """The ledger as the rules say it: lines added up by name, one at a time."""
+def expected(windows: Sequence[Window], zone: tzinfo, booked_until_us: int = 0) -> list[tuple[Any, ...]]:
+    """The ledger as the rules say it: lines added up by name, one at a time, and then the gaps between windows."""
     sums: dict[tuple[Any, ...], tuple[Source, list[int | None]]] = {}
+    gaps: Counter[tuple[Any, ...]] = Counter()
     for content in windows:
         for part in content.devices:
             for row in part.lines:
@@ -63,7 +66,13 @@ def expected(windows: Sequence[Window], zone: tzinfo) -> list[tuple[Any, ...]]:
                 key = (*place, *_names(row, part.profiles.get(row.key.partition, "")))
                 source, amounts = sums.get(key, (Source.NONE, [None] * len((*AMOUNTS, *MEMOS))))
                 sums[key] = source.least_certain(row.source), _added(amounts, row)
-    rows = [(*key, source.value, *amounts, 0) for key, (source, amounts) in sums.items()]
+    for gap in gap_lines(windows, zone, booked_until_us):
+        place = (gap.hour_us, gap.cluster, gap.node, gap.uuid, gap.model)
+        key = (*place, *_names(gap.line, gap.profile))
+        source, amounts = sums.get(key, (Source.NONE, [None] * len((*AMOUNTS, *MEMOS))))
+        sums[key] = source, _added(amounts, gap.line)
+        gaps[key] += gap.line.capacity_us
+    rows = [(*key, source.value, *amounts, gaps[key]) for key, (source, amounts) in sums.items()]
     return sorted(rows, key=lambda row: tuple(str(value) for value in row))
 
 
@@ -170,7 +179,8 @@ def test_the_source_is_the_least_certain_of_what_was_measured(engine: Engine) ->
             commit(engine, [window(part, start_us=start_us + n * MINUTE_US) for n, part in enumerate(parts)])
     settle(engine, UTC)
     with reading(engine) as connection:
-        found = connection.execute(select(posting.c.source).order_by(posting.c.hour_us)).scalars().all()
+        measured = select(posting.c.source).where(posting.c.gap_us == 0).order_by(posting.c.hour_us)
+        found = connection.execute(measured).scalars().all()
     assert found == [first.least_certain(second).value for first in Source for second in Source]
 
 

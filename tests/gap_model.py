@@ -1,0 +1,82 @@
+"""What gaps must add to a ledger, found window by window: the reference for the collector's statements."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from gputally.accounting.gap import Edge, Gap, Span, extent, without
+from gputally.accounting.ledger_hour import hours
+from gputally.accounting.line import DeviceWindow, Line, Window
+
+DAY_US = 86_400_000_000
+_BOOT = "boot-1"
+
+_Stand = tuple[Window, DeviceWindow]  # a device in one of its windows
+
+
+@dataclass(frozen=True, slots=True)
+class GapLine:
+    """A line of a gap's part in one ledger hour, and where it is posted."""
+
+    hour_us: int
+    cluster: str
+    node: str
+    uuid: str
+    model: str
+    profile: str
+    line: Line
+
+
+def gap_lines(
+    windows: Sequence[Window],
+    zone: tzinfo,
+    booked_until_us: int = 0,
+    absent_after_us: int = DAY_US,
+) -> Iterator[GapLine]:
+    """Every line of every gap; all windows are of one boot."""
+    stands: defaultdict[tuple[str, str, str, str], list[_Stand]] = defaultdict(list)
+    for window in sorted(windows, key=lambda window: window.start_us):
+        for part in window.devices:
+            if part.capacity_us:
+                stands[window.cluster, window.node, part.uuid, part.model].append((window, part))
+    for (cluster, node, uuid, model), stand in stands.items():
+        skips = [
+            (window.start_us - window.skipped_us, window.start_us)
+            for window in windows
+            if (window.cluster, window.node) == (cluster, node) and window.skipped_us
+        ]
+        for gap, profiles in _gaps(stand, skips, booked_until_us, absent_after_us):
+            for hour in hours(*_envelope(gap), zone):
+                for line in gap.lines(*hour):
+                    profile = profiles.get(line.key.partition, "")
+                    yield GapLine(hour[0], cluster, node, uuid, model, profile, line)
+
+
+def _envelope(gap: Gap) -> Span:
+    return (gap.spans[0][0], gap.spans[-1][1]) if gap.spans else (gap.before.at_us, gap.before.at_us)
+
+
+def _gaps(
+    stand: Sequence[_Stand], skips: Sequence[Span], booked_until_us: int, absent_after_us: int
+) -> Iterator[tuple[Gap, dict[str, str]]]:
+    for at, (window, part) in enumerate(stand):
+        following = stand[at + 1] if at + 1 < len(stand) else None
+        before = Edge(
+            window.end_us,
+            _BOOT,
+            part.end_holders,
+            None if part.energy_estimated else part.energy_end_mj,
+            part.idle_power_mw,
+            part.unavailable_at_end,
+        )
+        after = _after(*following) if following else None
+        whole = (before.at_us, after.at_us if after else booked_until_us)
+        span = extent(whole, same_life=after is not None, absent_after_us=absent_after_us)
+        spans = tuple(piece for piece in without([span], skips) if piece[0] < piece[1])
+        yield Gap(before, after, spans), dict(part.profiles)
+
+
+def _after(window: Window, part: DeviceWindow) -> Edge:
+    energy_mj = None if part.energy_estimated else part.energy_start_mj
+    return Edge(window.end_us - part.capacity_us, _BOOT, part.start_holders, energy_mj, part.idle_power_mw)
