@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -20,7 +20,7 @@ _PENDING = 256  # placements that wait for the meter; it takes them every tick
 
 
 class PodStart(Protocol):
-    """Of a pod, what a grant needs: the UID, and its start by the API in microseconds since the epoch."""
+    """Of a pod, what a grant needs: the UID, its start by the API in microseconds since the epoch, and its end."""
 
     @property
     def uid(self) -> str:
@@ -29,6 +29,10 @@ class PodStart(Protocol):
     @property
     def started_us(self) -> int | None:
         """When the API says that it started."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether all its containers have ended for good."""
 
 
 class Kubelet(Protocol):
@@ -97,7 +101,11 @@ class GrantBook:
         self._first_seen: dict[_Name, int] = {}
 
     def read(self, reservations: Reservations) -> Granted:
-        """The reservations with their owners; a name that vanished and came back is a new holder."""
+        """The reservations with their owners; a name that vanished and came back is a new holder.
+
+        Kubelets before 1.34 go on listing a pod that has ended, for as long as it exists; it holds nothing.
+        """
+        reservations = self._alive(reservations)
         now_us = self._wall_us()
         names = set(_names(reservations))
         self._first_seen = {name: self._first_seen.get(name, now_us) for name in names}
@@ -109,6 +117,15 @@ class GrantBook:
     def problem(self, reservations: Reservations) -> str:
         """What is not sure about what is held, in one line. What is wrong with claims matters where there are some."""
         return reservations.problem or (self._claims.problem if reservations.claims else "")
+
+    def _alive(self, reservations: Reservations) -> Reservations:
+        listed = {(held.namespace, held.pod) for held in (*reservations.containers, *reservations.claims)}
+        ended = {name for name in listed if (pod := self._find_pod(*name)) and pod.ended}
+        return replace(
+            reservations,
+            containers=tuple(held for held in reservations.containers if (held.namespace, held.pod) not in ended),
+            claims=tuple(claim for claim in reservations.claims if (claim.namespace, claim.pod) not in ended),
+        )
 
     def _grant(self, name: _Name, device_ids: tuple[str, ...]) -> Grant:
         owner, started_us = self._owner(name)

@@ -58,6 +58,11 @@ class Pod(PodName):
     containers: tuple[PodContainer, ...] = ()
 
     @property
+    def ended(self) -> bool:
+        """Whether all its containers have ended for good."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
     def uids(self) -> tuple[str, ...]:
         """All UIDs that mean this pod: a static pod's cgroup carries the hash of its manifest, not the API's UID."""
         static = (self.annotations.get(_CONFIG_HASH), self.annotations.get(_CONFIG_MIRROR))

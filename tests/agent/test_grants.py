@@ -27,6 +27,7 @@ LONG_S = 20.0  # far longer than anything here takes; a test that is right never
 class Pod:
     uid: str
     started_us: int | None = None
+    ended: bool = False
 
 
 @dataclass
@@ -124,6 +125,15 @@ def test_a_container_with_two_resources_is_one_owner_with_two_grants() -> None:
 def test_containers_of_a_pod_are_owners_of_their_own() -> None:
     grants = Desk().grants(reservation("GPU-0"), reservation("GPU-1", container="helper"))
     assert [grant.owner.container for grant in grants] == ["main", "helper"]
+
+
+def test_a_pod_that_has_ended_holds_nothing_though_old_kubelets_still_list_it() -> None:
+    desk = Desk()
+    desk.api.pods["research", "train-0"] = Pod("uid-a", 77, ended=True)
+    assert desk.grants(reservation("GPU-0")) == ()
+    assert desk.claimed(claim()) == ()
+    [shared] = desk.claimed(claim(), claim(pod="train-1"))
+    assert [pod.owner.pod for pod in shared.pods] == ["train-1"]
 
 
 # Claims

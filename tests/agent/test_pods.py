@@ -100,6 +100,15 @@ def test_metadata_alone_is_a_pod_too() -> None:
     assert {pod.uid for pod in pods.values()} == {pod.uid for pod in recorded("api/pods.list.full.after.json").values()}
 
 
+@pytest.mark.parametrize(
+    ("phase", "ended"),
+    [("Pending", False), ("Running", False), ("Unknown", False), ("Succeeded", True), ("Failed", True)],
+)
+def test_a_pod_has_ended_when_none_of_its_containers_can_run_again(phase: str, ended: bool) -> None:
+    raw = {"metadata": {"namespace": "ml", "name": "train", "uid": "u"}, "status": {"phase": phase}}
+    assert parse_pod(raw).ended is ended
+
+
 def test_the_applied_manifest_is_dropped() -> None:
     """kubectl keeps a copy of the whole manifest in an annotation."""
     metadata = {
