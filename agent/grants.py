@@ -119,7 +119,8 @@ class GrantBook:
         return reservations.problem or (self._claims.problem if reservations.claims else "")
 
     def _alive(self, reservations: Reservations) -> Reservations:
-        listed = {(held.namespace, held.pod) for held in (*reservations.containers, *reservations.claims)}
+        listed = {(held.namespace, held.pod) for held in reservations.containers}
+        listed |= {(claim.namespace, claim.pod) for claim in reservations.claims}
         ended = {name for name in listed if (pod := self._find_pod(*name)) and pod.ended}
         return replace(
             reservations,
