@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -140,27 +140,27 @@ class GrantBook:
         return Owner(OwnerKind.POD, *name, pod_uid=pod.uid), pod.started_us
 
     def _claimed(self, claims: Sequence[ContainerClaim]) -> Iterator[ClaimGrant]:
-        """A claim holds each of its devices, for all pods that list it."""
-        users: dict[tuple[str, str], list[ContainerClaim]] = {}
+        """A claim holds each of its devices, for all pods that list it there."""
+        users: dict[tuple[str, str, DraDevice], list[ContainerClaim]] = {}
         for claim in claims:
-            users.setdefault((claim.claim_namespace, claim.claim), []).append(claim)
-        for (namespace, name), listed in users.items():
-            pods = self._pods(listed)
-            partial = {device for claim in listed for device in claim.partial}
-            for device in sorted({device for claim in listed for device in claim.devices}):
-                admin = self._claims.is_admin(namespace, name, device)
-                yield ClaimGrant(self._claims.name_of(device), pods, admin, device in partial)
+            for device in claim.devices:
+                users.setdefault((claim.claim_namespace, claim.claim, device), []).append(claim)
+        for (namespace, name, device), listed in users.items():
+            admin = self._claims.is_admin(namespace, name, device)
+            partial = any(device in claim.partial for claim in listed)
+            yield ClaimGrant(self._claims.name_of(device), self._pods(listed), admin, partial)
 
     def _pods(self, listed: Sequence[ContainerClaim]) -> tuple[ClaimingPod, ...]:
-        containers: dict[tuple[str, str], list[str]] = {}
+        containers: dict[tuple[str, str], set[str]] = {}
         for claim in listed:
-            containers.setdefault((claim.namespace, claim.pod), []).append(claim.container)
+            containers.setdefault((claim.namespace, claim.pod), set()).add(claim.container)
         return tuple(self._pod(*pod, names) for pod, names in sorted(containers.items()))
 
-    def _pod(self, namespace: str, pod: str, containers: Sequence[str]) -> ClaimingPod:
-        owner, started_us = self._owner((namespace, pod, ""))
-        owners = tuple(self._owner((namespace, pod, container))[0] for container in sorted(containers))
-        return ClaimingPod(owner, owners, started_us, self._first_seen[namespace, pod, ""])
+    def _pod(self, namespace: str, pod: str, containers: Collection[str]) -> ClaimingPod:
+        name = (namespace, pod, "")
+        owner, started_us = self._owner(name)
+        owners = tuple(replace(owner, container=container) for container in sorted(containers))
+        return ClaimingPod(owner, owners, started_us, self._first_seen[name])
 
     def _unused(self) -> Iterator[ClaimGrant]:
         for device in self._claims.unused():
@@ -168,11 +168,10 @@ class GrantBook:
 
 
 def _names(reservations: Reservations) -> Iterator[_Name]:
-    """All containers that hold something, and the pods that use claims."""
+    """The containers that hold something, and the pods that use claims."""
     for held in reservations.containers:
         yield (held.namespace, held.pod, held.container)
     for claim in reservations.claims:
-        yield (claim.namespace, claim.pod, claim.container)
         yield (claim.namespace, claim.pod, "")
 
 

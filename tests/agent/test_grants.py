@@ -157,11 +157,19 @@ def test_a_claim_that_pods_share_has_them_all() -> None:
     assert [pod.owner.pod for pod in shared.pods] == ["a", "b"]
 
 
-def test_each_device_of_a_claim_is_claimed_and_entries_that_repeat_are_one() -> None:
+def test_each_device_of_a_claim_is_claimed_by_the_containers_that_list_it() -> None:
     desk = Desk(claims=ApiClaims({"gpu-0": "GPU-0", "gpu-1": "GPU-1"}))
     found = desk.claimed(claim("main", "train-0", "gpu-0", "gpu-1"), claim("side", "train-0", "gpu-1"))
-    assert [one.device for one in found] == [DeviceName(uuid="GPU-0"), DeviceName(uuid="GPU-1")]
-    assert {len(one.pods[0].containers) for one in found} == {2}
+    users = {one.device: [owner.container for owner in one.pods[0].containers] for one in found}
+    assert users == {DeviceName(uuid="GPU-0"): ["main"], DeviceName(uuid="GPU-1"): ["main", "side"]}
+
+
+def test_a_claim_that_the_kubelet_lists_in_pieces_is_one() -> None:
+    found = Desk().claimed(claim("main", "train-0", "gpu-0"), claim("main", "train-0", "gpu-0", "gpu-1"))
+    assert [(one.device, len(one.pods[0].containers)) for one in found] == [
+        (DeviceName(minor=0), 1),
+        (DeviceName(minor=1), 1),
+    ]
 
 
 def test_without_the_api_a_device_is_what_its_name_says() -> None:
