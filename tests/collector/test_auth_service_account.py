@@ -1,0 +1,118 @@
+"""A service account's token names the node of its pod, or lets nobody in."""
+
+import asyncio
+
+import pytest
+from tests.collector.test_auth_token_review import AUDIENCE, Api, recording
+from tests.kube_review import Token
+
+from gputally.collector.auth.agent import Identity
+from gputally.collector.auth.errors import Forbidden, Unauthenticated, Undecided
+from gputally.collector.auth.service_account import TokenAgents, node_of, username
+from gputally.collector.auth.token_review import TokenReviews, parse
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+class Sent:
+    """A call with this metadata."""
+
+    def __init__(self, *metadata: tuple[str, str | bytes]) -> None:
+        self._metadata = metadata
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {}
+
+
+def identify(api: Api, *metadata: tuple[str, str | bytes]) -> Identity:
+    reviews = TokenReviews(api, AUDIENCE, lambda: api.now_s)
+    return asyncio.run(TokenAgents(reviews, ["gputally/agent"], "prod").identify(Sent(*metadata)))
+
+
+def bearer(token: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {token}"
+
+
+@pytest.fixture
+def api() -> Api:
+    api = Api()
+    api.reviews.tokens = {
+        "on.gpu.1": Token(node="gpu-1", pod="agent-x"),
+        "by.hand.made": Token(),
+        "of.somebody.else": Token(username="system:serviceaccount:inference:default", node="gpu-1"),
+        "for.api.server": Token(audiences=("https://kubernetes.default.svc.cluster.local",), node="gpu-1"),
+    }
+    return api
+
+
+def test_an_agents_token_is_the_node_of_its_pod_in_this_cluster(api: Api) -> None:
+    assert identify(api, ("user-agent", "x"), bearer("on.gpu.1")) == Identity("prod", "gpu-1")
+
+
+def test_a_token_without_a_node_is_forbidden(api: Api) -> None:
+    """Somebody with the right to create tokens must not write for every node."""
+    with pytest.raises(Forbidden, match="names no node"):
+        identify(api, bearer("by.hand.made"))
+
+
+def test_the_token_of_another_service_account_is_forbidden(api: Api) -> None:
+    with pytest.raises(Forbidden, match="inference:default is not a service account of agents"):
+        identify(api, bearer("of.somebody.else"))
+
+
+def test_a_token_for_another_audience_is_refused(api: Api) -> None:
+    with pytest.raises(Unauthenticated, match="audiences"):
+        identify(api, bearer("for.api.server"))
+
+
+def test_while_nobody_can_tell_nobody_comes_in(api: Api) -> None:
+    api.away = True
+    with pytest.raises(Undecided):
+        identify(api, bearer("on.gpu.1"))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (),
+        (("authorization", ""),),
+        (("authorization", "Bearer "),),
+        (("authorization", "on.gpu.1"),),
+        (("authorization", b"Bearer on.gpu.1"),),
+        (bearer("on.gpu.1"), bearer("on.gpu.1")),
+        (bearer("no-token"),),
+        (bearer("a.b.c.d"),),
+        (bearer("ü.b.c"),),
+        (bearer("a.b." + "c" * 20_000),),
+    ],
+)
+def test_what_is_no_token_is_refused_without_a_question(api: Api, metadata: Metadata) -> None:
+    """The API server is not bothered with what strangers make up."""
+    with pytest.raises(Unauthenticated):
+        identify(api, *metadata)
+    assert api.asked == 0
+
+
+@pytest.mark.parametrize("name", ["valid", "unbound-service-account", "other-service-account"])
+def test_recorded_users_have_a_node_or_have_none(name: str) -> None:
+    user = parse(recording(name)["response"]["status"], AUDIENCE)
+    bound = recording(name)["token_claims"]["kubernetes.io"].get("node")
+    if bound:
+        assert node_of(user) == bound["name"]
+    else:
+        with pytest.raises(Forbidden):
+            node_of(user)
+
+
+def test_two_nodes_are_none() -> None:
+    user = parse(recording("valid")["response"]["status"], AUDIENCE)
+    twice = type(user)(user.username, user.uid, (), (("authentication.kubernetes.io/node-name", ("a", "b")),))
+    with pytest.raises(Forbidden):
+        node_of(twice)
+
+
+def test_the_username_is_the_api_servers() -> None:
+    assert username("gputally/agent") == "system:serviceaccount:gputally:agent"
