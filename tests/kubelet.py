@@ -15,6 +15,7 @@ import grpc
 
 from gputally.proto.podresources_pb2 import (
     AllocatableResourcesResponse,
+    ClaimResource,
     ContainerDevices,
     ContainerResources,
     ListPodResourcesResponse,
@@ -25,14 +26,29 @@ BURST = 10
 CALLS_PER_SECOND = 100.0
 
 
-def list_answer(held: Iterable[tuple[str, str, str, Iterable[str]]], resource: str = "nvidia.com/gpu") -> bytes:
-    """The answer to List for (namespace, pod, container, [device ids]); one entry a device, as the kubelet does."""
-    pods: dict[tuple[str, str], PodResources] = {}
+def list_answer(
+    held: Iterable[tuple[str, str, str, Iterable[str]]],
+    resource: str = "nvidia.com/gpu",
+    claims: Iterable[tuple[str, str, str, str, Iterable[str]]] = (),
+) -> bytes:
+    """The answer to List for (namespace, pod, container, [device ids]); one entry a device, as the kubelet does.
+
+    `claims`: (namespace, pod, container, claim, [device names in the pool "labnode"]).
+    """
+    pods: dict[tuple[str, str], dict[str, ContainerResources]] = {}
     for namespace, pod, container, device_ids in held:
-        entry = pods.setdefault((namespace, pod), PodResources(name=pod, namespace=namespace))
         devices = [ContainerDevices(resource_name=resource, device_ids=[one]) for one in device_ids]
-        entry.containers.append(ContainerResources(name=container, devices=devices))
-    return ListPodResourcesResponse(pod_resources=pods.values()).SerializeToString()
+        found = pods.setdefault((namespace, pod), {}).setdefault(container, ContainerResources(name=container))
+        found.devices.extend(devices)
+    for namespace, pod, container, claim, names in claims:
+        parts = [ClaimResource(driver_name="gpu.nvidia.com", pool_name="labnode", device_name=name) for name in names]
+        found = pods.setdefault((namespace, pod), {}).setdefault(container, ContainerResources(name=container))
+        found.dynamic_resources.add(claim_name=claim, claim_namespace=namespace, claim_resources=parts)
+    listed = [
+        PodResources(name=pod, namespace=namespace, containers=containers.values())
+        for (namespace, pod), containers in pods.items()
+    ]
+    return ListPodResourcesResponse(pod_resources=listed).SerializeToString()
 
 
 def allocatable_answer(device_ids: Iterable[str], resource: str = "nvidia.com/gpu") -> bytes:

@@ -13,6 +13,7 @@ from tests.kubelet import BURST, FakeKubelet, TokenBucket, allocatable_answer, l
 from gputally.agent.reservations import (
     EMPTY_HOLD_US,
     SPACING_US,
+    ContainerClaim,
     ContainerReservation,
     Kubelet,
     KubeletSilent,
@@ -20,6 +21,7 @@ from gputally.agent.reservations import (
     SocketForbidden,
     SocketMissing,
 )
+from gputally.agent.slices import DraDevice
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "podresources"
 GPU_A = "GPU-5384ad17-ce81-5107-a784-772f58de6e11"
@@ -75,6 +77,15 @@ def test_poll_reads_who_holds_what_and_when_it_was_said(server: FakeKubelet, kub
         (ContainerReservation("ml", "train-0", "main", "nvidia.com/gpu", (GPU_A,)),),
         (("nvidia.com/gpu", GPU_A), ("nvidia.com/gpu", GPU_B)),
     )
+
+
+def test_claims_are_read_in_the_same_pass_as_what_the_device_plugin_gave(server: FakeKubelet, kubelet: Kubelet) -> None:
+    """Also of one container."""
+    server.answer(list_answer([("ml", "train-0", "main", [GPU_A])], claims=[("ml", "train-0", "main", "c", ["gpu-1"])]))
+    answer = kubelet.poll()
+    assert [held.device_ids for held in answer.containers] == [(GPU_A,)]
+    claimed = (DraDevice("gpu.nvidia.com", "labnode", "gpu-1"),)
+    assert answer.claims == (ContainerClaim("ml", "train-0", "main", "ml", "c", claimed),)
 
 
 def test_a_release_is_seen_at_the_next_poll(server: FakeKubelet, kubelet: Kubelet, clock: Clock) -> None:
