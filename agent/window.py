@@ -113,9 +113,9 @@ def _lines(settled: Settled, capacity_us: int, energy_mj: int | None, *, idle_kn
 
 def _quality(figures: Figures | None, capacity_us: int) -> Quality | None:
     """Rounded down, and no more than the line's time, which may have been rounded down too."""
-    if figures is None:
+    measured_us = min(int(figures[0]), capacity_us) if figures else 0
+    if not figures or not measured_us:
         return None
-    measured_us = min(int(figures[0]), capacity_us)
     sm, occupancy, tensor, dram = (min(int(each), measured_us) for each in figures[1:])
     return Quality(measured_us, sm, occupancy, tensor, dram)
 
