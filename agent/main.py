@@ -22,6 +22,8 @@ from gputally.agent.identity import Identity, Pods
 from gputally.agent.kube_api import KubeApi
 from gputally.agent.kube_watch import KubeWatch, Watched
 from gputally.agent.meter import Meter, MeterSettings
+from gputally.agent.once_json import as_json_text
+from gputally.agent.once_table import as_table
 from gputally.agent.pod_watch import PodWatch
 from gputally.agent.pods import Pod, PodTable
 from gputally.agent.probe import LOG_FORMAT, ProbeSettings, monotonic_us, namespace_warning, wall_us
@@ -302,9 +304,9 @@ def _once(settings: Settings, parts: Parts, probe: Supervisor) -> int:
         look = once.take(settings.node, probe, parts.poller, monotonic_us, _problem(settings))
     owners = _identity(parts).owners
     if settings.format is Format.JSON:
-        sys.stdout.write(once.as_json_text(look, owners) + "\n")
+        sys.stdout.write(as_json_text(look, owners) + "\n")
     else:
-        sys.stdout.write(once.as_table(look, owners) + "\n")
+        sys.stdout.write(as_table(look, owners) + "\n")
     unseen = once.unseen(look)
     sys.stderr.writelines(f"gputally-agent: {line}\n" for line in unseen)
     return 1 if unseen else 0

@@ -415,8 +415,8 @@ def test_a_killed_agent_loses_no_window_and_the_next_one_goes_on(node: Node) -> 
 # One look.
 
 DEVICE_KEYS = [
-    *("uuid", "index", "model", "utilization", "memory_used_bytes", "power_watts", "energy_mj", "source"),
-    *("partitions", "processes"),
+    *("uuid", "index", "model", "mig_enabled", "utilization", "memory_used_bytes", "ghost_memory_bytes"),
+    *("power_watts", "energy_mj", "source", "partitions", "processes"),
 ]
 
 
@@ -453,16 +453,21 @@ def test_one_look_as_json_has_the_documented_keys(node: Node, pods: tuple[str, .
     for device in (first, second):
         assert list(device) == DEVICE_KEYS
     holder = {"namespace": "research", "pod": "train", "container": "main", "pod_uid": TRAIN}
-    assert first["partitions"] == [{"id": "gpu", "share": 1, "holders": [holder]}]
-    assert first["processes"] == [
-        {
-            "pid": int(pid), "memory_bytes": 3 << 30, "utilization": 40, "kind": "pod", "pod_uid": TRAIN,
-            "container_id": CONTAINER, "namespace": "research", "pod": "train", "container": "main",
-        }
-    ]  # fmt: skip
+    whole = {"id": "gpu", "instance": None, "profile": None, "share": 1}
+    unread = {"utilization": None, "memory_used_bytes": None, "source": None}
+    assert first["partitions"] == [{**whole, "state": "held", "holders": [holder], **unread}]
+    (process,) = first["processes"]
+    told = psutil.Process(int(pid))
+    assert {**process, "user": None, "unit": None} == {
+        "pid": int(pid), "type": "compute", "instance": None, "memory_bytes": 3 << 30, "utilization": 40,
+        "source": "process-samples", "exists": True, "user": None, "unit": None, "command": told.name(), "kind": "pod",
+        "pod_uid": TRAIN, "container_id": CONTAINER, "namespace": "research", "pod": "train", "container": "main",
+        "reserved": True,
+    }  # fmt: skip
+    assert process["user"] == told.username()
     assert (first["uuid"], first["index"], first["utilization"], first["power_watts"]) == (A, 0, 40, 340)
     assert (first["memory_used_bytes"], first["source"]) == (3 << 30, "device-samples")
-    assert second["partitions"] == [{"id": "gpu", "share": 1, "holders": []}]
+    assert second["partitions"] == [{**whole, "state": "free", "holders": [], **unread}]
     assert (second["uuid"], second["processes"]) == (B, [])
     assert (second["utilization"], second["memory_used_bytes"], second["power_watts"]) == (0, 0, 100)
 
@@ -471,11 +476,14 @@ def test_one_look_as_json_has_the_documented_keys(node: Node, pods: tuple[str, .
 def test_one_look_as_a_table_names_the_pod_of_each_process(node: Node, pods: tuple[str, ...]) -> None:
     pid, *settings = pods
     done = look(node, *settings)
-    header, first, second = done.stdout.splitlines()
-    assert header.split() == ["GPU", "MODEL", "UTIL", "MEMORY", "POWER", "POD", "RESERVED", "PID"]
-    assert first.split()[-3:] == ["research/train/main", "yes", pid]
+    header, first, process, second = done.stdout.splitlines()
+    assert header.split() == [
+        "GPU", "MODEL", "UTIL", "MEMORY", "POWER", "SOURCE", "PARTITION", "SHARE", "PID", "RESERVED", "WHO",
+    ]  # fmt: skip
+    assert first.split()[-5:] == ["device-samples", "gpu", "1", "yes", "research/train/main"]
     assert " 40 %  3072 MiB  340 W  " in first
-    assert second.split()[-3:] == ["-", "no", "-"]
+    assert process.split()[-4:] == ["process-samples", pid, "yes", "research/train/main"]
+    assert second.split()[-3:] == ["gpu", "1", "-"]
 
 
 def test_one_look_that_cannot_see_everything_says_what_and_exits_1(node: Node) -> None:
