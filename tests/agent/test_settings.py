@@ -192,6 +192,24 @@ def test_a_token_never_travels_in_plain_text(tmp_path: Path) -> None:
     assert "neither a URL" in mistakes(*NAMED, "--kube-api", "api.example")[0]
 
 
+def test_a_connection_to_another_machine_is_encrypted_unless_plain_text_is_asked_for(tmp_path: Path) -> None:
+    """Whoever is on the way could read and change what is sent, and take a token."""
+    for name in ("ca", "token", "crt", "key"):
+        (tmp_path / name).write_text("x")
+    ca, token = ("--collector-ca-file", str(tmp_path / "ca")), ("--collector-token-file", str(tmp_path / "token"))
+    pair = ("--tls-cert-file", str(tmp_path / "crt"), "--tls-key-file", str(tmp_path / "key"))
+    there = (*NAMED, "--collector", "collector:9856")
+    for proofs in ((), token):
+        assert "not encrypted" in mistakes(*there, *proofs)[0]
+        assert load([*there, *proofs, "--insecure-plaintext"], machine()).collector_ca_file is None
+    settings = load([*there, *ca, *token, *pair], machine())
+    assert (settings.collector_ca_file, settings.collector_token_file) == (tmp_path / "ca", tmp_path / "token")
+    assert (settings.tls_cert_file, settings.tls_key_file) == (tmp_path / "crt", tmp_path / "key")
+    assert "go together" in mistakes(*there, *ca, *pair[:2])[0]
+    assert "needs --collector-ca-file" in mistakes(*NAMED, *pair)[0]
+    assert "there is no file /none" in mistakes(*there, "--collector-ca-file", "/none")[0]
+
+
 def test_one_look_needs_no_names() -> None:
     """--once is for a person at a shell."""
     settings = load(["--once", "--format", "json"], machine())

@@ -4,15 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gputally.collector.address import Address, parse_address
 from gputally.collector.settings import (
-    Address,
     CollectorSettings,
     DatabaseSettings,
     ReadSettings,
     SettingsError,
     default_database_url,
     load,
-    parse_address,
     shown,
     sqlite_file,
 )
