@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Column, ColumnElement, Engine, func, select
 from tests.chaos.parts import HOST_PERCENT, TRAIN_PERCENT
 
-from gputally.accounting.states import Basis, OwnerKind
+from gputally.accounting.states import Basis, OwnerKind, Reason
 from gputally.collector.schema import device, line, node, owner, posting, quarantine, window, window_device
 
 _STATES = ("used", "idle", "unallocated", "unavailable", "unobserved")
@@ -92,30 +92,38 @@ def _states(engine: Engine, timeline: Timeline) -> dict[str, int]:
 
 
 def _work(engine: Engine, timelines: Sequence[Timeline]) -> list[str]:
-    """Of all measured time exactly so much was used; a window's rounding may move less than a microsecond."""
+    """Of all measured time exactly so much was busy; a window's rounding may move less than a microsecond."""
     wrong = []
     for at, timeline in enumerate(timelines):
         held = at % 2 == 0  # the first GPU of each node is the pod's, the second nobody's
         percent = TRAIN_PERCENT if held else HOST_PERCENT
-        used, rest = _measured(engine, timeline.uuid, held=held)
-        error = abs(100 * used - percent * (used + rest))
-        if not used or error > 100 * timeline.windows:
-            wrong.append(f"{timeline.uuid}: {used} us used of {used + rest} us measured is not {percent} %")
+        busy, measured = _held(engine, timeline.uuid) if held else _free(engine, timeline.uuid)
+        error = abs(100 * busy - percent * measured)
+        if not busy or error > 100 * timeline.windows:
+            wrong.append(f"{timeline.uuid}: {busy} us busy of {measured} us measured is not {percent} %")
     return wrong
 
 
-def _measured(engine: Engine, uuid: str, *, held: bool) -> tuple[int, int]:
-    """Used time of whoever has it, and the measured time besides: idle where it is held, unallocated where not."""
-    kind, basis = (OwnerKind.POD, Basis.RESERVATION) if held else (OwnerKind.HOST, Basis.PROCESS)
-    of_device = select(func.sum(line.c.used_us), func.sum(line.c.idle_us), func.sum(line.c.unallocated_us)).join(device)
+def _held(engine: Engine, uuid: str) -> tuple[int, int]:
+    """Busy and all measured time of the pod's GPU."""
+    of_pod = (owner.c.kind == OwnerKind.POD.value, line.c.basis == Basis.RESERVATION.value)
+    used, idle = _sums(engine, uuid, (line.c.used_us, line.c.idle_us), *of_pod)
+    return used, used + idle
+
+
+def _free(engine: Engine, uuid: str) -> tuple[int, int]:
+    """Busy and all measured time of the GPU that nobody holds; just after a probe's start nobody knows whose it is."""
+    [used] = _sums(engine, uuid, (line.c.used_us,), owner.c.kind == OwnerKind.HOST.value)
+    [unattributed] = _sums(engine, uuid, (line.c.unobserved_us,), line.c.reason == Reason.UNATTRIBUTED.value)
+    [free] = _sums(engine, uuid, (line.c.unallocated_us,))
+    return used + unattributed, used + unattributed + free
+
+
+def _sums(engine: Engine, uuid: str, columns: Sequence[Column[int]], *where: ColumnElement[bool]) -> list[int]:
+    statement = select(*(func.coalesce(func.sum(column), 0) for column in columns)).select_from(line)
     with engine.connect() as connection:
-        used, idle, _ = connection.execute(
-            of_device.join(owner)
-            .where(device.c.uuid == uuid, owner.c.kind == kind.value, line.c.basis == basis.value)
-            .where(line.c.used_us + line.c.idle_us > 0)
-        ).one()
-        free = connection.execute(of_device.where(device.c.uuid == uuid, line.c.reason == "")).one()[2]
-    return int(used or 0), int((idle if held else free) or 0)
+        of_device = statement.join(device).join(owner).where(device.c.uuid == uuid, *where)
+        return [int(value) for value in connection.execute(of_device).one()]
 
 
 def _quarantined(engine: Engine) -> Sequence[tuple[str, str]]:
