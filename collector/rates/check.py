@@ -1,20 +1,18 @@
 """What the rules of a card say together: ties and overlaps are errors, gaps and unknown models are warnings."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from zoneinfo import ZoneInfo
 
-from gputally.collector.effective import Span, gaps, note_overlaps
+from gputally.collector.effective import gaps, note_overlaps
 from gputally.collector.period import instant
 from gputally.collector.rates.card import Card, Match, Quantity, Rule, Use
 from gputally.collector.rates.match import Book, Shelf, specificity
 from gputally.collector.rates.parse import read_card
 from gputally.collector.settings import nearest
 from gputally.collector.yaml_file import Mistake, Mistakes
-
-Interval = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +91,14 @@ def _compatible(one: Match, other: Match) -> bool:
 
 
 def _tie(one: Shelf, other: Shelf, shelves: Sequence[Shelf]) -> Iterator[Tie]:
-    both = [
-        (max(a.from_us, b.from_us), min(a.to_us, b.to_us), a.entry, b.entry)
-        for a in one.series.spans
-        for b in other.series.spans
-        if max(a.from_us, b.from_us) < min(a.to_us, b.to_us)
-    ]
-    decided = [
-        span for shelf in shelves if _decides(shelf.match, one.match, other.match) for span in shelf.series.spans
-    ]
-    for from_us, to_us, first, second in sorted(both, key=lambda found: found[0]):
-        open_us = _first_uncovered((from_us, to_us), decided)
-        if open_us is not None:
+    """The first instant at which both have a rule in force and nothing decides, if there is one."""
+    deciding = [shelf.series for shelf in shelves if _decides(shelf.match, one.match, other.match)]
+    edges = one.series.breakpoints.union(other.series.breakpoints, *(series.breakpoints for series in deciding))
+    for us in sorted(edges):
+        first, second = one.series.at(us), other.series.at(us)
+        if first is not None and second is not None and not any(series.at(us) for series in deciding):
             first, second = sorted((first, second), key=lambda rule: rule.line)
-            yield Tie(first, second, open_us)
+            yield Tie(first, second, us)
             return
 
 
@@ -115,15 +107,6 @@ def _decides(match: Match, one: Match, other: Match) -> bool:
     asks = {pair for pair in match.plain if pair[1] is not None} | set(match.node_labels)
     known = {pair for pair in one.plain if pair[1] is not None} | set(one.node_labels) | set(other.node_labels)
     return specificity(match) > specificity(one) and asks <= known
-
-
-def _first_uncovered(interval: Interval, spans: Iterable[Span[Rule]]) -> int | None:
-    """The first instant of an interval that no span covers."""
-    at, end = interval
-    for span in sorted(spans, key=lambda span: span.from_us):
-        if span.from_us <= at < span.to_us:
-            at = span.to_us
-    return at if at < end else None
 
 
 # The fleet
