@@ -82,6 +82,7 @@ class Agent:
         self._nvml_problem = "no sample was taken yet"
         self._released = ""  # why the driver is not ours now
         self._sample: Sample | None = None
+        self._full: Sample | None = None  # the last one with processes
         self._samples = 0
         self._rejected: Counter[str] = Counter()
         self._pods_seen: frozenset[str] = frozenset()
@@ -136,13 +137,14 @@ class Agent:
 
     def _let_go(self, why: str) -> None:
         is_free = self._sources.probe.release()
-        self._sample = None
+        self._sample = self._full = None
         self._nvml_problem = f"the driver is released and GPU time is unobserved: {why}"
         if not is_free:
             self._nvml_problem = f"a probe is stuck in the driver and cannot let it go; {why}"
 
     def _on_sample(self, sample: Sample) -> list[Window]:
         self._sample = sample
+        self._full = sample if sample.full else self._full
         self._samples += 1
         self._nvml_problem = sample.problem if sample.devices else "NVML shows no GPU on this node"
         for device in sample.devices:
@@ -202,7 +204,7 @@ class Agent:
         spool = self._spool.state()
         return replace(
             self.snapshot,
-            devices=self._totals.devices(self._sample),
+            devices=self._totals.devices(self._sample, self._full),
             pods=self._totals.pods(),
             samples=self._samples,
             rejected=dict(self._rejected),

@@ -58,7 +58,9 @@ def _device_gauges(snapshot: Snapshot) -> Iterator[_Family]:
     memory = ((device, device.memory_used_bytes, 1) for device in devices)
     busy = ((device, device.utilization_percent, 100) for device in devices)
     power = ((device, device.power_mw, 1000) for device in devices)
+    ghosts = ((device, device.ghost_memory_bytes, 1) for device in devices)
     yield _device_gauge(snapshot.node, "memory_used_bytes", "Memory in use on a device", memory)
+    yield _device_gauge(snapshot.node, "ghost_memory_bytes", "Memory that processes which are gone still hold", ghosts)
     yield _device_gauge(snapshot.node, "utilization_ratio", "Share of time in which a kernel was executing", busy)
     yield _device_gauge(snapshot.node, "power_watts", "Power that a device draws", power)
 

@@ -37,7 +37,7 @@ def _device(sample: DeviceSample, held: Held, owners: Owners) -> Json:
         "mig_enabled": sample.info.mig_enabled,
         "utilization": _utilization(sample),
         "memory_used_bytes": reading.memory_used_bytes if reading else None,
-        "ghost_memory_bytes": _ghost_memory_bytes(sample),
+        "ghost_memory_bytes": sample.detail.ghost_memory_bytes if sample.detail else None,
         "power_watts": reading.power_mw / 1000 if reading and reading.power_mw is not None else None,
         "energy_mj": reading.energy_mj if reading else None,
         "source": reading.busy_source.value if reading else Source.NONE.value,
@@ -54,14 +54,6 @@ def _utilization(sample: DeviceSample) -> int | None:
     if reading.utilization_percent is None and reading.busy:
         return reading.busy[-1].percent
     return reading.utilization_percent
-
-
-def _ghost_memory_bytes(sample: DeviceSample) -> int | None:
-    """Memory that the driver lists for pids which do not exist; None where it cannot tell."""
-    if sample.detail is None or sample.detail.processes is None:
-        return None
-    gone = [process.memory_bytes for process in sample.detail.processes if process.process is None]
-    return None if None in gone else sum(memory for memory in gone if memory)
 
 
 # What can be held.

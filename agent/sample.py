@@ -175,6 +175,15 @@ class ProcessReading:
     rejected: dict[str, int] = field(default_factory=dict)
     since_us: int | None = None
 
+    @property
+    def ghost_memory_bytes(self) -> int | None:
+        """Memory that the driver lists for pids which do not exist; None where it cannot tell."""
+        if self.processes is None:
+            return None
+        gone = [process.memory_bytes for process in self.processes if process.process is None]
+        known = [memory for memory in gone if memory is not None]
+        return sum(known) if len(known) == len(gone) else None
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceSample:

@@ -13,7 +13,7 @@ from gputally.accounting.states import State
 class DeviceSnapshot:
     """One device. `time_us` and `energy_mj` only grow (since the agent started); the rest is the last sample's.
 
-    `time_us` is empty until the device's first window has ended.
+    `time_us` is empty until the device's first window has ended. `ghost_memory_bytes` stand for pids that are gone.
     """
 
     uuid: str
@@ -23,6 +23,7 @@ class DeviceSnapshot:
     memory_used_bytes: int | None = None
     utilization_percent: int | None = None
     power_mw: int | None = None
+    ghost_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

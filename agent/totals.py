@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gputally.accounting.invariants import conservation_error_us
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import OwnerKind, State
-from gputally.agent.sample import DeviceSample, Reading, Sample
+from gputally.agent.sample import DeviceSample, ProcessReading, Reading, Sample
 from gputally.agent.snapshot import DeviceSnapshot, PodSnapshot
 
 KEEP_US = 600_000_000  # a pod without a window for so long (monotonic clock) is gone
@@ -84,14 +84,16 @@ class Totals:
         total.add(line)
         total.seen_us = now_us
 
-    def devices(self, sample: Sample | None) -> tuple[DeviceSnapshot, ...]:
-        """Every device ever counted or now sampled, with the last sample's values where it has any."""
-        now = {device.info.uuid: device for device in sample.devices} if sample else {}
-        return tuple(self._device(uuid, now.get(uuid)) for uuid in sorted({*self._devices, *now}))
+    def devices(self, sample: Sample | None, full: Sample | None = None) -> tuple[DeviceSnapshot, ...]:
+        """Every device ever counted or now sampled, with the values of the last sample, and of the last `full` one."""
+        now = _by_uuid(sample)
+        listed = _by_uuid(full)
+        return tuple(self._device(uuid, now.get(uuid), listed.get(uuid)) for uuid in sorted({*self._devices, *now}))
 
-    def _device(self, uuid: str, device: DeviceSample | None) -> DeviceSnapshot:
+    def _device(self, uuid: str, device: DeviceSample | None, listed: DeviceSample | None) -> DeviceSnapshot:
         total = self._devices.get(uuid)
         reading = (device and device.reading) or Reading()
+        detail = (device and device.reading and listed and listed.detail) or ProcessReading()
         return DeviceSnapshot(
             uuid,
             device.info.model if device else self._models[uuid],
@@ -100,11 +102,16 @@ class Totals:
             reading.memory_used_bytes,
             reading.utilization_percent,
             reading.power_mw,
+            detail.ghost_memory_bytes,
         )
 
     def pods(self) -> tuple[PodSnapshot, ...]:
         """Every container that had a device within the last ten minutes."""
         return tuple(PodSnapshot(*key, _copy(total), total.energy_mj) for key, total in sorted(self._pods.items()))
+
+
+def _by_uuid(sample: Sample | None) -> dict[str, DeviceSample]:
+    return {device.info.uuid: device for device in sample.devices} if sample else {}
 
 
 def _copy(total: _Total | None) -> Mapping[State, int]:

@@ -440,7 +440,7 @@ def test_the_snapshot_has_the_last_sample_and_the_sums_of_all_windows(node: Node
     (device,) = found.devices
     times = {State.USED: node.sum_of("used"), State.IDLE: node.sum_of("idle")}
     energy_mj = sum(line.energy_mj or 0 for line in node.lines())
-    assert device == DeviceSnapshot(UUID, "H100", {**dict.fromkeys(State, 0), **times}, energy_mj, 7, 50, 300_000)
+    assert device == DeviceSnapshot(UUID, "H100", {**dict.fromkeys(State, 0), **times}, energy_mj, 7, 50, 300_000, 0)
     (pod,) = found.pods
     assert (pod.namespace, pod.pod, pod.container, pod.uuid) == ("research", "train", "main", UUID)
     assert pod.time_us == {**times, State.UNOBSERVED: 0}

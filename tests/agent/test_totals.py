@@ -9,7 +9,15 @@ from gputally.accounting.keys import PLATFORM, PLATFORM_KEY, LineKey, Owner
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.split import largest_remainder
 from gputally.accounting.states import Basis, OwnerKind, Source, State
-from gputally.agent.sample import DeviceInfo, DeviceSample, Reading, Sample
+from gputally.agent.sample import (
+    DeviceInfo,
+    DeviceSample,
+    GpuProcess,
+    ProcessKind,
+    ProcessReading,
+    Reading,
+    Sample,
+)
 from gputally.agent.totals import KEEP_SERIES, KEEP_US, Totals
 
 MINUTE_US = 60_000_000
@@ -122,6 +130,19 @@ def test_a_device_has_the_last_samples_values_only_while_it_is_sampled() -> None
     assert (first.utilization_percent, first.power_mw, first.memory_used_bytes) == (3, 5, 0)
     assert (old.uuid, old.model, old.utilization_percent) == ("GPU-1", "H100", None)
     assert (third.utilization_percent, third.power_mw, third.memory_used_bytes) == (None, None, None)
+
+
+def test_memory_of_ghosts_is_the_last_full_samples_while_the_device_answers() -> None:
+    """Processes are listed more rarely than the rest; of a device that is silent now nothing is known."""
+    totals = Totals()
+    info = DeviceInfo("GPU-0", 0, "A30")
+    ghost = GpuProcess(7, ProcessKind.COMPUTE, 5 << 30)
+    full = Sample(0, 0, (DeviceSample(info, Reading(), ProcessReading((ghost,))),), True)
+    now = Sample(1, 1, (DeviceSample(info, Reading()),))
+    silent = Sample(1, 1, (DeviceSample(info, None, error="no answer"),))
+    assert totals.devices(now, full)[0].ghost_memory_bytes == 5 << 30
+    assert totals.devices(now)[0].ghost_memory_bytes is None
+    assert totals.devices(silent, full)[0].ghost_memory_bytes is None
 
 
 def test_what_was_handed_out_does_not_change() -> None:
