@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -25,7 +26,7 @@ from tests.nvml.library import (
 from tests.programs import Running, module, running, wait_until
 
 from gputally.accounting.invariants import violations
-from gputally.accounting.line import Window
+from gputally.accounting.line import DeviceWindow, Window
 from gputally.accounting.states import Reason
 from gputally.agent.probe import namespace_warning
 from gputally.proto import codec
@@ -178,3 +179,21 @@ def sum_of(windows: Sequence[Window], uuid: str, state: str, reason: Reason | No
     devices = [device for window in windows for device in window.devices if device.uuid == uuid]
     lines = [line for device in devices for line in device.lines if reason is None or line.key.reason is reason]
     return sum(getattr(line, f"{state}_us") for line in lines)
+
+
+def devices_of(windows: Sequence[Window], uuid: str) -> list[DeviceWindow]:
+    """A device's part of every window."""
+    return [device for window in windows for device in window.devices if device.uuid == uuid]
+
+
+def look(node: Node, *settings: str) -> subprocess.CompletedProcess[str]:
+    """What `--once` says on this node."""
+    command = module("gputally.agent.main", "--node", "n", "--once", *settings)
+    return subprocess.run(command, env=node.env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def refused(*command: str, env: dict[str, str] | None = None) -> list[str]:
+    """The lines of an agent that ends at once with exit 2."""
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+    return [line for line in ended.stderr.splitlines() if line.startswith("gputally-agent")]

@@ -7,12 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.agents import (
     ELSEWHERE,
@@ -22,37 +21,34 @@ from tests.agents import (
     Node,
     S,
     check,
+    devices_of,
     get,
     is_alive,
     now_us,
     port_of,
     probe_of,
+    refused,
     sum_of,
     troubles,
     two_gpus,
     wait_ready,
     wait_trouble,
 )
-from tests.cgroups import mounted_cgroups, pod_path
 from tests.collector_fake import FakeCollector
-from tests.kube_api import FakeKubeApi, pod
-from tests.kubelet import FakeKubelet, allocatable_answer, list_answer
 from tests.nvml.library import (
     Fault,
     Hang,
-    ScriptedProcess,
-    Step,
 )
-from tests.programs import Running, module, running, wait_until
+from tests.programs import module, running, wait_until
 
-from gputally.accounting.line import DeviceWindow, Window
+from gputally.accounting.line import Window
 from gputally.accounting.states import Reason
+from gputally.agent.spool import Spool
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
 pytest_plugins = ["tests.nvml.fixtures"]
 
-TRAIN, CONTAINER = "aaaaaaaa-0000-4000-8000-000000000001", "a" * 64
 NO_PERMISSION, DRIVER_NOT_LOADED, GPU_IS_LOST, LIB_RM_VERSION_MISMATCH = 4, 9, 15, 18
 TIMEOUT = 10
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING) \S")
@@ -166,116 +162,7 @@ def test_a_lost_gpu_is_unavailable_until_it_is_back_and_the_other_one_goes_on(no
     assert sum_of(windows, A, "unobserved") == sum_of(windows, B, "unobserved") == 0
 
 
-# A driver that somebody else needs, or of which one GPU is sick.
-
-
-def open_gpus(agent: Running) -> list[str]:
-    """What of the driver this agent and its children have mapped or open."""
-    processes = [psutil.Process(agent.process.pid), *psutil.Process(agent.process.pid).children()]
-    found = [mapped.path for process in processes if is_alive(process) for mapped in process.memory_maps()]
-    files = [file.path for process in processes if is_alive(process) for file in process.open_files()]
-    return [path for path in (*found, *files) if "nvidia" in path]
-
-
-def test_a_signal_releases_the_driver_within_five_seconds_and_another_takes_it_up_again(node: Node) -> None:
-    """Nothing here has it open then; the time that its buffer no longer has is unobserved, and no capacity is lost."""
-    node.scenario = replace(node.scenario, period_us=50_000)  # the buffer holds 72 of these
-    node.play()
-    with node.agent() as agent:
-        port = wait_ready(agent)
-        first = probe_of(agent)
-        assert open_gpus(agent)
-        asked_us = now_us()
-        agent.process.send_signal(signal.SIGUSR1)
-        wait_until(lambda: not is_alive(first) and not open_gpus(agent), 5, "the driver to be free")
-        assert now_us() - asked_us < 5 * S
-        wait_trouble(agent, port, "the driver is released and GPU time is unobserved: SIGUSR1 asked for it")
-        assert "gputally_driver_released 1.0" in get(port, "/metrics")[1]
-        wait_until(lambda: now_us() > asked_us + 6 * S, 7, "some time without the driver")
-        assert open_gpus(agent) == []
-        agent.process.send_signal(signal.SIGUSR2)
-        wait_ready(agent)
-        back_us = now_us()
-        windows = node.wait_covered(back_us)
-        assert agent.stop() == 0, agent.log
-    for uuid in (A, B):
-        unseen_us = sum_of(windows, uuid, "unobserved", Reason.NO_SAMPLE)
-        assert S < unseen_us <= back_us - asked_us + S
-        length_us = windows[-1].end_us - windows[0].start_us
-        assert sum(device.capacity_us for device in devices_of(windows, uuid)) == length_us
-
-
-def test_an_annotation_of_the_node_releases_the_driver_and_an_agent_that_starts_leaves_it_alone(node: Node) -> None:
-    """A driver upgrade that outlasts the agent is not disturbed by the next one, nor by a look."""
-    with FakeKubeApi() as api:
-        settings = ("--kube-api", api.url)
-        api.put(annotated(None))
-        with node.agent(*settings) as agent:
-            port = wait_ready(agent)
-            api.put(annotated("true"))
-            wait_until(lambda: open_gpus(agent) == [], 5, "the driver to be free")
-            wait_trouble(agent, port, 'the node is annotated gputally.io/release: "true"; remove that')
-            assert agent.stop(within_s=5) == 0, agent.log
-        done = look(node, "--pod-resources-socket", "off", *settings, "--format", "json")
-        assert (done.returncode, json.loads(done.stdout)["devices"]) == (1, [])
-        assert "gputally.io/release" in done.stderr
-        with node.agent(*settings, log="second.log") as agent:
-            port = port_of(agent)
-            wait_trouble(agent, port, "gputally.io/release")
-            assert open_gpus(agent) == []
-            assert "the driver is taken up again" not in agent.log
-            api.put(annotated("false"))
-            wait_ready(agent)
-            assert agent.stop() == 0, agent.log
-
-
-def annotated(value: str | None) -> dict[str, object]:
-    annotations = {} if value is None else {"gputally.io/release": value}
-    return {"kind": "Node", "metadata": {"uid": "uid-n", "name": "n", "annotations": annotations}, "spec": {}}
-
-
-def test_a_call_for_one_gpu_that_never_returns_costs_the_other_one_deadline(node: Node) -> None:
-    """The next probe leaves that GPU out; another one asks it alone, and brings it back when it answers."""
-    node.scenario = replace(node.scenario, period_us=250_000)  # the buffer holds 72 of these: more than the deadline
-    node.play()
-    with node.agent() as agent:
-        port = wait_ready(agent)
-        node.wait_covered(now_us())
-        hung_us = now_us()
-        node.play(hangs=(Hang(gpu=1),))
-        line = f"GPU 1 ({B}): it did not answer in time, so it is left out; it is asked again alone"
-        wait_trouble(agent, port, line)
-        wait_until(lambda: f'gputally_device_utilization_ratio{{model="NVIDIA H100 80GB HBM3",node="n",uuid="{A}"}}'
-                   in get(port, "/metrics")[1], 10, "the other GPU")  # fmt: skip
-        seen_us = now_us()
-        windows = node.wait_covered(seen_us + 2 * S)
-        node.play()
-        wait_until(lambda: not troubles(port), 40, f"the GPU to come back\n{agent.log}")
-        windows = node.wait_covered(now_us())
-        assert agent.stop() == 0, agent.log
-    assert sum_of(windows, A, "unobserved", Reason.NO_SAMPLE) <= seen_us - hung_us
-    assert sum_of(windows, B, "unobserved", Reason.NO_SAMPLE) > seen_us - hung_us
-    assert sum_of(windows, A, "unavailable") == sum_of(windows, B, "unavailable") == 0
-
-
-def test_gpus_that_may_not_be_opened_are_said_and_the_others_are_counted(node: Node) -> None:
-    node.play(Fault(NO_PERMISSION, "nvmlDeviceGetHandleByIndex_v2", gpu=1))
-    with node.agent() as agent:
-        port = port_of(agent)
-        wait_trouble(agent, port, "1 GPUs may not be opened and are not counted: allow /dev/nvidia*")
-        windows = node.wait_covered(now_us())
-        assert agent.stop() == 0, agent.log
-    assert {device.uuid for window in windows for device in window.devices} == {A}
-
-
 # What can be wrong with where it is put.
-
-
-def refused(*command: str, env: dict[str, str] | None = None) -> list[str]:
-    """The lines of an agent that ends at once with exit 2."""
-    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
-    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
-    return [line for line in ended.stderr.splitlines() if line.startswith("gputally-agent")]
 
 
 def test_every_bad_setting_is_named_at_once(tmp_path: Path) -> None:
@@ -387,8 +274,20 @@ def test_sigterm_without_a_driver_waits_for_nothing(node: Node) -> None:
         assert now_us() - told_us < 2 * S
 
 
-def devices_of(windows: Sequence[Window], uuid: str) -> list[DeviceWindow]:
-    return [device for window in windows for device in window.devices if device.uuid == uuid]
+def test_an_agent_whose_clock_was_set_back_over_a_restart_counts_no_time_twice(node: Node) -> None:
+    """The agent before sent windows up to there, and the collector has them: this one waits, and says how long."""
+    sent_us = now_us() + 6 * S
+    spool = Spool(node.folder / "spool", "boot", 1 << 20, 7 * 86_400 * S, now_us)
+    (sequence,) = spool.append([Window("c", "n", sent_us - S, sent_us, ())])
+    spool.release(sequence)
+    spool.close()
+    with node.agent() as agent:
+        wait_ready(agent)
+        windows = node.wait_covered(sent_us + 2 * S)
+        assert agent.stop() == 0, agent.log
+    assert sent_us < windows[0].start_us < sent_us + S
+    assert 0 < windows[0].waited_us < 6 * S
+    assert {window.waited_us for window in windows[1:]} == {0}
 
 
 def test_a_killed_agent_loses_no_window_and_the_next_one_goes_on(node: Node) -> None:
@@ -410,107 +309,3 @@ def test_a_killed_agent_loses_no_window_and_the_next_one_goes_on(node: Node) -> 
     windows = [codec.decode(pb.Window.FromString(payload)) for payload in got.values()]
     assert windows[: len(kept)] == [codec.decode(pb.Window.FromString(payload)) for payload in kept.values()]
     check(windows)
-
-
-# One look.
-
-DEVICE_KEYS = [
-    *("uuid", "index", "model", "mig_enabled", "utilization", "memory_used_bytes", "ghost_memory_bytes"),
-    *("power_watts", "energy_mj", "source", "partitions", "processes"),
-]
-
-
-def look(node: Node, *settings: str) -> subprocess.CompletedProcess[str]:
-    command = module("gputally.agent.main", "--node", "n", "--once", *settings)
-    return subprocess.run(command, env=node.env, capture_output=True, text=True, timeout=60, check=False)
-
-
-@pytest.fixture
-def pods(node: Node) -> Iterator[tuple[str, ...]]:
-    """A pod with a real process on GPU 0, and the settings by which the agent finds its kubelet and API."""
-    with ExitStack() as stack:
-        cgroups = stack.enter_context(mounted_cgroups(node.folder))
-        kubelet = stack.enter_context(FakeKubelet(node.folder / "kubelet.sock"))
-        api = stack.enter_context(FakeKubeApi())
-        pid = cgroups.sleeper(pod_path(TRAIN, CONTAINER))
-        api.put(pod("research", "train", TRAIN, node="n", containers={"main": CONTAINER}))
-        kubelet.answer(list_answer([("research", "train", "main", [A])]), allocatable_answer([A, B]))
-        process = ScriptedProcess(pid, memory_bytes=3 << 30, busy=(Step(0, 40),))
-        gpus = (replace(node.scenario.gpus[0], processes=(process,)), node.scenario.gpus[1])
-        node.play(gpus=gpus)
-        yield str(pid), "--pod-resources-socket", str(kubelet.path), "--kube-api", api.url
-
-
-@pytest.mark.root
-def test_one_look_as_json_has_the_documented_keys(node: Node, pods: tuple[str, ...]) -> None:
-    """Exactly those that are documented; what is not known is null, and 0 is only what was measured."""
-    pid, *settings = pods
-    done = look(node, *settings, "--format", "json")
-    assert (done.returncode, done.stderr) == ((1, f"gputally-agent: {ELSEWHERE}\n") if ELSEWHERE else (0, ""))
-    found = json.loads(done.stdout)
-    assert list(found) == ["node", "taken_at", "devices"]
-    first, second = found["devices"]
-    for device in (first, second):
-        assert list(device) == DEVICE_KEYS
-    holder = {"namespace": "research", "pod": "train", "container": "main", "pod_uid": TRAIN}
-    whole = {"id": "gpu", "instance": None, "profile": None, "share": 1}
-    unread = {"utilization": None, "memory_used_bytes": None, "source": None}
-    assert first["partitions"] == [{**whole, "state": "held", "holders": [holder], **unread}]
-    (process,) = first["processes"]
-    told = psutil.Process(int(pid))
-    assert {**process, "user": None, "unit": None} == {
-        "pid": int(pid), "type": "compute", "instance": None, "memory_bytes": 3 << 30, "utilization": 40,
-        "source": "process-samples", "exists": True, "user": None, "unit": None, "command": told.name(), "kind": "pod",
-        "pod_uid": TRAIN, "container_id": CONTAINER, "namespace": "research", "pod": "train", "container": "main",
-        "reserved": True,
-    }  # fmt: skip
-    assert process["user"] == told.username()
-    assert (first["uuid"], first["index"], first["utilization"], first["power_watts"]) == (A, 0, 40, 340)
-    assert (first["memory_used_bytes"], first["source"]) == (3 << 30, "device-samples")
-    assert second["partitions"] == [{**whole, "state": "free", "holders": [], **unread}]
-    assert (second["uuid"], second["processes"]) == (B, [])
-    assert (second["utilization"], second["memory_used_bytes"], second["power_watts"]) == (0, 0, 100)
-
-
-@pytest.mark.root
-def test_one_look_as_a_table_names_the_pod_of_each_process(node: Node, pods: tuple[str, ...]) -> None:
-    pid, *settings = pods
-    done = look(node, *settings)
-    header, first, process, second = done.stdout.splitlines()
-    assert header.split() == [
-        "GPU", "MODEL", "UTIL", "MEMORY", "POWER", "SOURCE", "PARTITION", "SHARE", "PID", "RESERVED", "WHO",
-    ]  # fmt: skip
-    assert first.split()[-5:] == ["device-samples", "gpu", "1", "yes", "research/train/main"]
-    assert " 40 %  3072 MiB  340 W  " in first
-    assert process.split()[-4:] == ["process-samples", pid, "yes", "research/train/main"]
-    assert second.split()[-3:] == ["gpu", "1", "-"]
-
-
-def test_one_look_that_cannot_see_everything_says_what_and_exits_1(node: Node) -> None:
-    """Here the kubelet: its devices' partitions are unknown, which is not the same as free."""
-    done = look(node, "--pod-resources-socket", str(node.folder / "nowhere.sock"), "--format", "json")
-    assert done.returncode == 1
-    assert [device["partitions"] for device in json.loads(done.stdout)["devices"]] == [None, None]
-    assert "nowhere.sock" in done.stderr
-
-
-def test_one_look_without_a_driver_is_empty_and_exits_1(node: Node) -> None:
-    node.library_dir = node.folder
-    done = look(node, "--pod-resources-socket", "off", "--format", "json")
-    assert (done.returncode, json.loads(done.stdout)["devices"]) == (1, [])
-    assert "libnvidia-ml.so.1 not found" in done.stderr
-
-
-def test_one_look_with_bad_settings_exits_2() -> None:
-    lines = refused(*module("gputally.agent.main", "--once", "--format", "yaml"))
-    assert any("yaml" in line for line in lines)
-
-
-def test_one_look_can_be_interrupted_while_the_driver_hangs(node: Node) -> None:
-    node.play(hangs=(Hang(),))
-    command = module("gputally.agent.main", "--node", "n", "--once", "--pod-resources-socket", "off")
-    with running(command, node.folder / "once.log", node.env) as once:
-        child = wait_until(lambda: psutil.Process(once.process.pid).children(), 10, "the probe")[0]
-        assert once.stop(signal.SIGINT, within_s=10) == 128 + signal.SIGINT
-        assert not is_alive(child)
-        assert once.log == ""

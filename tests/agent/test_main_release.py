@@ -1,0 +1,144 @@
+"""The agent as a process, on a node where somebody else needs the driver, or one GPU is sick."""
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.agents import (
+    A,
+    B,
+    Node,
+    S,
+    devices_of,
+    get,
+    is_alive,
+    look,
+    now_us,
+    port_of,
+    probe_of,
+    sum_of,
+    troubles,
+    two_gpus,
+    wait_ready,
+    wait_trouble,
+)
+from tests.kube_api import FakeKubeApi
+from tests.nvml.library import (
+    Fault,
+    Hang,
+)
+from tests.programs import Running, wait_until
+
+from gputally.accounting.states import Reason
+
+pytest_plugins = ["tests.nvml.fixtures"]
+
+NO_PERMISSION = 4
+
+
+@pytest.fixture
+def node(built: Callable[[tuple[str, ...]], Path], tmp_path: Path) -> Node:
+    return two_gpus(tmp_path, built(()))
+
+
+def open_gpus(agent: Running) -> list[str]:
+    """What of the driver this agent and its children have mapped or open."""
+    processes = [psutil.Process(agent.process.pid), *psutil.Process(agent.process.pid).children()]
+    found = [mapped.path for process in processes if is_alive(process) for mapped in process.memory_maps()]
+    files = [file.path for process in processes if is_alive(process) for file in process.open_files()]
+    return [path for path in (*found, *files) if "nvidia" in path]
+
+
+def test_a_signal_releases_the_driver_within_five_seconds_and_another_takes_it_up_again(node: Node) -> None:
+    """Nothing here has it open then; the time that its buffer no longer has is unobserved, and no capacity is lost."""
+    node.scenario = replace(node.scenario, period_us=50_000)  # the buffer holds 72 of these
+    node.play()
+    with node.agent() as agent:
+        port = wait_ready(agent)
+        first = probe_of(agent)
+        assert open_gpus(agent)
+        asked_us = now_us()
+        agent.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: not is_alive(first) and not open_gpus(agent), 5, "the driver to be free")
+        assert now_us() - asked_us < 5 * S
+        wait_trouble(agent, port, "the driver is released and GPU time is unobserved: SIGUSR1 asked for it")
+        assert "gputally_driver_released 1.0" in get(port, "/metrics")[1]
+        wait_until(lambda: now_us() > asked_us + 6 * S, 7, "some time without the driver")
+        assert open_gpus(agent) == []
+        agent.process.send_signal(signal.SIGUSR2)
+        wait_ready(agent)
+        back_us = now_us()
+        windows = node.wait_covered(back_us)
+        assert agent.stop() == 0, agent.log
+    for uuid in (A, B):
+        unseen_us = sum_of(windows, uuid, "unobserved", Reason.NO_SAMPLE)
+        assert S < unseen_us <= back_us - asked_us + S
+        length_us = windows[-1].end_us - windows[0].start_us
+        assert sum(device.capacity_us for device in devices_of(windows, uuid)) == length_us
+
+
+def test_an_annotation_of_the_node_releases_the_driver_and_an_agent_that_starts_leaves_it_alone(node: Node) -> None:
+    """A driver upgrade that outlasts the agent is not disturbed by the next one, nor by a look."""
+    with FakeKubeApi() as api:
+        settings = ("--kube-api", api.url)
+        api.put(annotated(None))
+        with node.agent(*settings) as agent:
+            port = wait_ready(agent)
+            api.put(annotated("true"))
+            wait_until(lambda: open_gpus(agent) == [], 5, "the driver to be free")
+            wait_trouble(agent, port, 'the node is annotated gputally.io/release: "true"; remove that')
+            assert agent.stop(within_s=5) == 0, agent.log
+        done = look(node, "--pod-resources-socket", "off", *settings, "--format", "json")
+        assert (done.returncode, json.loads(done.stdout)["devices"]) == (1, [])
+        assert "gputally.io/release" in done.stderr
+        with node.agent(*settings, log="second.log") as agent:
+            port = port_of(agent)
+            wait_trouble(agent, port, "gputally.io/release")
+            assert open_gpus(agent) == []
+            assert "the driver is taken up again" not in agent.log
+            api.put(annotated("false"))
+            wait_ready(agent)
+            assert agent.stop() == 0, agent.log
+
+
+def annotated(value: str | None) -> dict[str, object]:
+    annotations = {} if value is None else {"gputally.io/release": value}
+    return {"kind": "Node", "metadata": {"uid": "uid-n", "name": "n", "annotations": annotations}, "spec": {}}
+
+
+def test_a_call_for_one_gpu_that_never_returns_costs_the_other_one_deadline(node: Node) -> None:
+    """The next probe leaves that GPU out; another one asks it alone, and brings it back when it answers."""
+    node.scenario = replace(node.scenario, period_us=250_000)  # the buffer holds 72 of these: more than the deadline
+    node.play()
+    with node.agent() as agent:
+        port = wait_ready(agent)
+        node.wait_covered(now_us())
+        hung_us = now_us()
+        node.play(hangs=(Hang(gpu=1),))
+        line = f"GPU 1 ({B}): it did not answer in time, so it is left out; it is asked again alone"
+        wait_trouble(agent, port, line)
+        wait_until(lambda: f'gputally_device_utilization_ratio{{model="NVIDIA H100 80GB HBM3",node="n",uuid="{A}"}}'
+                   in get(port, "/metrics")[1], 10, "the other GPU")  # fmt: skip
+        seen_us = now_us()
+        windows = node.wait_covered(seen_us + 2 * S)
+        node.play()
+        wait_until(lambda: not troubles(port), 40, f"the GPU to come back\n{agent.log}")
+        windows = node.wait_covered(now_us())
+        assert agent.stop() == 0, agent.log
+    assert sum_of(windows, A, "unobserved", Reason.NO_SAMPLE) <= seen_us - hung_us
+    assert sum_of(windows, B, "unobserved", Reason.NO_SAMPLE) > seen_us - hung_us
+    assert sum_of(windows, A, "unavailable") == sum_of(windows, B, "unavailable") == 0
+
+
+def test_gpus_that_may_not_be_opened_are_said_and_the_others_are_counted(node: Node) -> None:
+    node.play(Fault(NO_PERMISSION, "nvmlDeviceGetHandleByIndex_v2", gpu=1))
+    with node.agent() as agent:
+        port = port_of(agent)
+        wait_trouble(agent, port, "1 GPUs may not be opened and are not counted: allow /dev/nvidia*")
+        windows = node.wait_covered(now_us())
+        assert agent.stop() == 0, agent.log
+    assert {device.uuid for window in windows for device in window.devices} == {A}
