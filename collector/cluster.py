@@ -105,7 +105,8 @@ class ClusterWatch:
     @property
     def last_error(self) -> str:
         """What keeps the watch from being complete, one line; empty while nothing does."""
-        return "; ".join(text for _, text in sorted(self._errors.items()))
+        ended = [f"{thread.name} has ended" for thread in self._threads if thread.ident and not thread.is_alive()]
+        return "; ".join([*(text for _, text in sorted(self._errors.items())), *ended])
 
     def start(self) -> None:
         """Start the threads."""

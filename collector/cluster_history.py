@@ -163,4 +163,5 @@ class _Book:
 
 
 def _json(texts: Mapping[str, str]) -> str:
-    return json.dumps(dict(texts), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # In ASCII: an annotation may hold a NUL or half a surrogate pair, which no database takes as text.
+    return json.dumps(dict(texts), sort_keys=True, separators=(",", ":"))

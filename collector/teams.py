@@ -178,5 +178,6 @@ def _found(said: str | None, line: int, labels: Labels | None, keys: Sequence[st
 
 
 def _first(texts: Mapping[str, str], keys: Sequence[str]) -> tuple[str | None, str]:
-    """The first key that has a text, and that text."""
-    return next(((texts[key].strip(), key) for key in keys if texts.get(key, "").strip()), (None, ""))
+    """The first key that has a text which can be printed on one line, and that text."""
+    stripped = ((texts.get(key, "").strip(), key) for key in keys)
+    return next(((text, key) for text, key in stripped if text and text.isprintable()), (None, ""))

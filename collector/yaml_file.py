@@ -224,12 +224,13 @@ def as_items(node: Node | None, what: str, mistakes: Mistakes) -> tuple[Node, ..
 
 
 def as_text(node: Node | None, what: str, mistakes: Mistakes) -> str | None:
-    """A text that is not empty; None where it is missing or something else."""
+    """A text of one line that is not empty; None where it is missing or something else."""
     if node is None:
         return None
-    if isinstance(node, Scalar) and not node.null and node.text.strip():
-        return node.text.strip()
-    mistakes.add(node.line, f"{what}: expected a text")
+    text = node.text.strip() if isinstance(node, Scalar) and not node.null else ""
+    if text and text.isprintable():
+        return text
+    mistakes.add(node.line, f"{what}: expected a text" + (" of one line" if text else ""))
     return None
 
 

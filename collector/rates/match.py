@@ -74,10 +74,15 @@ class Book:
         self._teams = {rule.match.team for rule in card.rules}
         self._labels = {name for rule in card.rules for name, _ in rule.match.node_labels}
         self._found: dict[tuple[Quantity, Use], tuple[Shelf, ...]] = {}
+        self._named: dict[tuple[str, str], tuple[str, str]] = {}
 
     def at(self, quantity: Quantity, use: Use, us: int) -> Rule | None:
         """The rule that holds; None: there is no price, which is not a price of 0."""
-        for shelf in self._matching(quantity, self.reduced(use)):
+        return self.of_reduced(quantity, self.reduced(use), us)
+
+    def of_reduced(self, quantity: Quantity, use: Use, us: int) -> Rule | None:
+        """The rule that holds for a use as `reduced` made it."""
+        for shelf in self._matching(quantity, use):
             rule = shelf.series.at(us)
             if rule is not None:
                 return rule
@@ -85,17 +90,26 @@ class Book:
 
     def reduced(self, use: Use) -> Use:
         """The use in the card's own names, without what no rule of it asks for."""
-        named = self.named(use)
-        return replace(
-            named,
-            namespace=use.namespace if use.namespace in self._namespaces else None,
-            team=use.team if use.team in self._teams else None,
-            node_labels=tuple(pair for pair in use.node_labels if pair[0] in self._labels),
+        return Use(
+            use.cluster,
+            *self._names(use.model, use.profile),
+            use.namespace if use.namespace in self._namespaces else None,
+            use.team if use.team in self._teams else None,
+            tuple(pair for pair in use.node_labels if pair[0] in self._labels),
         )
 
     def named(self, use: Use) -> Use:
         """The use with the card's own names of its model and profile."""
-        return replace(use, model=self.card.model(use.model), profile=profile_key(use.profile))
+        model, profile = self._names(use.model, use.profile)
+        return replace(use, model=model, profile=profile)
+
+    def _names(self, model: str, profile: str) -> tuple[str, str]:
+        found = self._named.get((model, profile))
+        if found is None:
+            if len(self._named) >= _MOST_CACHED:
+                self._named.clear()
+            found = self._named[model, profile] = (self.card.model(model), profile_key(profile))
+        return found
 
     def shelves(self, quantity: Quantity) -> Sequence[Shelf]:
         """All rules of a quantity by their match, the most specific first."""

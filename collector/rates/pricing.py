@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, case, func, null, select
@@ -28,8 +29,7 @@ PRICES = (Quantity.GPU_HOUR, Quantity.KWH, Quantity.PUE)  # carbon may change ev
 _MOST_CACHED = 200_000  # postings' keys whose present answer is kept
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """What a posting's rate depends on besides its hour. A namespace of None: the platform, or a process of a host."""
 
     cluster: str
@@ -100,9 +100,7 @@ class Pricer:
 
     def use(self, key: Key, hour_us: int) -> Use:
         """The use that a rate is looked up for."""
-        labels = self._nodes.at(key.cluster, key.node, hour_us)
-        team = self._team(key, hour_us).team
-        return Use(key.cluster, key.model, key.profile, key.namespace, team, labels.pairs if labels else ())
+        return self._use(key, hour_us, self._team(key, hour_us))
 
     def over(self, key: Key, start_us: int, end_us: int) -> Iterator[Priced]:
         """What holds for a key over [start_us, end_us), in stretches of which each differs from the one before."""
@@ -133,16 +131,22 @@ class Pricer:
         if key.namespace is not None:
             edges.append(self._teams.breakpoints(key.cluster, key.namespace))
         before, after = zip(*(_around(of_kind, us) for of_kind in edges), strict=True)
-        return Priced(max(before), min(after), self._rate(key, us), self._team(key, us))
+        team = self._team(key, us)
+        return Priced(max(before), min(after), self._rate(self._use(key, us, team), us), team)
 
-    def _rate(self, key: Key, us: int) -> Rate:
+    def _use(self, key: Key, hour_us: int, team: Assignment) -> Use:
+        labels = self._nodes.at(key.cluster, key.node, hour_us)
+        return Use(key.cluster, key.model, key.profile, key.namespace, team.team, labels.pairs if labels else ())
+
+    def _rate(self, use: Use, us: int) -> Rate:
         if self.book is None:
             return Rate()
-        use = self.use(key, us)
-        rules = {
-            quantity: self.book.at(quantity, use, us) if quantity in self._quantities else None for quantity in Quantity
-        }
-        return Rate(rules[Quantity.GPU_HOUR], rules[Quantity.KWH], rules[Quantity.PUE], rules[Quantity.CARBON])
+        reduced = self.book.reduced(use)
+        rules = [
+            self.book.of_reduced(quantity, reduced, us) if quantity in self._quantities else None
+            for quantity in (Quantity.GPU_HOUR, Quantity.KWH, Quantity.PUE, Quantity.CARBON)
+        ]
+        return Rate(*rules)
 
     def _team(self, key: Key, us: int) -> Assignment:
         return Assignment() if key.namespace is None else self._teams.at(key.cluster, key.namespace, us)

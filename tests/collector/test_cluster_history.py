@@ -1,6 +1,7 @@
 """Histories of labels and presence: as they were, each fact once, whichever replica tells it and in which order."""
 
 import itertools
+from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from tests.databases import empty
 from gputally.collector.cluster import Listing, ObjectKind, Seen
 from gputally.collector.cluster_history import ClusterHistory
 from gputally.collector.database import reading
+from gputally.collector.label_history import read_namespaces
 from gputally.collector.schema_billing import cluster_sync, namespace_history, node_history, node_presence
+from gputally.collector.teams import read_teams
 
 
 class Clock:
@@ -114,6 +117,19 @@ def test_clusters_do_not_touch_each_other(engine: Engine) -> None:
     ClusterHistory(engine, "east", Clock(5000)).replace(ObjectKind.NAMESPACE, listing(seen("search", 1)))
     ClusterHistory(engine, "west", Clock(6000)).replace(ObjectKind.NAMESPACE, listing())
     assert [row[2] for row in namespaces(engine)] == [None]
+
+
+def test_an_annotation_may_hold_what_no_database_takes_as_text(engine: Engine) -> None:
+    """Whoever may annotate a namespace could stop the watch otherwise."""
+    evil = "a\x00b\ud800"
+    history = ClusterHistory(engine, "east", Clock(5000))
+    history.put(ObjectKind.NAMESPACE, Seen("search", "uid", 1000, 1, {}, {"team": evil}))
+    with reading(engine) as connection:
+        labels = read_namespaces(connection, ZoneInfo("UTC")).at("east", "search", 5000)
+        team = read_teams(connection, ZoneInfo("UTC")).at("east", "search", 5000).team
+    assert labels is not None
+    assert labels.annotations == {"team": evil}
+    assert team is None
 
 
 def test_a_node_is_there_from_its_creation_until_it_is_gone(engine: Engine) -> None:

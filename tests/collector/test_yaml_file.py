@@ -103,6 +103,16 @@ def test_a_list_where_a_text_belongs_is_a_mistake() -> None:
     assert [mistake.text for mistake in mistakes.all] == ["a: expected a text"]
 
 
+def test_a_text_is_one_printable_line() -> None:
+    """It will stand in tables, files and a database, which take no NUL."""
+    for text in ('a: "x\\0y"\n', 'a: "x\\ny"\n', "a: |\n  x\n  y\n"):
+        node, _ = read(text)
+        mistakes = Mistakes()
+        assert isinstance(node, Fields)
+        assert as_text(node.get("a"), "a", mistakes) is None
+        assert [mistake.text for mistake in mistakes.all] == ["a: expected a text of one line"]
+
+
 @given(content=st.binary(max_size=300) | st.text(alphabet="ab:-[]{}&*!|>#%@\n\t \"'~0.", max_size=200).map(str.encode))
 def test_no_content_raises(content: bytes) -> None:
     """Either a node or a mistake."""

@@ -139,6 +139,8 @@ def test_asking_by_hour_and_over_a_stretch_is_the_same(
     stretches = list(found.over(KEY, hours[0], hours[-1] + HOUR_US))
     assert stretches[0].from_us == hours[0]
     assert stretches[-1].to_us == hours[-1] + HOUR_US
+    edges = found.edges({KEY: (hours[0], hours[-1])}, hours[0], hours[-1] + HOUR_US)
+    assert edges == [one.from_us for one in stretches]
     for us in hours:
         (stretch,) = [one for one in stretches if one.from_us <= us < one.to_us]
         assert (stretch.rate, stretch.team) == (by_hour[us].rate, by_hour[us].team)
@@ -146,7 +148,7 @@ def test_asking_by_hour_and_over_a_stretch_is_the_same(
 
 def book(engine: Engine) -> None:
     zone = ZoneInfo("UTC")
-    Committer(engine, zone, max_age_us=None).commit(all_received(minutes(61)), now_us=JULY_US)
+    Committer(engine, zone, max_age_us=None).commit(all_received(minutes(61)), now_us=JULY_US + DAY_US)
     settle(engine, zone)
 
 
