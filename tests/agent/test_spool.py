@@ -2,54 +2,23 @@
 
 import logging
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.programs import wait_until
+from tests.spools import DAY_US, MINUTE_US, Clock, open_spool, recent, sequences, window
 
-from gputally.accounting.keys import PLATFORM_KEY
-from gputally.accounting.line import DeviceWindow, Line, Window
-from gputally.accounting.states import Source
-from gputally.agent.spool import DAMAGED, DISK, FULL, TOO_OLD, Spool, SpoolInUse, SpoolReport, SpoolUnusable
+from gputally.agent.spool import DAMAGED, FULL, TOO_OLD, Spool, SpoolInUse, SpoolReport, SpoolUnusable
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
-
-MINUTE_US = 60_000_000
-DAY_US = 24 * 60 * MINUTE_US
-HELD = 120  # windows that may wait in memory
-
-
-class Clock:
-    """A wall clock that stands until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.us = 1_700_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.us
-
-
-def window(start_us: int, model: str = "GPU") -> Window:
-    line = Line(PLATFORM_KEY, Source.NONE, unallocated_us=MINUTE_US)
-    device = DeviceWindow("GPU-1", model, MINUTE_US, (line,))
-    return Window("c", "n", start_us, start_us + MINUTE_US, (device,))
-
-
-def recent(clock: Clock, count: int = 1) -> list[Window]:
-    return [window(clock.us - (count - i) * MINUTE_US) for i in range(count)]
-
-
-def open_spool(path: Path, clock: Clock, max_bytes: int = 1 << 20, max_age_us: int = 7 * DAY_US) -> Spool:
-    return Spool(path, "boot", max_bytes, max_age_us, clock)
 
 
 @pytest.fixture
@@ -62,10 +31,6 @@ def spool(tmp_path: Path, clock: Clock) -> Iterator[Spool]:
     spool = open_spool(tmp_path, clock)
     yield spool
     spool.close()
-
-
-def sequences(spool: Spool, after: int = 0) -> list[int]:
-    return [sequence for sequence, _ in spool.read(after, 1 << 30, 1 << 30)]
 
 
 def test_a_window_comes_back_as_it_went_in_with_its_identity(spool: Spool, clock: Clock) -> None:
@@ -224,7 +189,7 @@ def test_a_failing_disk_is_a_state_not_a_crash(tmp_path: Path) -> None:
     script = """
 import resource, sys
 from pathlib import Path
-from tests.agent.test_spool import HELD, Clock, open_spool, recent
+from tests.spools import HELD, Clock, open_spool, recent
 clock = Clock()
 spool = open_spool(Path(sys.argv[1]), clock)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
@@ -243,106 +208,12 @@ assert now.refused_windows == full.refused_windows, now
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 5 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs to mount a tmpfs: run the tests as root, with mount (apt-get install mount)")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> None:
-    """Somebody else takes all that is left."""
-    with (folder / "other").open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"x" * 512)
-
-
-def large(clock: Clock, count: int = 20) -> list[Window]:
-    return [window(each.start_us, model="x" * 8192) for each in recent(clock, count)]
-
-
-@pytest.mark.root
-def test_a_full_disk_is_said_once_and_what_the_collector_has_leaves_it_all_the_same(
-    small_disk: Path, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody else makes room: the spool lives on what it has, without losing a window or using a number twice."""
-    spool = open_spool(small_disk / "spool", clock, max_bytes=1 << 30)
-    taken: list[int] = []
-    while not spool.state().error:
-        taken += spool.append(large(clock))
-    fill(small_disk)
-    assert len(taken) > 50
-    assert spool.append(large(clock)) == []
-    assert spool.state().error.startswith("the disk is full")
-    held = spool.state().held
-    assert held == 40
-    assert sequences(spool) == taken
-    for _ in range(5):
-        spool.release(taken[-1])
-        assert spool.pending()[0] == 0
-        again = spool.append(large(clock))
-        assert spool.state().error == ""
-        assert again[:1] == [taken[-1] + 1]
-        assert len(again) == held + 20
-        held, taken = 0, again
-    assert spool.state().refused_windows == {}
-    assert sum("the disk is full" in record.message for record in caplog.records) == 1
-    spool.close()
-
-
-@pytest.mark.root
-def test_a_disk_that_is_full_before_the_spool_is_there_is_waited_for(small_disk: Path, clock: Clock) -> None:
-    """The agent counts; what it counts is in memory until somebody makes room."""
-    (small_disk / "spool").mkdir()
-    (small_disk / "spool" / "lock").touch()
-    fill(small_disk)
-    spool = open_spool(small_disk / "spool", clock)
-    assert spool.append(recent(clock, 3)) == []
-    assert (spool.state().held, spool.pending(), spool.agent_id) == (3, (0, 0, None), "")
-    assert spool.read(0, 1 << 20, 10) == []
-    assert spool.report().waiting_windows == 3
-    spool.release(7)
-    (small_disk / "other").unlink()
-    assert spool.append(recent(clock)) == [1, 2, 3, 4]
-    assert spool.agent_id
-    assert (spool.state().error, spool.state().held) == ("", 0)
-    spool.close()
-
-
-@pytest.mark.root
-def test_what_a_full_disk_did_not_take_is_remembered_once_it_takes_anything(small_disk: Path, clock: Clock) -> None:
-    spool = open_spool(small_disk / "spool", clock, max_bytes=1 << 30)
-    (small_disk / "other").write_bytes(bytes(2 << 20))
-    while not spool.state().error:
-        spool.append(large(clock))
-    fill(small_disk)
-    refused = 0
-    for _ in range(10):
-        spool.append(large(clock))
-        refused = spool.state().refused_windows.get(DISK, 0)
-    assert refused > 0
-    (small_disk / "other").unlink()
-    assert len(spool.append(recent(clock))) == HELD + 1
-    spool.close()
-    again = open_spool(small_disk / "spool", clock, max_bytes=1 << 30)
-    assert again.state().refused_windows == {DISK: refused}
-    assert again.report().refused_us == refused * MINUTE_US
-    again.close()
-
-
 def test_what_was_appended_survives_a_kill(tmp_path: Path, clock: Clock) -> None:
     """A commit that returned is there after SIGKILL, in order and whole."""
     script = """
 import sys
 from pathlib import Path
-from tests.agent.test_spool import Clock, open_spool, recent
+from tests.spools import Clock, open_spool, recent
 clock = Clock()
 spool = open_spool(Path(sys.argv[1]), clock)
 while True:
@@ -368,7 +239,7 @@ def test_a_kill_in_the_middle_of_writes_leaves_whole_transactions(tmp_path: Path
     script = """
 import sys
 from pathlib import Path
-from tests.agent.test_spool import Clock, open_spool, recent
+from tests.spools import Clock, open_spool, recent
 clock = Clock()
 spool = open_spool(Path(sys.argv[1]), clock, max_bytes=4000)
 print("go", flush=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.agent.test_spool import Clock, open_spool, recent, sequences
 from tests.collector_fake import DEADLINE_S, FakeCollector
+from tests.spools import Clock, open_spool, recent, sequences
 
 from gputally.agent.backoff import Backoff
 from gputally.agent.snapshot import StreamState

@@ -12,14 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.fakes import Clock
+from tests.probes import LONG_US, S, children, is_failure, is_sample, until
 
 from gputally.agent.message import Failure, Message
 from gputally.agent.probe import ProbeSettings, monotonic_us
 from gputally.agent.sample import Sample
 from gputally.agent.supervisor import Supervisor
 
-S = 1_000_000
-LONG_US = 30 * S  # far longer than anything here takes; a test that is right never waits for it
 UUID = "GPU-00000000-0000-4000-8000-000000000001"
 SCENARIO = {
     "gpus": [{"uuid": UUID, "model": "H100", "idle_watts": 70, "max_watts": 700, "memory_gib": 80}],
@@ -45,36 +44,6 @@ signal.pause()
 def settings(tmp_path: Path) -> ProbeSettings:
     (tmp_path / "s.json").write_text(json.dumps(SCENARIO))
     return ProbeSettings(-1, -1, "/proc", 50_000, 500_000, str(tmp_path / "s.json"))
-
-
-def until(supervisor: Supervisor, wanted: Callable[[Message], bool]) -> Message:
-    """The first message that is wanted; others are read past."""
-    end_us = monotonic_us() + LONG_US
-    while monotonic_us() < end_us:
-        message = supervisor.receive(S)
-        if message is not None and wanted(message):
-            return message
-    raise AssertionError("no such message came")
-
-
-def is_sample(message: Message) -> bool:
-    return isinstance(message, Sample)
-
-
-def is_failure(message: Message) -> bool:
-    return isinstance(message, Failure)
-
-
-def children() -> list[psutil.Process]:
-    """The probes that run now; other tests may have children of their own."""
-    return [child for child in psutil.Process().children() if _is_probe(child)]
-
-
-def _is_probe(child: psutil.Process) -> bool:
-    try:
-        return child.status() != psutil.STATUS_ZOMBIE and "upward_fd" in " ".join(child.cmdline())
-    except psutil.NoSuchProcess:  # it ended while we looked
-        return False
 
 
 @pytest.fixture
@@ -224,155 +193,6 @@ def test_a_driver_that_was_upgraded_gets_a_new_child(make: Make) -> None:
     assert node.supervisor.receive(LONG_US) is None
     assert node.supervisor.receive(LONG_US) == Failure("the driver was upgraded", fatal=True)
     assert node.supervisor.starts == 2
-
-
-HANGS = """
-import json, signal, sys, time
-from multiprocessing.connection import Connection
-from pathlib import Path
-from gputally.agent.board import Board
-from gputally.agent.message import Failure, TakeUp
-from gputally.agent.probe import Touch, monotonic_us
-from gputally.agent.sample import DeviceInfo, DeviceSample, Reading, Sample
-settings = json.loads(sys.argv[1])
-up, down = Connection(settings["upward_fd"], readable=False), Connection(settings["downward_fd"], writable=False)
-touch = Touch(Board(settings["board_fd"]), settings["left_out"], settings["only"])
-sick = Path(settings["proc_root"])
-while True:
-    devices = []
-    for index in range(3):
-        if touch(index):
-            while (sick / str(index)).exists():
-                time.sleep(0.01)
-            devices.append(DeviceSample(DeviceInfo(f"GPU-{index}", index, "H100"), Reading()))
-    touch.rest()
-    up.send(Sample(monotonic_us(), 0, tuple(devices), True))
-    if settings["only"] is not None:
-        break
-    if down.poll(0.02):
-        request = down.recv()
-        if isinstance(request, TakeUp):
-            touch.take_up(request.index)
-"""
-
-
-@dataclass
-class Sick:
-    """A node of three GPUs of which some hang, as long as a file is there, and a clock that the test moves."""
-
-    supervisor: Supervisor
-    clock: Clock
-    folder: Path
-
-    def hang(self, index: int) -> None:
-        (self.folder / str(index)).touch()
-
-    def mend(self, index: int) -> None:
-        (self.folder / str(index)).unlink()
-
-    def sample(self, wanted: Callable[[Sample], bool]) -> Sample:
-        found = until(self.supervisor, lambda message: isinstance(message, Sample) and wanted(message))
-        assert isinstance(found, Sample)
-        return found
-
-    def silence(self, deadline_us: int = 10 * S) -> Message:
-        """Let the deadline pass once the child has come to a stop."""
-        while self.supervisor.receive(S) is not None:
-            pass
-        self.clock.now_us += deadline_us
-        return until(self.supervisor, is_failure)
-
-
-@pytest.fixture
-def sick(tmp_path: Path) -> Iterator[Sick]:
-    clock = Clock()
-
-    def pause(seconds: float) -> None:
-        clock.now_us += round(seconds * S)
-
-    told = ProbeSettings(-1, -1, str(tmp_path), S, S)
-    supervisor = Supervisor(told, 10 * S, 60 * S, clock, pause, (sys.executable, "-c", HANGS))
-    with closing(supervisor):
-        yield Sick(supervisor, clock, tmp_path)
-
-
-def read(sample: Sample) -> list[int]:
-    """The GPUs that were read."""
-    return [device.info.index for device in sample.devices if device.reading]
-
-
-def test_a_gpu_that_hangs_costs_the_others_one_deadline(sick: Sick) -> None:
-    """The next child leaves it out; it stays in the samples as one that did not answer, and is said."""
-    assert read(sick.sample(lambda _: True)) == [0, 1, 2]
-    sick.hang(1)
-    assert sick.silence() == Failure("GPU 1 (GPU-1) did not answer in time; a new probe is started without it")
-    sample = sick.sample(lambda _: True)
-    assert read(sample) == [0, 2]
-    assert [device.info.uuid for device in sample.devices if device.error] == ["GPU-1"]
-    assert sick.supervisor.problem.startswith("GPU 1 (GPU-1): it did not answer in time")
-    assert sick.supervisor.starts == 2
-
-
-def test_a_gpu_that_is_left_out_is_asked_alone_and_comes_back_when_it_answers(sick: Sick) -> None:
-    """While the scout hangs the others go on; the child that samples them is the same before and after."""
-    sick.sample(lambda _: True)
-    sick.hang(1)
-    sick.silence()
-    sick.sample(lambda _: True)
-    sick.sample(lambda sample: len(children()) == 2 and read(sample) == [0, 2])
-    sick.mend(1)
-    assert read(sick.sample(lambda sample: 1 in read(sample))) == [0, 1, 2]
-    assert sick.supervisor.problem == ""
-    assert sick.supervisor.starts == 2
-    assert len(children()) == 1
-
-
-def test_a_scout_that_hangs_is_ended_and_the_next_one_comes_later(sick: Sick) -> None:
-    sick.sample(lambda _: True)
-    sick.hang(1)
-    sick.silence()
-    for wait_us in (0, 15 * S, 30 * S, 60 * S):
-        assert len(children()) <= 1
-        sick.clock.now_us += wait_us - 1 if wait_us else 0
-        sick.sample(lambda _: True)
-        assert len(children()) == 1 if wait_us else True
-        sick.clock.now_us += 1
-        sick.sample(lambda _: len(children()) == 2)
-        for _ in range(6):  # the scout's deadline, in steps within that of the others
-            sick.clock.now_us += 9 * S
-            sick.sample(lambda _: True)
-        sick.clock.now_us += 6 * S
-        sick.sample(lambda _: len(children()) == 1)
-    assert sick.supervisor.starts == 2
-
-
-def test_two_gpus_that_hang_are_both_left_out(sick: Sick) -> None:
-    sick.sample(lambda _: True)
-    sick.hang(0)
-    sick.hang(2)
-    sick.silence()
-    sick.clock.now_us += S
-    sick.silence(60 * S)
-    sample = sick.sample(lambda _: True)
-    assert read(sample) == [1]
-    assert len(sample.devices) == 3
-    assert "GPU 0 (GPU-0), GPU 2 (GPU-2)" in sick.supervisor.problem
-
-
-def test_a_release_ends_every_child_and_no_new_one_is_started_until_it_is_taken_up(sick: Sick) -> None:
-    """A driver that is to be replaced must not be open anywhere, by the scout neither."""
-    sick.sample(lambda _: True)
-    sick.hang(1)
-    sick.silence()
-    sick.sample(lambda _: len(children()) == 2)
-    assert sick.supervisor.release()
-    assert children() == []
-    assert sick.supervisor.receive(S) is None
-    assert children() == []
-    sick.mend(1)
-    sick.supervisor.take_up()
-    assert read(sick.sample(lambda _: True)) == [0, 1, 2]
-    assert sick.supervisor.problem == ""
 
 
 def test_nobody_waits_for_a_last_sample_where_there_was_none(make: Make) -> None:
