@@ -5,115 +5,20 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.fake_probe import T0, UUID, FakeProbe, S
-from tests.fakes import Clock, FakeKubelet
+from tests.agent_node import DEADLINE_S, MINUTE, Node, process_of
+from tests.fake_probe import T0, UUID, S
 
-from gputally.accounting.invariants import violations
-from gputally.accounting.line import Line, Window
 from gputally.accounting.states import Reason, State
-from gputally.agent.agent import Agent, ApiState, Sources
-from gputally.agent.grants import GrantBook, ReservationPoller
-from gputally.agent.identity import Identity
-from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.pods import PodTable
-from gputally.agent.release import Release
-from gputally.agent.reservations import ContainerReservation
+from gputally.agent.agent import ApiState
 from gputally.agent.sample import (
-    ContainerRef,
     GpuProcess,
     Process,
     ProcessKind,
 )
-from gputally.agent.snapshot import DeviceSnapshot, SourceState, StreamState
-from gputally.agent.spool import Spool
-from gputally.agent.totals import Totals
-from gputally.proto import codec
-from gputally.proto import telemetry_pb2 as pb
-
-MINUTE = 60 * S
-DEADLINE_S = 20.0
-HELD = ContainerReservation("research", "train", "main", "nvidia.com/gpu", (UUID,))
-
-
-def process_of(pod_uid: str, pid: int) -> GpuProcess:
-    ref = ContainerRef(pod_uid, None, None, None, "pod")
-    return GpuProcess(pid, ProcessKind.COMPUTE, process=Process(pid, 1, ref))
-
-
-@dataclass
-class FakeStream:
-    state: StreamState = field(default_factory=lambda: StreamState(running=True, batches_sent=3))
-
-
-@dataclass
-class Node:
-    """An agent with a probe, a kubelet and an API that one can break and mend; its spool, meter and poller are real."""
-
-    folder: Path
-    standing_problem: str = ""
-    kubernetes: bool = True
-
-    def __post_init__(self) -> None:
-        self.clock = Clock()
-        self.probe = FakeProbe(self.clock)
-        self.kubelet = FakeKubelet([HELD], allocatable=(("nvidia.com/gpu", UUID),))
-        self.uids = {"uid-1"}
-        self.api = ApiState(True, "")
-        self.stream = FakeStream()
-        pods = PodTable()
-        book = GrantBook(pods.of_name, self.wall_us)
-        poller = ReservationPoller(self.kubelet, book, 3600 * S, self.clock) if self.kubernetes else None
-        self.poller = poller
-        api = (lambda: self.api) if self.kubernetes else None
-        self.spool = Spool(self.folder / "spool", "boot", 1 << 20, 7 * 86_400 * S, self.wall_us)
-        owners = Identity(pods, kubernetes=self.kubernetes).owners
-        meter = Meter(MeterSettings("c", "n"), owners, kubernetes=self.kubernetes)
-        self.release = Release()
-        self.node_api = ApiState(True, "")
-        self.sources = Sources(
-            self.probe,  # type: ignore[arg-type]
-            poller,
-            lambda: self.uids,
-            api,
-            self.stream if self.kubernetes else None,
-            self.release,
-            (lambda: self.node_api) if self.kubernetes else None,
-        )
-        self.agent = Agent("n", self.sources, meter, self.spool, Totals(), self.clock, self.standing_problem)
-        if poller:
-            poller.poll()
-
-    def wall_us(self) -> int:
-        return T0 + self.clock.now_us
-
-    def run(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.agent.step(S)
-
-    def ask_kubelet(self) -> None:
-        assert self.poller
-        self.poller.poll()
-
-    @property
-    def not_ready(self) -> tuple[str, ...]:
-        return self.agent.snapshot.not_ready
-
-    def windows(self) -> list[Window]:
-        windows = [codec.decode(pb.Window.FromString(payload)) for _, payload in self.spool.read(0, 1 << 30, 1 << 20)]
-        assert [violation for window in windows for violation in violations(window)] == []
-        return windows
-
-    def lines(self) -> list[Line]:
-        return [line for window in self.windows() for device in window.devices for line in device.lines]
-
-    def sum_of(self, state: str, reason: Reason | None = None) -> int:
-        lines = self.lines()
-        return sum(getattr(line, f"{state}_us") for line in lines if reason is None or line.key.reason is reason)
+from gputally.agent.snapshot import DeviceSnapshot, SourceState
 
 
 @pytest.fixture
@@ -250,76 +155,6 @@ def test_gpus_that_cannot_be_sampled_are_a_reason_though_others_are(node: Node) 
     node.probe.hidden = ""
     node.run(1)
     assert node.not_ready == ()
-
-
-# Release.
-
-
-def test_a_release_lets_the_driver_go_after_a_last_sample_and_says_so(node: Node) -> None:
-    """Everything up to then is measured; gauges of the driver are gone, as nobody knows them."""
-    node.run(30)
-    node.release.by_signal = True
-    node.run(1)
-    assert node.probe.is_released
-    (reason,) = node.not_ready
-    assert reason == "the driver is released and GPU time is unobserved: SIGUSR1 asked for it; send SIGUSR2"
-    assert node.agent.snapshot.released
-    assert SourceState("nvml", False) in node.agent.snapshot.sources
-    assert node.agent.snapshot.devices == ()  # no window has ended yet
-
-
-def test_hours_of_a_release_are_unobserved_and_no_capacity_is_lost(node: Node) -> None:
-    """The holder held the GPU: its time passes, window by window, though nobody looks."""
-    node.run(65)
-    node.release.by_signal = True
-    node.run(3 * 3600)
-    assert node.agent.snapshot.devices[0].utilization_percent is None
-    node.release.by_signal = False
-    node.run(120)
-    assert not node.probe.is_released
-    assert node.not_ready == ()
-    windows = node.windows()
-    assert all(before.end_us == after.start_us for before, after in pairwise(windows))
-    assert windows[-1].end_us >= T0 + 3 * 3600 * S + 2 * MINUTE
-    assert sum(device.capacity_us for window in windows for device in window.devices) == windows[-1].end_us - T0 - S
-    assert abs(node.sum_of("unobserved", Reason.NO_SAMPLE) - 3 * 3600 * S) <= 15 * S
-    assert {line.key.owner.pod for line in node.lines()} == {"train"}
-
-
-def test_samples_may_be_rare_and_a_release_is_noticed_within_a_second(node: Node) -> None:
-    waits: list[int] = []
-    node.probe.on_receive = lambda: waits.append(node.clock.now_us)
-    node.agent.step(60 * S)
-    assert waits == [S]
-
-
-def test_a_probe_that_is_stuck_in_the_driver_is_said(node: Node) -> None:
-    """Whoever waits for the driver must know that it is not free."""
-    node.probe.stuck = True
-    node.run(1)
-    node.release.by_signal = True
-    node.run(1)
-    assert node.not_ready[0].startswith("a probe is stuck in the driver")
-
-
-def test_annotations_that_cannot_be_read_are_said_once_and_are_no_reason_against_being_ready(
-    node: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    node.node_api = ApiState(False, "the API answers 403")
-    node.run(3)
-    assert node.not_ready == ()
-    assert SourceState("node", False) in node.agent.snapshot.sources
-    assert sum("the API answers 403" in record.message for record in caplog.records) == 1
-
-
-def test_the_end_during_a_release_keeps_the_time_up_to_now(node: Node) -> None:
-    node.run(30)
-    node.release.by_signal = True
-    node.run(10)
-    node.agent.finish()
-    (window,) = node.windows()
-    assert window.end_us == T0 + node.clock.now_us
-    assert node.sum_of("unobserved", Reason.NO_SAMPLE) > 9 * S
 
 
 # Windows.

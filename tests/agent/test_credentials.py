@@ -6,10 +6,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.agent.test_spool import Clock, open_spool, recent
 from tests.agent.test_stream import Pauses, wait_until
 from tests.certificates import Authority, replace_file
 from tests.collector_fake import FakeCollector
+from tests.spools import Clock, open_spool, recent
 
 from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles, CredentialsUnusable
 from gputally.agent.stream import Stream
