@@ -31,14 +31,18 @@ UNITS = {
     Quantity.CARBON: "g CO2e per kWh",
 }
 
-app = typer.Typer(help="Rate cards: what a GPU-hour costs, for whom, where, and from when.", no_args_is_help=True)
+app = typer.Typer(
+    help="Rate cards: what a GPU-hour costs, for whom, where, and from when.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.command()
 def check(file: File, database_url: DatabaseUrl = None, timezone: Timezone = None) -> None:
     """Say everything that is wrong with a rate card, by line; status 2 where there is anything.
 
-    Against the models of the fleet too, where the database is there.
+    That is mistakes, ties, overlaps, gaps, and (where the database is there) models of the fleet without a price.
     """
     settings = settings_of(ReadSettings, database_url=database_url, timezone=timezone)
     content = read_file(file)
@@ -134,6 +138,7 @@ def _checked(file: str, content: bytes, zone: ZoneInfo, fleet: Collection[str] |
     findings = check_card(content, zone, fleet, now_us())
     tell(file, findings.errors, "error")
     tell(file, findings.warnings, "warning")
+    tell(file, findings.notes, "note")
     return findings
 
 
@@ -145,6 +150,8 @@ def _print_explanation(pricer: Pricer, key: Key, hour_us: int, zone: ZoneInfo) -
         f"{key.model}{part} on node {key.node} of cluster {key.cluster}, held by {held}, "
         f"in the hour from {instant(hour_us, zone)}\n"
     )
+    if pricer.labels(key, hour_us) is None:
+        sys.stdout.write(f"the labels of {key.node} in that hour are not known, so no rule that asks for one matches\n")
     if pricer.book is None or pricer.card is None:
         sys.stdout.write("unpriced: no rate card was applied (gputally rates apply)\n")
         return

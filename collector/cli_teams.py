@@ -21,8 +21,8 @@ from gputally.collector.settings import ReadSettings
 from gputally.collector.teams import parse_mapping, read_teams
 from gputally.collector.yaml_file import FileMistakes
 
-teams = typer.Typer(help="Teams: whose a namespace is, and since when.", no_args_is_help=True)
-budgets = typer.Typer(help="Budgets of namespaces and teams.", no_args_is_help=True)
+teams = typer.Typer(help="Teams: whose a namespace is, and since when.", no_args_is_help=True, rich_markup_mode=None)
+budgets = typer.Typer(help="Budgets of namespaces and teams.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @teams.command("check")

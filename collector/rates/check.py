@@ -1,4 +1,4 @@
-"""What the rules of a card say together: ties and overlaps are errors, gaps and unknown models are warnings."""
+"""What the rules of a card say together: ties and overlaps are errors; gaps, and models without a price, warnings."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -17,24 +17,28 @@ from gputally.collector.yaml_file import Mistake, Mistakes
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a check found. A card with errors cannot be applied; `card` is None where nothing could be read."""
+    """What a check found. A card with errors cannot be applied; `card` is None where nothing could be read.
+
+    Warnings say what would be unpriced; notes what may well be meant, such as a model that is still to come.
+    """
 
     card: Card | None
     errors: tuple[Mistake, ...]
     warnings: tuple[Mistake, ...]
+    notes: tuple[Mistake, ...]
 
 
 def check(content: bytes, zone: ZoneInfo, fleet: Collection[str] | None, now_us: int) -> Findings:
     """Everything there is to say about a card; `fleet` are NVML's names of the models seen, None: not known."""
-    errors, warnings = Mistakes(), Mistakes()
+    errors, warnings, notes = Mistakes(), Mistakes(), Mistakes()
     card = read_card(content, zone, errors)
     if card is not None:
         book = Book(card)
         for quantity in Quantity:
             _check_quantity(book, quantity, zone, errors, warnings)
         if fleet is not None:
-            _check_fleet(book, fleet, now_us, warnings)
-    return Findings(card, errors.all, warnings.all)
+            _check_fleet(book, fleet, now_us, warnings, notes)
+    return Findings(card, errors.all, warnings.all, notes.all)
 
 
 def _check_quantity(book: Book, quantity: Quantity, zone: ZoneInfo, errors: Mistakes, warnings: Mistakes) -> None:
@@ -112,14 +116,14 @@ def _decides(match: Match, one: Match, other: Match) -> bool:
 # The fleet
 
 
-def _check_fleet(book: Book, fleet: Collection[str], now_us: int, warnings: Mistakes) -> None:
+def _check_fleet(book: Book, fleet: Collection[str], now_us: int, warnings: Mistakes, notes: Mistakes) -> None:
     card = book.card
     seen = {card.model(name): name for name in sorted(fleet)}
     for rule in card.rules:
         if rule.match.model is not None and rule.match.model not in seen:
             named = rule.match.model in card.models.values()
             hint = "" if named else nearest(rule.match.model, list(seen))
-            warnings.add(rule.line, f"model {rule.match.model}: not seen in this fleet{hint}")
+            notes.add(rule.line, f"model {rule.match.model}: not seen in this fleet{hint}")
     asked = {rule.match.model for rule in card.rules if rule.quantity is Quantity.GPU_HOUR}
     for model, name in seen.items():
         if model not in asked and book.at(Quantity.GPU_HOUR, Use("", name), now_us) is None:

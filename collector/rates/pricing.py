@@ -17,7 +17,7 @@ from sqlalchemy import Connection, case, func, null, select
 from gputally.accounting.states import OwnerKind
 from gputally.collector.applied import Applied, Kind, current
 from gputally.collector.effective import FOREVER_US
-from gputally.collector.label_history import LabelHistory, read_nodes
+from gputally.collector.label_history import LabelHistory, Labels, read_nodes
 from gputally.collector.rates.card import Quantity, Rule, Use
 from gputally.collector.rates.match import Book
 from gputally.collector.rates.parse import parse_card
@@ -134,8 +134,12 @@ class Pricer:
         team = self._team(key, us)
         return Priced(max(before), min(after), self._rate(self._use(key, us, team), us), team)
 
+    def labels(self, key: Key, hour_us: int) -> Labels | None:
+        """The labels of the key's node in an hour; None where they are not known."""
+        return self._nodes.at(key.cluster, key.node, hour_us)
+
     def _use(self, key: Key, hour_us: int, team: Assignment) -> Use:
-        labels = self._nodes.at(key.cluster, key.node, hour_us)
+        labels = self.labels(key, hour_us)
         return Use(key.cluster, key.model, key.profile, key.namespace, team.team, labels.pairs if labels else ())
 
     def _rate(self, use: Use, us: int) -> Rate:

@@ -117,7 +117,9 @@ def test_explain_names_the_rule_and_why_the_others_lost(engine: Engine, database
 def test_explain_says_what_is_unpriced(engine: Engine, database_url: str, card: Path) -> None:
     book(engine)
     where = ("--database-url", database_url)
-    assert "unpriced: no rate card was applied" in rates("explain", *WHERE, *AT, *where).stdout
+    done = rates("explain", *WHERE, *AT, *where)
+    assert "unpriced: no rate card was applied" in done.stdout
+    assert "the labels of node-a in that hour are not known" in done.stdout
     rates("apply", str(card), *where)
     early = rates("explain", *WHERE, "--at", "2025-01-01T00:00:00Z", *where)
     assert "EUR per GPU-hour: unpriced: no rule matches" in early.stdout

@@ -61,10 +61,11 @@ def test_a_gap_within_a_series_is_told() -> None:
 
 
 def test_models_that_only_one_side_knows_are_told() -> None:
-    assert warnings(CARD, ["Tesla T4"]) == [
-        "1: no rule for Tesla T4, which is in this fleet: its time would be unpriced",
-        *(f"{line}: model h100: not seen in this fleet" for line in (6, 9, 12, 15)),
+    findings = check(CARD.encode(), UTC, ["Tesla T4"], JULY_US)
+    assert [f"{one.line}: {one.text}" for one in findings.warnings] == [
+        "1: no rule for Tesla T4, which is in this fleet: its time would be unpriced"
     ]
+    assert {one.text for one in findings.notes} == {"model h100: not seen in this fleet"}
     assert warnings(with_prices("{}"), ["Tesla T4"]) == []
 
 
