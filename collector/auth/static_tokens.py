@@ -34,7 +34,7 @@ MAX_TOKENS = 1000
 _FIELDS = frozenset({"name", "sha256", "role", "namespaces", "clusters"})
 
 
-class TokenFileError(ValueError):
+class TokenFileError(OSError):
     """A file that cannot be used; `mistakes` are all of them, none of which shows a token or a hash."""
 
     def __init__(self, path: Path, mistakes: Sequence[str]) -> None:

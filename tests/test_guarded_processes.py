@@ -1,0 +1,264 @@
+"""Agent and collector as processes, guarded as a cluster guards them: what they print, and whom they talk to.
+
+Everything is on: TLS, tokens with TokenReview, PostgreSQL with a password, the Kubernetes API for pods; logging at its
+most talkative. Names of hosts are not looked up, addresses are recorded by an audit hook in each process and, for
+libraries in C, from the system's list of connections.
+"""
+
+import logging
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import func, select
+from tests.certificates import Authority, replace_file
+from tests.databases import PostgresServer
+from tests.kube_api import FakeKubeApi
+from tests.kube_review import FakeReviews, Token
+from tests.programs import Running, wait_until
+from tests.test_pipeline import free_port, http
+
+from gputally.collector.database import open_database
+from gputally.collector.schema import quarantine, window
+
+PASSWORD = "a-database-password"
+AGENT_TOKEN, RENEWED_TOKEN = "agent.token.one", "agent.token.two"
+REVIEWERS_TOKEN, POD_READERS_TOKEN = "reviewers-own-token", "pod-readers-token"
+READERS_TOKEN = "token-of-a-reader"
+SCENARIO = Path(__file__).parent.parent / "demo" / "scenarios" / "node-a.json"
+
+# What stands before the product's own main: it is told to log everything.
+_TALKATIVE = f"import logging, sys; logging.basicConfig(level={logging.DEBUG}, stream=sys.stderr); "
+_AUDIT = """
+import os, sys
+_file = os.open(os.environ["AUDIT_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def _note(event, arguments):
+    if event in ("socket.connect", "socket.sendto"):
+        os.write(_file, f"{event} {arguments[1]!r}\\n".encode())
+    elif event == "socket.getaddrinfo":
+        os.write(_file, f"{event} {arguments[0]!r}\\n".encode())
+sys.addaudithook(_note)
+"""
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def program(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", f"{_TALKATIVE}from {module} import main; sys.exit(main())", *arguments]
+
+
+@dataclass
+class World:
+    """What is beside the two processes, and what they did."""
+
+    folder: Path
+    database_url: str
+    authority: Authority
+    reviews: FakeReviews
+    pods: FakeKubeApi
+    ports: dict[str, int]
+    private: list[bytes] = field(default_factory=list)  # keys
+    peers: set[tuple[str, int]] = field(default_factory=set)  # whom the processes were seen connected to
+
+    def write(self, name: str, content: str | bytes) -> str:
+        path = self.folder / name
+        return str(replace_file(path, content if isinstance(content, bytes) else content.encode()))
+
+    def pair(self, name: str, *dns: str) -> tuple[str, str]:
+        pair = self.authority.issue(dns=dns)
+        self.private.append(pair.key)
+        certificate, key = pair.write(self.folder, name)
+        return str(certificate), str(key)
+
+    def env(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("GPUTALLY_")}
+        return {**kept, "PYTHONPATH": str(self.folder), "AUDIT_FILE": str(self.folder / "audit"), **more}
+
+    def collector(self, *arguments: str, log: str = "collector.log", **env: str) -> Running:
+        certificate, key = self.pair("collector", "localhost")
+        command = program(
+            "gputally.collector.main",
+            *("--grpc-listen", f"127.0.0.1:{self.ports['grpc']}", "--http-listen", f"127.0.0.1:{self.ports['http']}"),
+            *("--tls-cert-file", certificate, "--tls-key-file", key),
+            *("--agent-auth", "token", "--agent-service-accounts", "gputally/agent", "--cluster", "prod"),
+            *("--kube-api", self.reviews.url, "--kube-token-file", self.write("own", self.reviews.own_token)),
+            *arguments,
+        )
+        return Running(command, self.folder / log, self.env(GPUTALLY_DATABASE_URL=self.database_url, **env))
+
+    def agent(self, *arguments: str, log: str = "agent.log") -> Running:
+        command = program(
+            "gputally.agent.main",
+            *("--collector", f"localhost:{self.ports['grpc']}", "--node", "gpu-1", "--cluster", "prod"),
+            *("--collector-ca-file", self.write("ca.crt", self.authority.pem)),
+            *("--collector-token-file", self.write("token", AGENT_TOKEN)),
+            *("--nvml", "simulated", "--scenario", str(SCENARIO), "--kube-api", self.pods.url),
+            *("--kube-token-file", self.write("pods-token", POD_READERS_TOKEN)),
+            *("--http-listen", "127.0.0.1:0", "--spool-dir", str(self.folder / f"{log}.spool"), "--window", "1s"),
+            *arguments,
+        )
+        return Running(command, self.folder / log, self.env())
+
+    def look(self, *programs: Running) -> None:
+        """Note whom the processes and their children are connected to now, but for who came to them."""
+        for each in programs:
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(each.process.pid)
+                for member in [process, *process.children(recursive=True)]:
+                    self._note_peers(member)
+
+    def _note_peers(self, process: psutil.Process) -> None:
+        for connection in process.net_connections("inet"):
+            if connection.raddr and connection.laddr.port not in self.ports.values():
+                self.peers.add((connection.raddr.ip.removeprefix("::ffff:"), connection.raddr.port))
+
+    def printed(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))
+
+    def count(self, table: "type[object] | object") -> int:
+        engine = open_database(self.database_url)
+        try:
+            with engine.connect() as connection:
+                return int(connection.execute(select(func.count()).select_from(table)).scalar() or 0)  # type: ignore[arg-type]
+        finally:
+            engine.dispose()
+
+
+@pytest.fixture
+def world(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[World]:
+    url = postgres_server.create(migrated=True)
+    (tmp_path / "sitecustomize.py").write_text(_AUDIT)
+    (tmp_path / "audit").touch()
+    with ExitStack() as stack:
+        reviews = stack.enter_context(FakeReviews(own_token=REVIEWERS_TOKEN))
+        for token in (AGENT_TOKEN, RENEWED_TOKEN):
+            reviews.tokens[token] = Token(node="gpu-1")
+        pods = stack.enter_context(FakeKubeApi(token=POD_READERS_TOKEN))
+        ports = {name: free_port() for name in ("grpc", "http")}
+        yield World(tmp_path, url.replace("postgres@", f"postgres:{PASSWORD}@"), Authority(), reviews, pods, ports)
+    postgres_server.drop(url)
+
+
+def stop(*programs: Running) -> None:
+    for each in programs:
+        each.stop()
+
+
+def audited(world: World) -> set[str]:
+    return set((world.folder / "audit").read_text().splitlines())
+
+
+def assert_no_secret(world: World, more: Sequence[str] = ()) -> None:
+    printed = world.printed()
+    keys = [line for pair in world.private for line in pair.decode().splitlines() if "-" not in line]
+    secrets = [PASSWORD, AGENT_TOKEN, RENEWED_TOKEN, REVIEWERS_TOKEN, POD_READERS_TOKEN, READERS_TOKEN, *keys, *more]
+    assert [secret for secret in secrets if secret in printed] == []
+
+
+def test_all_is_sent_nothing_secret_is_printed_and_nobody_else_is_asked(world: World) -> None:
+    """A whole life: windows arrive, the token is rotated, both processes end; with every message at its loudest."""
+    collector = world.collector()
+    try:
+        wait_until(lambda: "ready" in http(world.ports["http"], "/readyz"), 30, f"the collector\n{collector.log}")
+        ask_with_a_token(world.ports["http"])
+        agent = world.agent()
+        try:
+            wait_until(lambda: world.count(window) >= 2, 30, f"windows\n{agent.log}\n{collector.log}")
+            world.look(agent, collector)
+            world.write("token", RENEWED_TOKEN)
+            wait_until(lambda: asked_for(world, RENEWED_TOKEN), 30, f"the new token\n{agent.log}")
+            world.look(agent, collector)
+        finally:
+            stop(agent)
+    finally:
+        stop(collector)
+    assert world.count(quarantine) == 0
+    assert "DEBUG" in agent.log
+    assert "DEBUG" in collector.log
+    assert_no_secret(world)
+    allowed = {world.ports["grpc"], world.ports["http"], world.reviews.port, int(world.pods.url.rpartition(":")[2])}
+    assert {port for _, port in world.peers} <= allowed
+    assert {address for address, _ in world.peers} <= {"127.0.0.1", "::1"}
+    assert {each for each in audited(world) if not is_ours(each, allowed)} == set()
+    # The hook and the look at connections did see what there was to see.
+    assert any(str(world.reviews.port) in each for each in audited(world))
+    assert world.ports["grpc"] in {port for _, port in world.peers}
+
+
+def ask_with_a_token(port: int) -> None:
+    """A reader's request; whether it is let in does not matter here."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {READERS_TOKEN}"})
+    with suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - loopback
+        answer.read()
+
+
+def asked_for(world: World, token: str) -> bool:
+    return any(asked["spec"].get("token") == token for asked in world.reviews.asked)
+
+
+def is_ours(line: str, allowed: set[int]) -> bool:
+    """Whether an audited event is about this machine, and a port that a setting names."""
+    event, _, what = line.partition(" ")
+    if event == "socket.getaddrinfo":
+        return what.strip("'b\"") in ("localhost", "127.0.0.1", "::1")
+    if what.startswith(("'/", "b'/", "'", "b'")):
+        return True  # a socket in the file system
+    host, port = what.strip("()").split(", ")[:2]
+    return host.strip("'") in ("127.0.0.1", "::1") and int(port) in allowed
+
+
+def test_every_refusal_is_told_without_its_secret(world: World) -> None:
+    """Wrong tokens, a wrong authority, files without a token, a database that is away: all of it is logged."""
+    world.reviews.tokens.clear()
+    collector = world.collector()
+    try:
+        wait_until(lambda: "ready" in http(world.ports["http"], "/readyz"), 30, f"the collector\n{collector.log}")
+        stranger = world.write("stranger.crt", Authority("stranger").pem)
+        broken = world.write("broken-token", "first-half\nsecond-half")
+        agents = [
+            world.agent(log="agent-token.log"),
+            world.agent("--collector-ca-file", stranger, log="agent-ca.log"),
+            world.agent("--collector-token-file", broken, log="agent-broken.log"),
+        ]
+        try:
+            for agent, words in zip(agents, ("UNAUTHENTICATED", "UNAVAILABLE", "holds no token"), strict=True):
+                wait_until(lambda agent=agent, words=words: words in agent.log, 30, f"{words}\n{agent.log}")  # type: ignore[misc]
+            wait_until(lambda: "is turned away" in collector.log, 10, collector.log)
+        finally:
+            stop(*agents)
+    finally:
+        stop(collector)
+    away = world.database_url
+    world.database_url = f"postgresql://gputally:{PASSWORD}@127.0.0.1:{free_port()}/gputally"
+    without = world.collector(log="collector-without.log")
+    try:
+        wait_until(lambda: "refused" in without.log, 30, without.log)
+    finally:
+        stop(without)
+    world.database_url = away
+    assert world.count(window) == 0
+    assert_no_secret(world, more=["first-half", "second-half"])
+
+
+def test_an_agent_of_another_node_is_refused_and_its_windows_are_kept_aside(world: World) -> None:
+    """Its token is good, its claim is not: the agent says so, the collector counts it, the ledger has nothing of it."""
+    collector = world.collector()
+    try:
+        wait_until(lambda: "ready" in http(world.ports["http"], "/readyz"), 30, f"the collector\n{collector.log}")
+        agent = world.agent("--node", "gpu-2")
+        try:
+            wait_until(lambda: "(identity)" in agent.log, 30, f"{agent.log}\n{collector.log}")
+            wait_until(lambda: 'reason="identity"' in http(world.ports["http"], "/metrics"), 30, "the metric")
+        finally:
+            stop(agent)
+    finally:
+        stop(collector)
+    assert world.count(window) == 0
+    assert world.count(quarantine) > 0
