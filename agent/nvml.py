@@ -134,25 +134,11 @@ class Nvml:
 
     def read(self, uuid: str) -> Reading:
         """The cheap values now. A passing refusal to tell of activity is silence: the buffer still has it later."""
-        device = self._usable_device(uuid)
-        rejected: Counter[str] = Counter()
-        reading = self._partitioned(device, rejected) if device.info.mig_enabled else self._whole(device, rejected)
-        used, total = memory(device, rejected)
-        # A partitioned device has no other call by which it must prove that it is alive.
-        power = device.ask("nvmlDeviceGetPowerUsage", pynvml.nvmlDeviceGetPowerUsage, needed=device.info.mig_enabled)
-        energy = device.ask(_ENERGY, pynvml.nvmlDeviceGetTotalEnergyConsumption)
-        device.is_proven = True
-        if reading.busy_since_us is not None:  # not before: entries of a read that fails come again
-            device.busy_read_to = reading.busy[-1].end_us if reading.busy else reading.busy_since_us
-        return replace(
-            reading,
-            memory_used_bytes=used,
-            memory_total_bytes=total,
-            power_mw=known(power, ONES_32, "power", rejected),
-            energy_mj=known(energy, ONES_64, "energy", rejected),
-            energy_supported=not device.lacks(_ENERGY),
-            rejected=dict(rejected),
-        )
+        try:
+            return self._reading(self._usable_device(uuid))
+        except DeviceUnavailable:
+            self._forget_counters(self._devices[uuid])
+            raise
 
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device, and how busy each was since the query before."""
@@ -192,11 +178,16 @@ class Nvml:
             _log.debug("%s: %s", uuid, error)  # what was known of it before stays; `read` says the same again
         return True
 
+    def _forget_counters(self, device: Device) -> None:
+        """A GPU that was lost or reset begins its counters again."""
+        for uuid in device.measured:
+            self._gpm.forget(uuid)
+
     def _usable_device(self, uuid: str) -> Device:
         device = self._devices[uuid]
         self._touch(device.info.index)
         if device.raw is None:
-            self._gpm.forget(uuid)  # after a reset its counters begin again
+            self._forget_counters(device)
             try:
                 device.take(pynvml.nvmlDeviceGetHandleByUUID(uuid))
             except pynvml.NVMLError as error:
@@ -207,6 +198,26 @@ class Nvml:
         if device.info.mig_enabled and device.instances is None:
             raise DeviceSilent("its MIG devices could not be listed: is the agent allowed to monitor MIG?")
         return device
+
+    def _reading(self, device: Device) -> Reading:
+        rejected: Counter[str] = Counter()
+        reading = self._partitioned(device, rejected) if device.info.mig_enabled else self._whole(device, rejected)
+        used, total = memory(device, rejected)
+        # A partitioned device has no other call by which it must prove that it is alive.
+        power = device.ask("nvmlDeviceGetPowerUsage", pynvml.nvmlDeviceGetPowerUsage, needed=device.info.mig_enabled)
+        energy = device.ask(_ENERGY, pynvml.nvmlDeviceGetTotalEnergyConsumption)
+        device.is_proven = True
+        if reading.busy_since_us is not None:  # not before: entries of a read that fails come again
+            device.busy_read_to = reading.busy[-1].end_us if reading.busy else reading.busy_since_us
+        return replace(
+            reading,
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+            power_mw=known(power, ONES_32, "power", rejected),
+            energy_mj=known(energy, ONES_64, "energy", rejected),
+            energy_supported=not device.lacks(_ENERGY),
+            rejected=dict(rejected),
+        )
 
     def _whole(self, device: Device, rejected: Counter[str]) -> Reading:
         """Activity of a GPU that is not partitioned."""

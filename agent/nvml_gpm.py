@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 class _Pair:
     """`last` was taken at `taken_us` (wall clock); None: there is none yet, or it must not be compared with."""
 
-    last: Any
-    spare: Any
+    last: Any = None
+    spare: Any = None
     taken_us: int | None = None
 
 
@@ -51,14 +51,15 @@ class Gpm:
     ) -> GpmReading | None:
         """Averages since the sample before; None at the first one, and while it is not `every_us` old.
 
-        `take` writes the counters into a sample. Raises its NVMLError, after which there is nothing to compare with.
+        `take` writes the counters into a sample. Raises its NVMLError; the next average then covers this time as well.
         """
         now_us = self._wall_us()
-        pair = self._pairs.get(uuid)
-        if pair is not None and pair.taken_us is not None and 0 <= now_us - pair.taken_us < every_us:
+        pair = self._pairs.setdefault(uuid, _Pair())
+        since_us = pair.taken_us
+        if since_us is not None and 0 <= now_us - since_us < every_us:
             return None
-        pair = pair or self._allocate(uuid)
-        since_us, pair.taken_us = pair.taken_us, None
+        if pair.spare is None:
+            pair.spare = pynvml.nvmlGpmSampleAlloc()
         take(pair.spare)
         pair.last, pair.spare, pair.taken_us = pair.spare, pair.last, now_us
         if since_us is None or since_us >= now_us:  # the first, or the clock was set back
@@ -74,21 +75,12 @@ class Gpm:
         """Free the samples of everything else."""
         for uuid in [each for each in self._pairs if each not in uuids]:
             pair = self._pairs.pop(uuid)
-            _free(pair.last)
-            _free(pair.spare)
+            for sample in filter(None, (pair.last, pair.spare)):
+                _free(sample)
 
     def close(self) -> None:
         """Free all samples: before the driver is let go."""
         self.retain(())
-
-    def _allocate(self, uuid: str) -> _Pair:
-        first = pynvml.nvmlGpmSampleAlloc()
-        try:
-            pair = self._pairs[uuid] = _Pair(first, pynvml.nvmlGpmSampleAlloc())
-        except pynvml.NVMLError:
-            _free(first)
-            raise
-        return pair
 
     def _averages(self, pair: _Pair, since_us: int, now_us: int, rejected: Counter[str]) -> GpmReading | None:
         question = self._question

@@ -157,7 +157,6 @@ class Sampler:
         if enumerated:
             self._topology_due_us = now_us + self._cadence.topology_us
         if not self._failing:
-            self._wait_us = 0
             return
         if self._failing - failed_before:
             self._wait_us = 0

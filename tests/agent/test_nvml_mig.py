@@ -48,12 +48,18 @@ def test_the_slices_of_the_whole_gpu_are_read_from_the_device_not_from_its_name(
     assert info.slices == 4
 
 
-def test_slices_that_could_not_be_read_to_the_end_are_unknown_not_smaller(play: Play) -> None:
+def test_slices_that_could_not_be_read_to_the_end_are_unknown_not_smaller(start: Play) -> None:
     """The profile that the driver failed to tell might have been the largest."""
-    fault = Fault(TIMEOUT, "nvmlDeviceGetGpuInstanceProfileInfo", times=1)
-    driver = play(replace(SCENARIO, faults=(fault,)))
-    driver.play(SCENARIO)
-    assert driver.devices()[0].slices == 7
+    driver = start(replace(SCENARIO, faults=(Fault(TIMEOUT, "nvmlDeviceGetGpuInstanceProfileInfo", times=1),)))
+    driver.open()
+    assert [driver.devices()[0].slices for _ in range(2)] == [None, 7]
+
+
+def test_an_index_without_a_mig_device_is_a_gap_by_either_name(start: Play) -> None:
+    fault = Fault(Code.INVALID_ARGUMENT, "nvmlDeviceGetMigDeviceHandleByIndex", times=1)
+    driver = start(replace(SCENARIO, faults=(fault,)))
+    driver.open()
+    assert [each.uuid for each in driver.devices()[0].instances] == ["MIG-small"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +183,7 @@ def test_asked_again_too_soon_counters_are_left_for_the_next_time(play: Play) ->
 
 def test_a_tick_costs_three_calls_per_gpu_and_three_per_mig_device(play: Play) -> None:
     driver = play(SCENARIO)
-    for seconds in range(2):
+    for seconds in range(3):  # GPM's samples are allocated at the first two
         driver.at(NOW + seconds * SECOND)
         before = sum(driver.calls().values())
         driver.read("GPU-a")
@@ -203,6 +209,31 @@ def test_counters_that_cannot_be_read_leave_the_rest_of_the_reading(play: Play, 
     big, _ = driver.read("GPU-a").instances
     assert (big.gpm, big.memory_used_bytes) == (None, 5 * 1024**3)
     assert big.gpm_supported == (code not in (Code.NOT_SUPPORTED, Code.NO_PERMISSION))  # else one waits for it
+
+
+def test_time_in_which_counters_could_not_be_read_is_part_of_the_next_average(play: Play) -> None:
+    driver = play(SCENARIO)
+    driver.read("GPU-a")
+    driver.at(NOW + SECOND)
+    driver.play(replace(SCENARIO, faults=(Fault(TIMEOUT, "nvmlGpmMigSampleGet"),)))
+    driver.read("GPU-a")
+    driver.at(NOW + 2 * SECOND)
+    driver.play(SCENARIO)
+    gpm = driver.read("GPU-a").instances[0].gpm
+    assert gpm is not None
+    assert (gpm.since_us, gpm.end_us, gpm.graphics) == (NOW, NOW + 2 * SECOND, 750_000)
+
+
+@pytest.mark.parametrize("call", ["*", "nvmlDeviceGetMemoryInfo_v2", "nvmlGpmMigSampleGet"])
+def test_counters_of_a_gpu_that_was_lost_are_not_compared_with_those_before(play: Play, call: str) -> None:
+    driver = play(SCENARIO)
+    driver.read("GPU-a")
+    driver.at(NOW + SECOND)
+    driver.play(replace(SCENARIO, faults=(Fault(Code.GPU_IS_LOST, call),)))
+    with pytest.raises(DeviceUnavailable):
+        driver.read("GPU-a")
+    driver.play(SCENARIO)
+    assert [each.gpm for each in driver.read("GPU-a").instances] == [None, None]
 
 
 def test_a_clock_set_back_starts_a_new_interval(play: Play) -> None:
@@ -249,7 +280,7 @@ def test_counters_are_never_compared_with_those_of_an_instance_before(play: Play
     big, again = driver.read("GPU-a").instances
     assert big.gpm is not None
     assert (again.uuid, again.gpm) == ("MIG-again", None)
-    assert driver.held()[0] == 4  # of two devices: those of the destroyed one are freed
+    assert driver.held()[0] == 3  # two, and the first of the new one: those of the destroyed one are freed
 
 
 def test_without_events_a_reused_handle_is_noticed_when_processes_are_read(play: Play) -> None:
@@ -315,7 +346,9 @@ def test_a_partitioned_gpu_that_does_not_answer_is_silent(play: Play) -> None:
 
 def test_the_driver_is_let_go_with_nothing_held(play: Play) -> None:
     driver = play(SCENARIO)
-    driver.read("GPU-a")
+    for seconds in range(4):
+        driver.at(NOW + seconds * SECOND)
+        driver.read("GPU-a")
     assert driver.held() == (4, 1)
     driver.close()
     assert driver.held() == (0, 0)

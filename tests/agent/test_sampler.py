@@ -176,14 +176,15 @@ def test_xids_are_part_of_the_next_sample_of_their_device(node: Node) -> None:
     assert [device.xids for device in node.tick().devices] == [(), ()]
 
 
-def test_an_xid_is_not_lost_with_a_sample_that_failed(node: Node) -> None:
+def test_xids_are_not_lost_with_samples_that_failed(node: Node) -> None:
     node.tick()
-    node.driver.told = DriverEvents({"GPU-a": (48,)}, changed=True)
     node.driver.broken["devices", ""] = DriverUnavailable("no driver")
-    with pytest.raises(DriverUnavailable):
-        node.tick()
+    for xid in (48, 63):
+        node.driver.told = DriverEvents({"GPU-a": (xid,)}, changed=True)
+        with pytest.raises(DriverUnavailable):
+            node.tick()
     node.driver.broken.clear()
-    assert first(node.tick()).xids == (48,)
+    assert first(node.tick()).xids == (48, 63)
 
 
 def test_a_gpu_that_fell_off_the_bus_is_unavailable_until_the_next_good_reading(node: Node) -> None:
