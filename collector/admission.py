@@ -12,6 +12,7 @@ from gputally.accounting.ledger_hour import hour_end, hour_start
 from gputally.accounting.line import DeviceWindow, Line, Window
 
 MAX_WINDOW_US = 60_000_000  # the longest grid cell; also how far back a window can reach that overlaps another
+MAX_AHEAD_US = 300_000_000  # a clock that is further off than this cannot be booked
 MAX_TEXT_BYTES = 256  # a Kubernetes name has at most 253; the keys of names must fit PostgreSQL's index rows
 MAX_AMOUNT = 10**14  # µs, mJ, byte-seconds: 3 years, 27 GWh, 1.6 TB for a minute; thousands still fit a total
 _LATEST_US = 4_102_444_800_000_000  # the year 2100: past it a clock is not wrong but nonsense
@@ -85,6 +86,14 @@ def age_refusal(window: Window, now_us: int, max_age_us: int | None) -> Refusal 
         return None
     age = (now_us - window.end_us) // 1_000_000
     return Refusal(RefusalReason.TOO_OLD, f"the window ended {age} s ago, lines are kept {max_age_us // 1_000_000} s")
+
+
+def future_refusal(window: Window, now_us: int) -> Refusal | None:
+    """Refuses a window that ends more than five minutes from now: the clock that made it was ahead, whatever the
+    agent's clock says since."""
+    if window.end_us <= now_us + MAX_AHEAD_US:
+        return None
+    return Refusal(RefusalReason.CLOCK, f"the window ends {(window.end_us - now_us) // 1_000_000} s in the future")
 
 
 @dataclass(frozen=True, slots=True, order=True)

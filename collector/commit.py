@@ -26,6 +26,7 @@ from gputally.collector.admission import (
     Timeline,
     Verdict,
     age_refusal,
+    future_refusal,
     invalidity,
 )
 from gputally.collector.bulk import insert_rows
@@ -151,12 +152,15 @@ class Committer:
         for candidate in candidates:
             timeline = timelines[candidate.node_id]
             outcome = timeline.judge(candidate.span)
-            refusal = candidate.received.refusal or age_refusal(candidate.window, now_us, self._max_age_us)
+            refusal = candidate.received.refusal or self._time_refusal(candidate.window, now_us)
             if outcome is ACCEPTED and refusal:
                 outcome = Outcome(Verdict.REFUSED, refusal)
             if outcome is ACCEPTED:
                 timeline.add(candidate.span)
             yield outcome
+
+    def _time_refusal(self, window: Window, now_us: int) -> Refusal | None:
+        return age_refusal(window, now_us, self._max_age_us) or future_refusal(window, now_us)
 
     def _write(self, connection: Connection, accepted: Sequence[_Candidate], now_us: int) -> None:
         if not accepted:

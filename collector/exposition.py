@@ -8,17 +8,18 @@ millijoule below 2⁴¹ J.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import BigInteger, Connection, Engine, cast, func, select
 
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector import ledger, schema
 from gputally.collector.database import DATABASE_ERRORS, reading
 from gputally.collector.ingest import IngestStats
+from gputally.collector.retention import Removed
 from gputally.collector.writer import WriterStats
 
 _US_PER_S = 1_000_000
@@ -41,11 +42,26 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class Gaps:
+    """Time of one (cluster, model) that no window covers, microseconds, as the postings have it now."""
+
+    cluster: str
+    model: str
+    gap_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Books:
-    """What the database says at one instant; `pending` counts pairs of hour and node that wait to be settled."""
+    """What the database says at one instant; `pending` counts pairs of hour and node that wait to be settled.
+
+    `quarantined` counts the windows in the quarantine, `quarantine_bytes` what they hold.
+    """
 
     totals: tuple[Total, ...]
     pending: int
+    gaps: tuple[Gaps, ...] = ()
+    quarantined: int = 0
+    quarantine_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +71,34 @@ class Work:
     ingest: IngestStats
     writer: WriterStats
     settled: int
+    removed: Removed = field(default_factory=Removed)
+
+
+# PostgreSQL sums bigints to numeric; the floats of a sample begin after the sum.
+_GAPS = (
+    select(schema.node.c.cluster, schema.device.c.model, cast(func.sum(schema.posting.c.gap_us), BigInteger))
+    .select_from(schema.posting)
+    .join(schema.node)
+    .join(schema.device)
+    .where(schema.posting.c.gap_us > 0)
+    .group_by(schema.node.c.cluster, schema.device.c.model)
+    .order_by(schema.node.c.cluster, schema.device.c.model)
+)
+_QUARANTINE = select(
+    func.count(), cast(func.coalesce(func.sum(func.length(schema.quarantine.c.message)), 0), BigInteger)
+).select_from(schema.quarantine)
 
 
 def read_books(engine: Engine) -> Books | None:
     """The totals as they are now; None where the database cannot be read."""
     try:
         with reading(engine) as connection:
-            return Books(tuple(_totals(connection)), ledger.pending(connection))
+            return Books(
+                tuple(_totals(connection)),
+                ledger.pending(connection),
+                tuple(Gaps(*row) for row in connection.execute(_GAPS)),
+                *connection.execute(_QUARANTINE).one(),
+            )
     except DATABASE_ERRORS:
         return None
 
@@ -96,11 +133,15 @@ class _Fleet(Collector):
             yield _namespace_seconds(books.totals)
             yield _namespace_energy(books.totals)
             yield _capacity(books.totals)
+            yield _gap_seconds(books.gaps)
             yield _gauge("gputally_ledger_pending", "Hours of nodes that wait to be recomputed.", books.pending)
+            yield _gauge("gputally_quarantine_windows", "Refused windows that are kept.", books.quarantined)
+            yield _gauge("gputally_quarantine_bytes", "What the refused windows hold.", books.quarantine_bytes)
         work = self._work()
         yield _counter("gputally_ledger_settled", "Hours of nodes recomputed by this process.", work.settled)
         yield from _ingest(work.ingest)
         yield from _writer(work.writer)
+        yield from _retention(work.removed)
 
 
 def _namespace_seconds(totals: Sequence[Total]) -> Metric:
@@ -141,6 +182,26 @@ def _capacity(totals: Sequence[Total]) -> Metric:
     for (cluster, model, state), us in sums.items():
         family.add_metric((cluster, model, state.value), us / _US_PER_S)
     return family
+
+
+def _gap_seconds(gaps: Sequence[Gaps]) -> Metric:
+    """A gauge: a late window takes its time away again."""
+    family = GaugeMetricFamily(
+        "gputally_gap_gpu_seconds",
+        "GPU time that no window covers, in the postings that are kept.",
+        labels=("cluster", "model"),
+    )
+    for gap in gaps:
+        family.add_metric((gap.cluster, gap.model), gap.gap_us / _US_PER_S)
+    return family
+
+
+def _retention(removed: Removed) -> Iterator[Metric]:
+    yield _counter("gputally_retention_windows", "Windows removed with their lines, by age.", removed.windows)
+    yield _counter("gputally_retention_postings", "Postings removed, by age.", removed.postings)
+    yield _counter(
+        "gputally_retention_quarantined_windows", "Refused windows removed, by age or bytes.", removed.quarantined
+    )
 
 
 def _ingest(stats: IngestStats) -> Iterator[Metric]:

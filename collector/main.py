@@ -19,12 +19,13 @@ from gputally.collector.commit import Committer
 from gputally.collector.database import open_database
 from gputally.collector.exposition import Work, make_registry, read_books
 from gputally.collector.ingest import Ingest, make_server
-from gputally.collector.ledger import settle
 from gputally.collector.migrate import UnknownRevision
+from gputally.collector.retention import Policy, Retention
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
 from gputally.collector.settler import Settler
 from gputally.collector.startup import Database
 from gputally.collector.status import StatusServer
+from gputally.collector.upkeep import Upkeep
 from gputally.collector.writer import Writer
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ _LOG = logging.getLogger(__name__)
 SETTLE_EVERY_S = 2.0  # a report settles what it needs itself, so this only keeps its work small
 RETRY_DATABASE_S = 5.0
 DRAIN_S = 10.0  # for each of the two: streams to be acknowledged, the queue to be committed
-_DAY_US = 86_400_000_000
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,14 +62,16 @@ async def _run(settings: CollectorSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = open_database(settings.database_url)
     database = Database(engine, shown(settings.database_url), RETRY_DATABASE_S)
-    max_age_us = settings.line_retention_days * _DAY_US or None
-    writer = Writer(Committer(engine, settings.zone, max_age_us), _now_us, settings.writer_queue)
-    settler = Settler(partial(settle, engine, settings.zone), SETTLE_EVERY_S)
+    writer = Writer(Committer(engine, settings.zone, _policy(settings).lines_us), _now_us, settings.writer_queue)
+    retention = Retention(engine, settings.zone, _policy(settings), _now_us)
+    absent_after_us = settings.absent_after_hours * _HOUR_US
+    upkeep = Upkeep(engine, settings.zone, absent_after_us, retention, _now_us)
+    settler = Settler(upkeep.turn, SETTLE_EVERY_S)
     ingest = Ingest(writer, _now_us, agents_of(settings))
     tls = grpc_tls(settings)
 
     def work() -> Work:
-        return Work(ingest.stats(), writer.stats(), settler.settled)
+        return Work(ingest.stats(), writer.stats(), settler.settled, retention.removed)
 
     def problems() -> Sequence[str]:
         if database.problem:
@@ -126,6 +130,15 @@ def _serving(web: StatusServer) -> Iterator[StatusServer]:
         yield web
     finally:
         web.close()
+
+
+def _policy(settings: CollectorSettings) -> Policy:
+    return Policy(
+        settings.line_retention_days * _DAY_US or None,
+        settings.posting_retention_months,
+        settings.quarantine_days * _DAY_US,
+        settings.quarantine_mib << 20,
+    )
 
 
 def _now_us() -> int:

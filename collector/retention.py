@@ -33,7 +33,9 @@ _OLD_WINDOWS = (
 )
 _BESIDE_GAPS = select(gap.c.before_id, gap.c.after_id).where(gap.c.node_id == bindparam("node"))
 _IDS: BindParameter[int] = bindparam("windows", expanding=True)
-_KEPT_FROM_NEWEST = func.sum(func.length(quarantine.c.message)).over(order_by=quarantine.c.id.desc())
+_KEPT_FROM_NEWEST = func.sum(func.length(quarantine.c.message)).over(
+    order_by=(quarantine.c.received_us.desc(), quarantine.c.id.desc())
+)
 _SIZES = select(quarantine.c.id, quarantine.c.received_us, _KEPT_FROM_NEWEST.label("kept")).subquery()
 
 
@@ -164,7 +166,7 @@ class Retention:
         past = or_(
             _SIZES.c.received_us < now_us - self._policy.quarantine_us, _SIZES.c.kept > self._policy.quarantine_bytes
         )
-        found = select(_SIZES.c.id).where(past).order_by(_SIZES.c.id).limit(_SET_ASIDE)
+        found = select(_SIZES.c.id).where(past).order_by(_SIZES.c.received_us, _SIZES.c.id).limit(_SET_ASIDE)
         with writing(self._engine) as connection:
             removed = connection.execute(delete(quarantine).where(quarantine.c.id.in_(found))).rowcount
         if removed < _SET_ASIDE:

@@ -246,6 +246,30 @@ class CollectorSettings(ReadSettings):
             "refused and quarantined. 0: any age. Default: 14, twice the seven days that an agent's spool holds."
         ),
     )
+    absent_after_hours: int = Field(
+        default=24,
+        ge=1,
+        description=(
+            "Hours of silence after which a device is absent, where no Kubernetes API tells whether its node is there; "
+            "until then its time is booked as unobserved. Default: 24."
+        ),
+    )
+    posting_retention_months: int = Field(
+        default=25,
+        ge=1,
+        description=(
+            "Months, before the one that runs, whose postings are kept; statements are kept for ever. Default: 25, so "
+            "that a month can be compared with the same month two years ago."
+        ),
+    )
+    quarantine_days: int = Field(
+        default=90, ge=1, description="Days that refused windows are kept to be looked at. Default: 90."
+    )
+    quarantine_mib: int = Field(
+        default=256,
+        ge=1,
+        description="MiB of refused windows that are kept; the oldest go first. Default: 256, some 100 000 windows.",
+    )
     writer_queue: int = Field(
         default=512,
         ge=1,

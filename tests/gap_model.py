@@ -73,7 +73,9 @@ def _gaps(
         after = _after(*following) if following else None
         whole = (before.at_us, after.at_us if after else booked_until_us)
         span = extent(whole, same_life=after is not None, absent_after_us=absent_after_us)
-        spans = tuple(piece for piece in without([span], skips) if piece[0] < piece[1])
+        # A step belongs to the gap that the window after it ends, or stands in.
+        steps = [skip for skip in skips if after is None or skip[1] <= after.at_us]
+        spans = tuple(piece for piece in without([span], steps) if piece[0] < piece[1])
         yield Gap(before, after, spans), dict(part.profiles)
 
 

@@ -13,6 +13,7 @@ from gputally.accounting.line import Window
 from gputally.collector.admission import (
     ACCEPTED,
     DUPLICATE,
+    MAX_AHEAD_US,
     MAX_AMOUNT,
     Received,
     RefusalReason,
@@ -20,6 +21,7 @@ from gputally.collector.admission import (
     Timeline,
     Verdict,
     age_refusal,
+    future_refusal,
     invalidity,
 )
 
@@ -146,3 +148,12 @@ def test_overlap_is_found_wherever_it_is(taken: list[tuple[int, int]], start: in
 def test_a_built_window_is_valid_as_received() -> None:
     """The builders of the storage tests keep the rules."""
     assert invalidity(received(window()), UTC) is None
+
+
+def test_a_window_of_the_future_is_refused() -> None:
+    """The clock that made it was ahead, even if the agent's clock is right by now; five minutes are let through."""
+    content = window()
+    assert future_refusal(content, content.end_us - MAX_AHEAD_US) is None
+    refusal = future_refusal(content, content.end_us - MAX_AHEAD_US - 1_000_000)
+    assert refusal is not None
+    assert (refusal.reason, refusal.detail) == (RefusalReason.CLOCK, "the window ends 301 s in the future")

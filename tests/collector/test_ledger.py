@@ -25,7 +25,7 @@ from gputally.collector.database import open_database, reading
 from gputally.collector.ledger import dump, pending, settle
 from gputally.collector.schema import AMOUNTS, MEMOS, dirty_hour, line, posting
 
-NOW_US = START_US + 3600 * MINUTE_US
+NOW_US = START_US + 36_000 * MINUTE_US
 HOUR_US = 60 * MINUTE_US
 modest = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
