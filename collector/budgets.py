@@ -12,8 +12,17 @@ from sqlalchemy import Connection
 
 from gputally.collector.applied import Kind, current
 from gputally.collector.rates.card import NANO
-from gputally.collector.rates.parse import check_version
-from gputally.collector.yaml_file import Fields, FileMistakes, Mistakes, Node, as_fields, as_items, as_text, parse_yaml
+from gputally.collector.yaml_file import (
+    Fields,
+    FileMistakes,
+    Mistakes,
+    Node,
+    as_fields,
+    as_items,
+    as_text,
+    check_version,
+    parse_yaml,
+)
 
 _TOP = ("version", "budgets")
 _UNITS = ("gpu_hours", "amount")

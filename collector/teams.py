@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from gputally.collector.applied import Kind, current
 from gputally.collector.effective import Series, note_overlaps, read_validity
 from gputally.collector.label_history import LabelHistory, Labels, read_namespaces
-from gputally.collector.rates.parse import check_version
 from gputally.collector.yaml_file import (
     Fields,
     FileMistakes,
@@ -23,6 +22,7 @@ from gputally.collector.yaml_file import (
     as_items,
     as_text,
     as_texts,
+    check_version,
     parse_yaml,
     required,
 )

@@ -247,3 +247,10 @@ def required(fields: Fields, name: str, read: Callable[[Node], Value | None], mi
         mistakes.add(fields.line, f"{name} is missing")
         return None
     return read(node)
+
+
+def check_version(top: Fields, mistakes: Mistakes) -> None:
+    """Every file says in which form it is written, so that a later form can be told from this one."""
+    version = required(top, "version", lambda node: as_text(node, "version", mistakes), mistakes)
+    if version not in (None, "1"):
+        mistakes.add(top.line, f"version {version}: this program reads version 1")

@@ -17,6 +17,7 @@ from gputally.collector.yaml_file import (
     as_items,
     as_text,
     as_texts,
+    check_version,
     parse_yaml,
     required,
 )
@@ -62,13 +63,6 @@ def read_card(content: bytes, zone: ZoneInfo, mistakes: Mistakes) -> Card | None
     rules = [rule for section in _SECTIONS for rule in _rules(top, section, models, zone, mistakes)]
     currency = required(top, "currency", lambda given: _currency(given, mistakes), mistakes)
     return Card(currency or "", models, tuple(rules))
-
-
-def check_version(top: Fields, mistakes: Mistakes) -> None:
-    """Every file says in which form it is written, so that a later form can be told from this one."""
-    version = required(top, "version", lambda node: as_text(node, "version", mistakes), mistakes)
-    if version not in (None, "1"):
-        mistakes.add(top.line, f"version {version}: this program reads version 1")
 
 
 def _currency(node: Node, mistakes: Mistakes) -> str | None:
