@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute
 
-from gputally.collector.api import allocation, coverage, devices, idle, namespaces, rates
+from gputally.collector.api import allocation, budgets, coverage, devices, idle, namespaces, rates
 from gputally.collector.api.problems import Problem, add_handlers
 from gputally.collector.api.service import Service
 
 PREFIX = "/api/v1"
-ROUTERS = (allocation.router, idle.router, devices.router, coverage.router, rates.router, namespaces.router)
+ROUTERS = tuple(of.router for of in (allocation, idle, devices, coverage, rates, namespaces, budgets))
 
 
 def make_app(service: Service, routers: Iterable[APIRouter] = (), status: Sequence[BaseRoute] = ()) -> FastAPI:

@@ -28,6 +28,11 @@ class Desk:
         """Questions that found no room since the start."""
         return self._refused
 
+    @property
+    def full(self) -> bool:
+        """Whether the next question is refused."""
+        return not self._room
+
     async def answer(self, question: Callable[[], Answer]) -> Answer:
         """The question's answer; raises Busy where too many wait, and what the question raises."""
         with self._lock:

@@ -1,5 +1,6 @@
 """The parameters of the API's addresses, named as OpenCost's allocation API names them, and what they mean here."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,6 +24,7 @@ from gputally.collector.steps import Step, midnight
 
 MAX_ROWS = 10_000  # of one answer; the rest is asked for with offset
 _LONGEST = 4096
+_MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")
@@ -147,6 +149,17 @@ def choices(name: str, text: str, known: type[Choice], mistakes: list[tuple[str,
             hint = nearest(part, list(known)) or f": expected one of {', '.join(known)}"
             mistakes.append((name, f"{part}: there is no such name{hint}"))
     return list(dict.fromkeys(known(part) for part in names if part in list(known)))
+
+
+def month_of(text: str, zone: ZoneInfo, now_us: int) -> Period:
+    """The month that `text` names; raises QueryMistakes."""
+    if text not in ("month", "lastmonth") and not _MONTH.fullmatch(text):
+        raise QueryMistakes([("month", f"{text}: expected a month, such as 2026-11, month or lastmonth")])
+    mistakes: list[tuple[str, str]] = []
+    period = _try(mistakes, "month", lambda: asked_period(text, zone, now_us), Period(0, 1))
+    if mistakes:
+        raise QueryMistakes(mistakes)
+    return period
 
 
 @cache

@@ -53,9 +53,16 @@ class Service:
         """What a question finds in the database; raises Busy, TooSlow."""
         return await self.desk.answer(partial(self._read, question))
 
+    async def settled(self, question: Callable[[Connection], Answer]) -> Answer:
+        """The same, after what arrived was settled."""
+        return await self.desk.answer(partial(self._settled, question))
+
     def _allocation(self, query: Query) -> tuple[Allocation, str]:
+        return self._settled(lambda connection: self._both(connection, query))
+
+    def _settled(self, question: Callable[[Connection], Answer]) -> Answer:
         settle(self.engine, self.zone, SETTLE_AT_MOST)
-        return self._read(lambda connection: self._both(connection, query))
+        return self._read(question)
 
     def _both(self, connection: Connection, query: Query) -> tuple[Allocation, str]:
         return read_allocation(connection, self.zone, query), self.status_of(connection, query.period)

@@ -47,6 +47,12 @@ namespaces:
   - {namespace: search, team: engines, valid_from: 2026-01-01}
   - {namespace: vision, team: eyes, valid_from: 2026-01-01}
 """
+BUDGETS = b"""\
+version: 1
+budgets:
+  - {namespace: search, from: 2026-07, gpu_hours: 100, amount: 7}
+  - {team: eyes, from: 2026-07, amount: 1000}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +100,24 @@ def fill(engine: Engine) -> None:
     book(engine, fleet())
     apply_file(engine, Kind.RATES, CARD, "ann@laptop", NOW_US)
     apply_file(engine, Kind.TEAMS, TEAMS, "ann@laptop", NOW_US)
+    apply_file(engine, Kind.BUDGETS, BUDGETS, "ann@laptop", NOW_US)
 
 
 @contextmanager
 def application(engine: Engine, readers: Readers | None = None, **changes: Any) -> Iterator[FastAPI]:
     """The application over a database."""
-    desk = Desk()
-    values: dict[str, Any] = {"engine": engine, "zone": UTC, "readers": readers or Anybody(), "now_us": lambda: NOW_US}
+    values: dict[str, Any] = {
+        "engine": engine,
+        "zone": UTC,
+        "readers": readers or Anybody(),
+        "desk": Desk(),
+        "now_us": lambda: NOW_US,
+        **changes,
+    }
     try:
-        yield make_app(Service(desk=desk, **{**values, **changes}))
+        yield make_app(Service(**values))
     finally:
-        desk.close()
+        values["desk"].close()
 
 
 def get(app: FastAPI, path: str, token: str = "", **parameters: str) -> httpx.Response:

@@ -31,7 +31,7 @@ CHECKS = [
 ]
 
 
-ADDRESSES = ["allocation", "idle", "devices", "coverage", "rates", "namespaces"]
+ADDRESSES = ["allocation", "idle", "devices", "coverage", "rates", "namespaces", "budgets"]
 
 
 @pytest.fixture(scope="module")
