@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 from gputally.accounting.states import Source
 from gputally.agent.grants import ReservationPoller
 from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.message import Failure
-from gputally.agent.sample import DeviceSample, InstanceReading, Sample
+from gputally.agent.sample import DeviceSample, GpmReading, InstanceReading, Sample
 from gputally.agent.supervisor import Supervisor
 
 _SECOND_US = 1_000_000
@@ -53,11 +54,25 @@ def _sample(probe: Supervisor, monotonic_us: Callable[[], int]) -> tuple[Sample 
         if isinstance(message, Failure):
             return None, message.message
         if isinstance(message, Sample):
-            probe.receive(_SECOND_US)
-            samples = probe.flush(5 * _SECOND_US)
+            before = probe.receive(_SECOND_US)
+            samples = [*([before] if isinstance(before, Sample) else []), *probe.flush(5 * _SECOND_US)]
             if samples and samples[-1].full:
-                return samples[-1], "" if samples[-1].devices else "NVML shows no GPU on this node"
+                found = reduce(_with_counters, samples)
+                return found, "" if found.devices else "NVML shows no GPU on this node"
     return None, f"the driver did not answer within {_PATIENCE_US // _SECOND_US} s"
+
+
+def _with_counters(before: Sample, sample: Sample) -> Sample:
+    """The later sample; where it came too soon after the one before for a MIG device's counters, with that one's."""
+    known = {uuid: each.gpm for device in before.devices for uuid, each in instance_readings(device).items()}
+    return replace(sample, devices=tuple(_completed(device, known) for device in sample.devices))
+
+
+def _completed(device: DeviceSample, known: Mapping[str, GpmReading | None]) -> DeviceSample:
+    if device.reading is None or not device.reading.instances:
+        return device
+    instances = tuple(replace(each, gpm=each.gpm or known.get(each.uuid)) for each in device.reading.instances)
+    return replace(device, reading=replace(device.reading, instances=instances))
 
 
 def _held(sample: Sample, poller: ReservationPoller | None) -> dict[str, Held]:

@@ -24,6 +24,7 @@ from tests.kube_api import FakeKubeApi, pod
 from tests.kubelet import FakeKubelet, allocatable_answer, list_answer
 from tests.nvml.library import (
     Hang,
+    MigDevice,
     ScriptedProcess,
     Step,
 )
@@ -104,6 +105,28 @@ def test_one_look_as_a_table_names_the_pod_of_each_process(node: Node, pods: tup
     assert " 40 %  3072 MiB  340 W  " in first
     assert process.split()[-4:] == ["process-samples", pid, "yes", "research/train/main"]
     assert second.split()[-3:] == ["gpu", "1", "-"]
+
+
+@pytest.mark.root
+def test_one_look_at_mig_devices_shows_each_with_its_holder_and_what_the_gpu_measures_of_it(node: Node) -> None:
+    """Busy is GPM's; the host's process on a MIG device that a pod holds is no holder; what is left over is shown."""
+    uuids = [f"MIG-0000000{n}-1111-4222-8333-444444444444" for n in range(2)]
+    big = MigDevice(uuids[0], "NVIDIA H100 80GB HBM3 MIG 3g.40gb", 1, gpu_slices=3, compute_slices=3)
+    small = MigDevice(uuids[1], "NVIDIA H100 80GB HBM3 MIG 1g.10gb", 2)
+    node.play(gpus=(replace(node.scenario.gpus[0], mig=(big, small)),))
+    with FakeKubelet(node.folder / "kubelet.sock") as kubelet:
+        kubelet.answer(list_answer([("research", "train", "main", [uuids[0]])]), allocatable_answer(uuids))
+        settings = ("--pod-resources-socket", str(kubelet.path))
+        (device,) = json.loads(look(node, *settings, "--format", "json").stdout)["devices"]
+        table = look(node, *settings).stdout
+    first, second, rest = device["partitions"]
+    assert (first["id"], first["profile"], first["state"]) == (uuids[0], "3g.40gb", "held")
+    assert [holder["pod"] for holder in first["holders"]] == ["train"]
+    assert (first["source"], first["share"]) == ("gpm", 3 / 7)
+    assert (second["id"], second["profile"], second["state"]) == (uuids[1], "1g.10gb", "free")
+    assert (rest["id"], rest["state"], rest["share"]) == ("gpu", "remainder", 3 / 7)
+    shown = next(line for line in table.splitlines() if " 3g.40gb " in line)
+    assert shown.split()[-5:] == ["gpm", "3g.40gb", "0.429", "yes", "research/train/main"]
 
 
 def test_one_look_that_cannot_see_everything_says_what_and_exits_1(node: Node) -> None:
