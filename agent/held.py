@@ -51,23 +51,14 @@ class Held:
     def as_held(self, owner: Owner) -> Owner:
         """The owner under the name that it holds by.
 
-        A pod's UID may be learned after its reservation. A pod holds a claim as one, so any of its containers is the
-        holder; a process of a pod whose container is not known is its only holder's.
+        A pod's UID may be learned after its reservation. What a container does that holds nothing is its pod's only
+        holder's; a pod holds a claim as one, so it is the holder whichever container it is.
         """
         listed = self.listed
         if owner in listed or owner in self.monitors or owner.kind is not OwnerKind.POD:
             return owner
-        for holding in self.holdings:
-            if any(owner == each or _is_completed(each, owner) for each in holding.containers):
-                return holding.owner
-        completed = next((other for other in listed if _is_completed(other, owner)), None)
-        return completed or self._of_pod(owner, listed)
-
-    def _of_pod(self, owner: Owner, listed: tuple[Owner, ...]) -> Owner:
-        pod = [other for other in listed if _is_same_pod(other, owner)]
-        if len(pod) == 1 and "" in (pod[0].container, owner.container):
-            return pod[0]
-        return next((other for other in pod if not other.container), owner)
+        pod = dict.fromkeys(other for other in listed if _is_same_pod(other, owner))
+        return next((other for other in pod if len(pod) == 1 or other.container in ("", owner.container)), owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +73,6 @@ class HeldInstance:
 
 NOBODY = Held()
 UNKNOWN = Held(known=False)
-
-
-def _is_completed(one: Owner, other: Owner) -> bool:
-    """Whether both name the same container, one of them without its pod's UID."""
-    return one.container == other.container and _is_same_pod(one, other) and "" in (one.pod_uid, other.pod_uid)
 
 
 def _is_same_pod(one: Owner, other: Owner) -> bool:

@@ -206,7 +206,7 @@ class Gpu:
         if since_us is None or since_us >= now_us:
             return None
         graphics = total * 10_000 // (now_us - since_us)
-        refused = not self.steady and self.rng.random() < 0.02
+        refused = not self.steady and self.rng.random() < 0.002
         self.gaps += refused
         return GpmReading(since_us, now_us, None if refused else graphics, graphics, graphics // 2, graphics // 3, 7)
 

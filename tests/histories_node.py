@@ -87,7 +87,7 @@ class Node:
         self.pods: list[Pod] = []
         self.named = Named()
         self.lonely = rng.random() < 0.1  # no API
-        self.steady = rng.random() < 0.3  # nothing breaks
+        self.steady = rng.random() < 0.4  # nothing breaks
         self.gpus = [
             Gpu(rng, n, rng.choice(MODES), seed + n, calm=rng.random() < 0.2, steady=self.steady)
             for n in range(rng.choice([1, 1, 2, 3]))
@@ -166,7 +166,7 @@ class Node:
 
     def _poll(self) -> None:
         """The kubelet's word is a snapshot: devices that are re-partitioned later are placed by it too."""
-        self._snapshot = {place: self._held(place) for place in {pod.place for pod in self.pods}}
+        self._snapshot = {place: self._held(place) for place in sorted({pod.place for pod in self.pods})}
         if self.rng.random() < 0.05:
             self._snapshot |= dict.fromkeys(self.rng.sample(sorted(self._snapshot), len(self._snapshot) // 2), UNKNOWN)
         snapshot = self._snapshot

@@ -1,8 +1,8 @@
 """The books of random histories: every sharing mode, pods that come and go, drivers and probes that fail."""
 
 import pytest
-from tests.histories_run import check, play
 from tests.histories_gpu import mixes
+from tests.histories_run import check, play
 
 HISTORIES = 200
 
