@@ -182,7 +182,7 @@ def _probe(settings: Settings, start_us: int, stop: threading.Event) -> Supervis
 
 
 def _start(parts: Parts, stop: threading.Event) -> list[threading.Thread]:
-    """Begin to watch, and ask the kubelet once before the first sample: its device's time begins with a holder."""
+    """Begin to watch, and give the API some time: the first reservations are then named."""
     threads = [
         threading.Thread(target=watch.run, args=(stop,), name=type(watch).__name__, daemon=True)
         for watch in _each(parts.watches)
@@ -192,8 +192,6 @@ def _start(parts: Parts, stop: threading.Event) -> list[threading.Thread]:
     watches = parts.watches
     if watches:
         _wait(lambda: watches.settled, _SYNC_S, stop)
-    if parts.poller:
-        parts.poller.poll()
     return threads
 
 
@@ -218,26 +216,15 @@ def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Ev
     if spool is None:
         front.close()
         return 0
-    meter_settings = MeterSettings(
-        settings.cluster,
-        settings.node,
-        settings.window_us,
-        settings.sample_interval_us,
-        settings.process_interval_us,
-    )
-    owners = _identity(parts).owners
-    meter = Meter(meter_settings, owners, kubernetes=parts.poller is not None, sent_us=spool.last_end_us)
     stream = _stream(settings, spool)
-    watches = parts.watches
-    api, node = (_api_state(watches.pods), _api_state(watches.node)) if watches else (None, None)
-    sources = Sources(probe, parts.poller, parts.pods.known, api, stream, parts.release, node)
-    agent = Agent(settings.node, sources, meter, spool, Totals(), monotonic_us, _problem(settings))
+    agent = _agent(settings, parts, probe, spool, stream)
     try:
         front.show(lambda: agent.snapshot)
     except CannotListen as error:
         sys.stderr.write(f"gputally-agent: {error}\n")
         sys.exit(2)
     if parts.poller:
+        parts.poller.poll()  # before the first sample, so that its device's time begins with a holder
         parts.poller.start()
     try:
         agent.run(stop, settings.sample_interval_us)
@@ -247,6 +234,22 @@ def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Ev
         front.close()
         spool.close()
     return 0
+
+
+def _agent(settings: Settings, parts: Parts, probe: Supervisor, spool: Spool, stream: Stream | None) -> Agent:
+    meter_settings = MeterSettings(
+        settings.cluster,
+        settings.node,
+        settings.window_us,
+        settings.sample_interval_us,
+        settings.process_interval_us,
+    )
+    owners = _identity(parts).owners
+    meter = Meter(meter_settings, owners, kubernetes=parts.poller is not None, sent_us=spool.last_end_us)
+    watches = parts.watches
+    api, node = (_api_state(watches.pods), _api_state(watches.node)) if watches else (None, None)
+    sources = Sources(probe, parts.poller, parts.pods.known, api, stream, parts.release, node)
+    return Agent(settings.node, sources, meter, spool, Totals(), monotonic_us, _problem(settings))
 
 
 def _spool(settings: Settings, front: Front, stop: threading.Event) -> Spool | None:
@@ -298,6 +301,8 @@ def _api_state(watch: KubeWatch[Any]) -> Callable[[], ApiState]:
 
 def _once(settings: Settings, parts: Parts, probe: Supervisor) -> int:
     """Print one look at this node; 1 when something could not be seen."""
+    if parts.poller:
+        parts.poller.poll()
     if parts.release.reason:
         look = once.nothing(settings.node, wall_us(), f"the driver is released: {parts.release.reason}")
     else:
