@@ -7,6 +7,7 @@ libraries in C, from the system's list of connections.
 
 import logging
 import os
+import signal
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -146,8 +147,11 @@ def world(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[World]:
 
 
 def stop(*programs: Running) -> None:
+    """End them, all at the same time."""
     for each in programs:
-        each.stop()
+        each.process.send_signal(signal.SIGTERM)
+    for each in programs:
+        each.process.wait(30)
 
 
 def audited(world: World) -> set[str]:
@@ -231,6 +235,9 @@ def test_every_refusal_is_told_without_its_secret(world: World) -> None:
             for agent, words in zip(agents, ("UNAUTHENTICATED", "UNAVAILABLE", "holds no token"), strict=True):
                 wait_until(lambda agent=agent, words=words: words in agent.log, 30, f"{words}\n{agent.log}")  # type: ignore[misc]
             wait_until(lambda: "is turned away" in collector.log, 10, collector.log)
+            metrics = http(world.ports["http"], "/metrics")
+            assert "\ngputally_ingest_turned_away_streams_total 0.0\n" not in metrics
+            assert "\ngputally_ingest_turned_away_streams_total " in metrics
         finally:
             stop(*agents)
     finally:
