@@ -104,6 +104,16 @@ def test_a_device_that_cannot_tell_is_not_idle() -> None:
     assert track().extend(S, Reading(), 0)[0].coverage is Coverage.NO_UTILISATION
 
 
+def test_a_long_silence_of_a_device_that_cannot_tell_had_no_sample() -> None:
+    assert track().extend(9 * S, Reading(), 0)[0].coverage is Coverage.NO_SAMPLE
+
+
+def test_what_a_device_told_before_it_could_no_longer_tell_is_not_held() -> None:
+    busy = BusyTrack(0, S, rate(90))
+    busy.extend(S, Reading(), 0)
+    assert busy.give_up(2 * S, 2 * S, hold=True)[0].coverage is Coverage.NO_SAMPLE
+
+
 def test_a_rate_that_was_refused_at_the_border_is_an_invalid_reading() -> None:
     refused = replace(rate(None), rejected={"utilization-over-100": 1})
     assert BusyTrack(0, S, rate(1)).extend(S, refused, 0)[0].coverage is Coverage.INVALID_READING

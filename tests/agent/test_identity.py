@@ -44,6 +44,31 @@ def test_or_evenly_to_its_holders_or_to_the_pod_as_such() -> None:
     assert NAMED.owners(in_pod("uid-a", None), NOBODY) == (Owner(OwnerKind.POD, "research", "train", "", "uid-a"),)
 
 
+def test_a_pod_of_the_same_name_that_came_before_is_not_its_holder() -> None:
+    """Its processes may outlive it for a while: they are its own."""
+    again = Owner(OwnerKind.POD, "research", "train", "main", "uid-again")
+    assert list(NAMED.owners(in_pod("uid-a", None), Held((Holding(again),)))) == [
+        Owner(OwnerKind.POD, "research", "train", "", "uid-a")
+    ]
+    assert NAMED.owners(in_pod("uid-a", "c-main"), Held((Holding(again),))) == (MAIN,)
+
+
+def test_a_container_with_admin_access_is_itself_though_its_pod_holds_the_device() -> None:
+    held = Held((Holding(SIDE),), monitors=frozenset({MAIN}))
+    assert NAMED.owners(in_pod("uid-a", "c-main"), held) == (MAIN,)
+
+
+def test_an_unknown_container_of_a_pod_that_only_monitors_is_the_monitor() -> None:
+    assert list(NAMED.owners(in_pod("uid-a", None), Held(monitors=frozenset({MAIN})))) == [MAIN]
+
+
+def test_a_container_of_a_pod_that_holds_a_claim_is_itself_and_counts_as_the_holder() -> None:
+    pod = Owner(OwnerKind.POD, "research", "train", "", "uid-a")
+    held = Held((Holding(pod, containers=(SIDE,)),))
+    assert NAMED.owners(in_pod("uid-a", "c-main"), held) == (MAIN,)
+    assert held.as_held(MAIN) == pod
+
+
 def test_a_pod_that_cannot_be_named_is_unattributed() -> None:
     assert NAMED.owners(in_pod("uid-x", "c-x"), NOBODY) == ()
     assert Identity(NoPods(), kubernetes=True).owners(in_pod("uid-a", "c-main"), NOBODY) == ()
