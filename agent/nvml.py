@@ -119,7 +119,8 @@ class Nvml:
         if not self._devices and (touched or not count):
             raise no_device(refusals)
         self._denied = sum(code == Code.NO_PERMISSION for code, _ in refusals)
-        self._events.watch({uuid: device.raw for uuid, device in self._devices.items() if device.raw is not None})
+        raws = {uuid: device.raw for uuid, device in self._devices.items() if device.raw is not None}
+        self._events.watch(raws, lambda uuid: self._touch(self._devices[uuid].info.index))
         self._gpm.retain({uuid for device in self._devices.values() for uuid in device.measured})
         return sorted((device.info for device in self._devices.values()), key=lambda info: (info.index, info.uuid))
 

@@ -15,12 +15,13 @@ from gputally.agent.sampler import DeviceUnavailable
 
 _MIG_MODE = "nvmlDeviceGetMigMode"
 _RECOVERY = "nvmlDeviceGetFieldValues"
-_ASKS_FOR_RESET = {
-    pynvml.NVML_GPU_RECOVERY_ACTION_GPU_RESET: "a reset of the GPU",
-    pynvml.NVML_GPU_RECOVERY_ACTION_NODE_REBOOT: "a reboot",
-    pynvml.NVML_GPU_RECOVERY_ACTION_DRAIN_AND_RESET: "its processes to end and a reset of the GPU",
-    pynvml.NVML_GPU_RECOVERY_ACTION_BUS_RESET: "a reset of the bus",
-    pynvml.NVML_GPU_RECOVERY_ACTION_SYSTEM_REBOOT: "a reboot",
+_NO_ACTION = 0
+_ASKS_FOR_RESET = {  # NVML_GPU_RECOVERY_ACTION_*, as numbers: older nvidia-ml-py do not name all of them
+    1: "a reset of the GPU",
+    2: "a reboot",
+    4: "its processes to end and a reset of the GPU",
+    6: "a reset of the bus",
+    7: "a reboot",
 }
 
 
@@ -33,7 +34,7 @@ class Device(Handle):
     has_gpm: bool = False
     busy_read_to: int | None = None  # cursors: driver time stamps, microseconds since the epoch
     process_read_to: int | None = None
-    _recovery: int = pynvml.NVML_GPU_RECOVERY_ACTION_NONE  # as last read
+    _recovery: int = _NO_ACTION  # as last read
 
     def forget(self) -> None:
         """Its MIG devices' handles go with its own."""
@@ -73,7 +74,7 @@ class Device(Handle):
         """A driver that does not know the field (before R565) never asks for anything."""
         action = self.ask(_RECOVERY, _recovery_action)
         if action is not None or self.lacks(_RECOVERY):
-            self._recovery = action or pynvml.NVML_GPU_RECOVERY_ACTION_NONE
+            self._recovery = action or _NO_ACTION
 
     def _read_gpm_support(self) -> None:
         support = self.ask("nvmlGpmQueryDeviceSupport", pynvml.nvmlGpmQueryDeviceSupport)

@@ -3,7 +3,7 @@
 import ctypes
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pynvml
@@ -29,30 +29,20 @@ class Events:
         self._uuids: dict[int, str] = {}  # by the address of the handle that was registered
         self._refused: set[str] = set()  # GPUs whose registration spoils the set
 
-    def watch(self, raws: Mapping[str, Any]) -> None:
-        """Hear of these GPUs from now on. One without events is heard of as far as calls to it fail."""
+    def watch(self, raws: Mapping[str, Any], touch: Callable[[str], object]) -> None:
+        """Hear of these GPUs from now on. One without events is heard of as far as calls to it fail.
+
+        `touch` is told the UUID before a GPU is registered: a call for it may never return.
+        """
         for uuid, raw in raws.items():
             if uuid in self._refused or self._uuids.get(_address(raw)) == uuid:
                 continue
+            touch(uuid)
             if not self._register(uuid, raw):
                 self._refused.add(uuid)
                 self._free()
-                self.watch(raws)
+                self.watch(raws, touch)
                 return
-
-    def _register(self, uuid: str, raw: Any) -> bool:
-        """False: the set is undefined and must go. Any other refusal leaves the GPU for the next enumeration."""
-        try:
-            self._set = self._set or pynvml.nvmlEventSetCreate()
-            mask = pynvml.nvmlDeviceGetSupportedEventTypes(raw) & (_XID | _CHANGES)
-            if mask:
-                pynvml.nvmlDeviceRegisterEvents(raw, mask, self._set)
-        except pynvml.NVMLError as error:
-            _log.debug("events of %s: %s", uuid, error)
-            if error.value != Code.NOT_SUPPORTED:
-                return bool(error.value != Code.UNKNOWN)
-        self._uuids[_address(raw)] = uuid
-        return True
 
     def poll(self) -> DriverEvents:
         """What happened since the last poll; raises DriverReplaced."""
@@ -72,6 +62,20 @@ class Events:
         """Free the set: before the driver is let go, and for GPUs that came back. `watch` makes another."""
         self._refused.clear()
         self._free()
+
+    def _register(self, uuid: str, raw: Any) -> bool:
+        """False: the set is undefined and must go. Any other refusal leaves the GPU for the next enumeration."""
+        try:
+            self._set = self._set or pynvml.nvmlEventSetCreate()
+            mask = pynvml.nvmlDeviceGetSupportedEventTypes(raw) & (_XID | _CHANGES)
+            if mask:
+                pynvml.nvmlDeviceRegisterEvents(raw, mask, self._set)
+        except pynvml.NVMLError as error:
+            _log.debug("events of %s: %s", uuid, error)
+            if error.value != Code.NOT_SUPPORTED:
+                return bool(error.value != Code.UNKNOWN)
+        self._uuids[_address(raw)] = uuid
+        return True
 
     def _free(self) -> None:
         self._uuids.clear()
