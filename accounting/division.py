@@ -53,8 +53,8 @@ class Division:
             self._book_measured()
         else:
             self._book_unobserved(self.stretch.coverage.value)
-        if self.stretch.coverage is not Coverage.NO_SAMPLE:
-            self._book_memory()
+        if self.stretch.coverage not in (Coverage.NO_SAMPLE, Coverage.UNATTRIBUTED):
+            self._book_memory()  # else there was no list of processes, or none of holders
 
     def line(self, key: LineKey) -> Amounts:
         """The line with this key."""

@@ -50,6 +50,7 @@ class DeviceAccount:
     ) -> None:
         self.info: DeviceInfo = sample.info
         self.start_us = self.done_us = instant.us
+        self._epoch_us = instant.us  # since when it has the partitions that it has
         self.idle_power = idle
         self.energy = EnergyTrack()
         self.quality = QualityTrack()
@@ -81,7 +82,7 @@ class DeviceAccount:
     def hold(self, at_us: int, held: Held) -> None:
         """The kubelet's word changed at this instant (or at what is attributed already, if it is older)."""
         if held != self.held:
-            self._held.append((max(at_us, self.done_us, self._held[-1][0]), held))
+            self._held.append((max(at_us, self.done_us, self._epoch_us, self._held[-1][0]), held))
 
     def is_repartitioned(self, info: DeviceInfo) -> bool:
         """Whether the device has other partitions than it had."""
@@ -95,6 +96,7 @@ class DeviceAccount:
         """Take this device's part of one sample."""
         if self.is_repartitioned(sample.info):
             self.instances.repartition(instant.us, sample.info)
+            self._epoch_us = instant.us
         self.info = sample.info
         self.idle_power.observe(instant.us, sample)
         if _is_unavailable(sample):
@@ -140,6 +142,10 @@ class DeviceAccount:
         self.quality.forget(before_us)
         self.instances.forget(before_us)
 
+    def quality_of(self, uuid: str, start_us: int, end_us: int) -> Figures | None:
+        """The figures of quality of a MIG device, or with "" of the device itself, over (start_us, end_us]."""
+        return self.instances.quality(uuid, start_us, end_us) if uuid else self.quality.between(start_us, end_us)
+
     def advance(self, until_us: int) -> list[Usage]:
         """Attribute up to `until_us` (at most `ready_us`); returns the stretches that ended on the way."""
         ended = []
@@ -167,30 +173,35 @@ class DeviceAccount:
             whole = PartFacts(Coverage.NO_SAMPLE if coverage is Coverage.NO_SAMPLE else Coverage.MEASURED)
         else:
             whole = PartFacts(coverage, _clients(held, interval.tally("")))
-        ended = self._open_stretch(held, whole, facts, available=available)
-        self._grow(pieces, interval, end_us)
-        return ended
-
-    def _open_stretch(self, held: Held, whole: PartFacts, facts: list[PartFacts], *, available: bool) -> Usage | None:
         ended = None
         if self._open and not self._open.continues(held, whole, facts, available=available):
             ended = self.cut()
         if self._open is None:
-            parts = zip(held.instances, facts, strict=True)
-            growing = [GrowingPart(instance.held, each) for instance, each in parts]
-            self._open = Growing(self.done_us, held, available, GrowingPart(held, whole), growing)
+            self._open = Growing.begin(at_us, held, whole, facts, available=available)
+        self._grow(self._open, pieces, interval, end_us)
         return ended
 
     def _coverage(self, piece: Piece, held: Held) -> Coverage:
-        if piece.coverage is Coverage.NO_SAMPLE or (piece.held and self._held[0][0] > piece.start_us):
-            return Coverage.NO_SAMPLE  # no value is held across a change of reservation
+        if piece.coverage is Coverage.NO_SAMPLE or self._is_stale(piece):
+            return Coverage.NO_SAMPLE
         return piece.coverage if held.known else Coverage.UNATTRIBUTED
 
-    def _grow(self, pieces: Sequence[Piece], interval: ProcessInterval, until_us: int) -> None:
+    def _is_stale(self, piece: Piece) -> bool:
+        """No value is held across a change of reservation."""
+        return piece.held and self._held[0][0] > piece.start_us
+
+    def _facts_of_instance(
+        self, instance: HeldInstance, piece: Piece, of_device: Coverage, interval: ProcessInterval
+    ) -> PartFacts:
+        coverage = self._coverage(piece, instance.held)
+        if coverage is not Coverage.MEASURED:
+            is_dark = of_device is Coverage.NO_SAMPLE and piece.coverage is not Coverage.MEASURED
+            return PartFacts(Coverage.NO_SAMPLE if is_dark else coverage)
+        return PartFacts(Coverage.MEASURED, _clients(instance.held, interval.tally(instance.uuid), estimated=True))
+
+    def _grow(self, growing: Growing, pieces: Sequence[Piece], interval: ProcessInterval, until_us: int) -> None:
         """Add the time at hand to the open stretch."""
-        growing, start_us = self._open, self.done_us
-        if growing is None:
-            raise AssertionError("a stretch was opened")
+        start_us = self.done_us
         if pieces:
             for instance, part, piece in zip(growing.held.instances, growing.instances, pieces, strict=True):
                 part.add_piece(piece, until_us - start_us)
@@ -217,20 +228,6 @@ class DeviceAccount:
         if opened is None:
             return None
         return Usage(opened.start_us, self.done_us, opened.stretch(self.done_us), opened.ghosts)
-
-    def _facts_of_instance(
-        self, instance: HeldInstance, piece: Piece, of_device: Coverage, interval: ProcessInterval
-    ) -> PartFacts:
-        measured = piece.coverage is Coverage.MEASURED and not (piece.held and self._held[0][0] > piece.start_us)
-        if not measured:
-            return PartFacts(Coverage.NO_SAMPLE if of_device is Coverage.NO_SAMPLE else piece.coverage)
-        if not instance.held.known:
-            return PartFacts(Coverage.UNATTRIBUTED)
-        return PartFacts(Coverage.MEASURED, _clients(instance.held, interval.tally(instance.uuid), estimated=True))
-
-    def quality_of(self, uuid: str, start_us: int, end_us: int) -> Figures | None:
-        """The figures of quality of a MIG device, or with "" of the device itself, over (start_us, end_us]."""
-        return self.instances.quality(uuid, start_us, end_us) if uuid else self.quality.between(start_us, end_us)
 
 
 def _clients(held: Held, tally: Tally, *, estimated: bool = False) -> Clients:

@@ -93,6 +93,15 @@ class Growing:
     instances: list[GrowingPart]
     ghosts: int = 0
 
+    @classmethod
+    def begin(
+        cls, start_us: int, held: Held, whole: PartFacts, instances: Sequence[PartFacts], *, available: bool
+    ) -> "Growing":
+        """A stretch that begins with these facts."""
+        parts = zip(held.instances, instances, strict=True)
+        growing = [GrowingPart(instance.held, facts) for instance, facts in parts]
+        return cls(start_us, held, available, GrowingPart(held, whole), growing)
+
     def continues(self, held: Held, whole: PartFacts, instances: Sequence[PartFacts], *, available: bool) -> bool:
         """Whether nothing of what decides who pays has changed."""
         return (
