@@ -30,7 +30,7 @@ from tests.nvml.library import Fault, NvmlScenario, ScriptedGpu, ScriptedProcess
 from tests.programs import Running, module, running, wait_until
 
 from gputally.collector.database import open_database
-from gputally.collector.schema import line, window, window_device
+from gputally.collector.schema import device, line, owner, posting, window, window_device
 
 S = 1_000_000
 GPUS = tuple(f"GPU-0000000{n}-1111-4222-8333-444444444444" for n in range(4))
@@ -129,12 +129,6 @@ def http(port: int, path: str) -> str:
         return f"{type(error).__name__}"
 
 
-def container_status(name: str, container_id: str) -> dict[str, Any]:
-    return {
-        "containerStatuses": [{"name": name, "containerID": f"containerd://{container_id}", "state": {"running": {}}}]
-    }
-
-
 def populate(cluster: Cluster) -> None:
     """Two pods with a real process each, and a process of the host."""
     for namespace, name, uid, container_id in (
@@ -142,7 +136,7 @@ def populate(cluster: Cluster) -> None:
         ("inference", "chat", CHAT, "b" * 64),
     ):
         cluster.pids[name] = cluster.cgroups.sleeper(pod_path(uid, container_id))
-        cluster.api.put(pod(namespace, name, uid, status=container_status("main", container_id)))
+        cluster.api.put(pod(namespace, name, uid, node="node-1", containers={"main": container_id}))
     cluster.pids["host"] = cluster.cgroups.sleeper("/system.slice/batch.service")
 
 
@@ -200,12 +194,14 @@ def test_gpu_hours_in_the_database_equal_the_scenarios_truth(cluster: Cluster) -
             cluster.wait_covered(now_us() + 6 * S)
             assert agent.stop() == 0, agent.log
             second = by_namespace(cluster)
-            after = check_prometheus(cluster, second)
+            check_gap(cluster, second)
+            after = check_prometheus(cluster, without_gaps(cluster, second))
     finally:
         agent.process.kill()
         agent.process.wait()
+    counted = without_gaps(cluster, second)
     for key, value in after.items():
-        assert value - before.get(key, 0) == second[key[0]][key[1]] - first.get(key[0], {}).get(key[1], 0)
+        assert value - before.get(key, 0) == counted[key[0]][key[1]] - first.get(key[0], {}).get(key[1], 0)
 
 
 def by_namespace(cluster: Cluster) -> dict[str, dict[str, int]]:
@@ -213,6 +209,32 @@ def by_namespace(cluster: Cluster) -> dict[str, dict[str, int]]:
     found = cluster.report("--by", "namespace")
     rows = {row["namespace"]: row for row in found["rows"] if row["owner"] == "pod"}
     return {**rows, "": found["total"]}
+
+
+def gaps(cluster: Cluster) -> dict[str, int]:
+    """Time that no window covers, by namespace; all of it under the empty name."""
+    statement = select(owner.c.namespace, func.sum(posting.c.gap_us)).select_from(posting).join(owner)
+    with cluster.engine.connect() as connection:
+        found = {name: int(us) for name, us in connection.execute(statement.group_by(owner.c.namespace)).all()}
+    return {**found, "": sum(found.values())}
+
+
+def without_gaps(cluster: Cluster, rows: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """The report's rows as the counters have them: these grow by lines, and gap time may still be replaced."""
+    gone = gaps(cluster)
+    return {name: {**row, "unobserved_us": row["unobserved_us"] - gone.get(name, 0)} for name, row in rows.items()}
+
+
+def check_gap(cluster: Cluster, rows: dict[str, dict[str, int]]) -> None:
+    """Between two agents nobody looked: each device's time is unobserved, and of those who held it on both sides."""
+    with cluster.engine.connect() as connection:
+        windows = connection.execute(select(window.c.start_us, window.c.end_us).order_by(window.c.start_us)).all()
+    pairs = itertools.pairwise(windows)
+    [between_us] = [after.start_us - before.end_us for before, after in pairs if after.start_us > before.end_us]
+    assert gaps(cluster) == {"research": between_us, "inference": between_us, "": 4 * between_us}
+    assert rows["research"]["unobserved_us"] == rows["inference"]["unobserved_us"] == between_us
+    [series] = ask(cluster, "sum(gputally_gap_gpu_seconds)")
+    assert round(float(series["value"][1]) * 1e6) == 4 * between_us
 
 
 def check_truth(cluster: Cluster, truth: NvmlScenario, answered_us: int) -> dict[str, dict[str, int]]:
@@ -270,8 +292,6 @@ def check_devices(cluster: Cluster, truth: NvmlScenario) -> dict[str, tuple[int,
 
 
 def device_uuids(engine: Engine) -> dict[int, str]:
-    from gputally.collector.schema import device
-
     with engine.connect() as connection:
         return {int(row.id): str(row.uuid) for row in connection.execute(select(device))}
 
