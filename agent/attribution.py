@@ -214,9 +214,11 @@ class DeviceAccount:
 
     def _grow_whole(self, part: GrowingPart, until_us: int) -> None:
         """Add pieces for as long as what is known of them stays the same."""
+        coverage = part.facts.coverage
         while self.done_us < until_us:
             piece = _at(self._pieces, self.done_us)
-            if self._coverage(piece, part.held) is not part.facts.coverage:
+            is_plain = piece.coverage is coverage and not piece.held
+            if not is_plain and self._coverage(piece, part.held) is not coverage:
                 break
             end_us = min(piece.end_us, until_us)
             part.add_piece(piece, end_us - self.done_us)
