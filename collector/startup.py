@@ -6,7 +6,7 @@ import logging
 
 from sqlalchemy import Engine
 
-from gputally.collector.database import DATABASE_ERRORS
+from gputally.collector.database import DATABASE_ERRORS, reading
 from gputally.collector.migrate import migrate
 
 _LOG = logging.getLogger(__name__)
@@ -25,16 +25,29 @@ class Database:
         self.problem = f"database {name} was not reached yet"
 
     async def migrated(self, stop: asyncio.Event) -> bool:
-        """Wait until it is reached and migrate it; False where `stop` came first. Raises UnknownRevision."""
+        """Wait until it is reached and migrate it; False where `stop` came first. Raises UnknownRevision.
+
+        A migration that fails leaves nothing, and is tried again: until then there is no collector, but its state can
+        be asked for.
+        """
         while not stop.is_set():
-            try:
-                await asyncio.to_thread(migrate, self._engine)
-            except DATABASE_ERRORS as error:
-                self.problem = f"database {self.name} cannot be reached: {str(error).partition(chr(10))[0]}"
-                _LOG.warning("%s; trying again every %g s", self.problem, self._retry_s)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._retry_s)
-            else:
+            problem = await asyncio.to_thread(self._try)
+            if not problem:
                 self.problem = ""
                 return True
+            self.problem = problem
+            _LOG.warning("%s; trying again every %g s", problem, self._retry_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._retry_s)
         return False
+
+    def _try(self) -> str:
+        """Reach it and migrate it; what is wrong, empty where nothing is."""
+        failure = "cannot be reached"
+        try:
+            with reading(self._engine):
+                failure = "cannot be migrated to this version's tables"
+            migrate(self._engine)
+        except DATABASE_ERRORS as error:
+            return f"database {self.name} {failure}: {str(error).partition(chr(10))[0]}"
+        return ""

@@ -73,7 +73,7 @@ class Proxy:
         except OSError:
             server = None
         if server is None:
-            _end(client)
+            client.close()
             return
         with self._lock:
             self._open |= {client, server}

@@ -3,7 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from gputally.collector.database import open_database
+from sqlalchemy import text
+
+from gputally.collector.database import open_database, writing
 from gputally.collector.migrate import is_current
 from gputally.collector.settings import shown
 from gputally.collector.startup import Database
@@ -51,6 +53,29 @@ def test_one_that_comes_up_later_is_found(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
             folder.mkdir()
             assert await waiting
+
+    asyncio.run(scenario())
+    assert is_current(engine)
+    engine.dispose()
+
+
+def test_a_migration_that_fails_says_so_and_is_tried_again(empty_database_url: str) -> None:
+    """Here a table of that name is in the way, until somebody removes it."""
+    engine = open_database(empty_database_url)
+    with writing(engine) as connection:
+        connection.execute(text("CREATE TABLE quarantine (id INTEGER)"))
+
+    async def scenario() -> None:
+        database = Database(engine, "it", retry_s=0.001)
+        waiting = asyncio.ensure_future(database.migrated(asyncio.Event()))
+        async with asyncio.timeout(DEADLINE_S):
+            while "cannot be migrated" not in database.problem:
+                await asyncio.sleep(0)
+            assert "quarantine" in database.problem
+            with writing(engine) as connection:
+                connection.execute(text("DROP TABLE quarantine"))
+            assert await waiting
+        assert database.problem == ""
 
     asyncio.run(scenario())
     assert is_current(engine)
