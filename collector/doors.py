@@ -7,6 +7,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from gputally.collector.address import Address
+from gputally.collector.kube_place import IN_CLUSTER, OFF
 
 
 class AgentAuth(StrEnum):
@@ -129,16 +130,17 @@ def _reader_mistakes(settings: Doors) -> Iterator[str]:
 
 
 def _kube_mistakes(settings: Doors) -> Iterator[str]:
-    if not reviews_tokens(settings):
-        if settings.kube_api or settings.kube_token_file or settings.kube_ca_file:
-            yield "--kube-api and what belongs to it are for --agent-auth token and --reader-auth kubernetes"
+    if reviews_tokens(settings):
+        if settings.cluster is None:
+            yield "--cluster NAME is missing: tokens do not say which cluster they are of"
+        if settings.kube_api == OFF:
+            yield "--kube-api off: the Kubernetes API is to review tokens"
+    if settings.kube_api in (None, OFF, IN_CLUSTER):
         return
     if settings.cluster is None:
-        yield "--cluster NAME is missing: tokens do not say which cluster they are of"
-    if settings.kube_api in (None, "in-cluster"):
-        return
+        yield "--cluster NAME is missing: the cluster of --kube-api, as its agents name it"
     url = urlsplit(settings.kube_api)
     if url.scheme not in ("http", "https") or not url.hostname:
-        yield f"--kube-api: {settings.kube_api!r} is neither a URL (https://HOST:PORT) nor in-cluster"
+        yield f"--kube-api: {settings.kube_api!r} is neither a URL (https://HOST:PORT) nor in-cluster nor off"
     elif url.scheme == "http" and not Address(url.hostname, 0).loopback:
         yield f"--kube-api {settings.kube_api}: tokens must not travel in plain text; use https"

@@ -8,12 +8,15 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gputally.accounting.ledger_hour import to_us
+from gputally.collector.auth.errors import Undecided
+from gputally.collector.auth.kube_api import read_token
 from gputally.collector.cluster import Change, ClusterError, Listing, ObjectKind, Seen, VersionGone
-
-OFF, AUTO, IN_CLUSTER = "off", "auto", "in-cluster"
+from gputally.collector.kube_place import KubePlace
 
 _PAGE = 500  # objects
 _WATCH_S = 30  # the server ends a watch after this; it is begun anew from where it came to
@@ -31,27 +34,23 @@ _REFUSED = (401, 403)
 Ask = Callable[..., Any]  # a list method of the package: the raw answer of urllib3 where _preload_content is False
 
 
-def open_api(setting: str, environ: Mapping[str, str]) -> "KubeApi | None":
-    """The cluster that --kubernetes names: off, auto (in-cluster in a pod, else off), in-cluster, or a kubeconfig file.
-
-    None: off. Raises ClusterError where there is no such configuration.
-    """
-    if setting == OFF or (setting == AUTO and "KUBERNETES_SERVICE_HOST" not in environ):
-        return None
+def open_api(place: KubePlace) -> "KubeApi":
+    """The cluster whose API is there; nothing is asked yet."""
     # Here, because it is 65 MiB that a collector without a cluster need not hold. Not all of it is typed.
-    from kubernetes import client, config
+    from kubernetes import client
 
-    loader: Any = config
-    configuration = client.Configuration()
-    try:
-        if setting in (AUTO, IN_CLUSTER):
-            loader.load_incluster_config(client_configuration=configuration)
-        else:
-            loader.load_kube_config(config_file=setting, client_configuration=configuration)
-    except (config.ConfigException, OSError, ValueError) as error:
-        raise ClusterError(f"--kubernetes {setting}: {error}") from error
+    configuration: Any = client.Configuration(host=place.url.rstrip("/"))
+    configuration.ssl_ca_cert = str(place.ca_file) if place.ca_file else None
     configuration.retries = False  # the watch has its own way to try again
+    if place.token_file:
+        configuration.api_key["authorization"] = ""  # the hook fills it before each request, where there is one at all
+        configuration.refresh_api_key_hook = partial(_renew_token, place.token_file)
     return KubeApi(_asks(client, configuration, _PARTIAL_LIST), _asks(client, configuration, _PARTIAL))
+
+
+def _renew_token(file: Path, configuration: Any) -> None:
+    """A token in a pod is replaced every hour."""
+    configuration.api_key["authorization"] = f"Bearer {read_token(file)}"
 
 
 def _asks(client: Any, configuration: Any, accept: str) -> dict[ObjectKind, Ask]:
@@ -161,13 +160,15 @@ def _errors(kind: ObjectKind) -> Iterator[None]:
 
     try:
         yield
+    except ClusterError:
+        raise
     except ApiException as error:
         if error.status == _GONE:
             raise VersionGone from error
         hint = f": the collector's service account needs get, list and watch on {kind}"
         told = hint if error.status in _REFUSED else ""
         raise ClusterError(f"the API server answers {error.status} {error.reason}{told}") from error
-    except HTTPError as error:
+    except (HTTPError, OSError, Undecided) as error:
         raise ClusterError(f"the API server cannot be reached: {error}") from error
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ClusterError(f"the API server's answer cannot be read: {error!r}") from error

@@ -220,8 +220,9 @@ class CollectorSettings(ReadSettings):
     kube_api: str | None = Field(
         default=None,
         description=(
-            "URL of the Kubernetes API that reviews tokens, or in-cluster. Default: none, or in-cluster where tokens "
-            "are to be reviewed."
+            "URL of the Kubernetes API of --cluster: labels of its namespaces (teams) and nodes (prices), when nodes "
+            "come and go, reviews of tokens; or in-cluster, or off. Default: in-cluster in a pod of a --cluster, else "
+            "off."
         ),
     )
     kube_token_file: Path | None = Field(

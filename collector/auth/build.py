@@ -5,12 +5,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Engine, select
 
 from gputally.collector import schema
-from gputally.collector.address import Address
 from gputally.collector.auth.access_review import AccessReviews
 from gputally.collector.auth.agent import Agents, AnyAgent
 from gputally.collector.auth.certificate import CertifiedAgents
@@ -22,9 +20,8 @@ from gputally.collector.auth.static_tokens import StaticTokens
 from gputally.collector.auth.tls import ServerTls
 from gputally.collector.auth.token_review import TokenReviews
 from gputally.collector.doors import AgentAuth, ReaderAuth
+from gputally.collector.kube_place import kube_place
 from gputally.collector.settings import CollectorSettings
-
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where the kubelet puts a pod's own token
 
 
 def agents_of(settings: CollectorSettings) -> Agents:
@@ -74,12 +71,8 @@ def _namespaces(engine: Engine) -> Collection[str]:
 
 
 def kube_api(settings: CollectorSettings, environ: Mapping[str, str]) -> KubeApi:
-    """The API that reviews tokens; the pod's own one where none is named. Raises OSError outside a pod."""
-    if settings.kube_api not in (None, "in-cluster"):
-        return KubeApi(str(settings.kube_api), settings.kube_token_file, settings.kube_ca_file)
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
-    if not host:
-        raise OSError("this is no pod (KUBERNETES_SERVICE_HOST is not set): give --kube-api URL")
-    token_file = settings.kube_token_file or SERVICE_ACCOUNT / "token"
-    ca_file = settings.kube_ca_file or SERVICE_ACCOUNT / "ca.crt"
-    return KubeApi(f"https://{Address(host, int(port)).text}", token_file, ca_file)
+    """The API that reviews tokens. Raises OSError where there is none."""
+    place = kube_place(settings, environ)
+    if place is None:
+        raise OSError("tokens are to be reviewed and this is no pod: give --kube-api URL")
+    return KubeApi(place.url, place.token_file, place.ca_file)

@@ -84,7 +84,7 @@ def test_metrics_may_be_served_elsewhere() -> None:
         ({"agent_auth": "password"}, "--agent-auth"),
         ({"reader_auth": "tokens"}, "go together"),
         ({"reader_auth": "kubernetes"}, "--cluster NAME is missing"),
-        ({"kube_api": "https://api"}, "are for --agent-auth token"),
+        ({"kube_api": "https://api"}, "--cluster NAME is missing: the cluster of --kube-api"),
         ({**TOKEN, "kube_api": "http://10.0.0.1"}, "must not travel in plain text"),
         ({**TOKEN, "kube_api": "api:6443"}, "neither a URL"),
         ({**TOKEN, "agent_audience": ""}, "--agent-audience"),

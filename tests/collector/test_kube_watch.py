@@ -1,6 +1,5 @@
 """The cluster's API over real HTTP: paged lists of metadata, watches that go on, refusals that say what to do."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from tests.kube_api import FakeKubeApi, Trouble
 
 from gputally.collector import kube_watch
 from gputally.collector.cluster import ClusterError, ObjectKind, VersionGone
+from gputally.collector.kube_place import KubePlace
 from gputally.collector.kube_watch import KubeApi, lines, open_api
 
 CREATED_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
@@ -22,25 +22,15 @@ def server() -> Iterator[FakeKubeApi]:
 
 
 @pytest.fixture
-def api(server: FakeKubeApi, tmp_path: Path) -> KubeApi:
-    found = open_api(str(kubeconfig(tmp_path, server.url)), {})
-    assert found is not None
-    return found
-
-
-def kubeconfig(folder: Path, url: str) -> Path:
-    """A kubeconfig file; JSON is YAML."""
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": "secret"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    file = folder / "kubeconfig"
-    file.write_text(json.dumps(content))
+def token(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text("secret\n")
     return file
+
+
+@pytest.fixture
+def api(server: FakeKubeApi, token: Path) -> KubeApi:
+    return open_api(KubePlace(server.url, token))
 
 
 def thing(kind: str, name: str, **metadata: Any) -> dict[str, Any]:
@@ -116,13 +106,13 @@ def test_lines_are_whole_whatever_the_pieces() -> None:
     assert list(lines([b"one\ntw", b"o\n", b"\nthr"])) == [b"one", b"two"]
 
 
-def test_without_a_cluster_nothing_is_watched() -> None:
-    assert open_api("off", {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None
-    assert open_api("auto", {}) is None
-
-
-def test_a_configuration_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="--kubernetes"):
-        open_api(str(tmp_path / "missing"), {})
-    with pytest.raises(ClusterError, match="--kubernetes in-cluster"):
-        open_api("in-cluster", {})
+def test_a_token_that_was_replaced_is_used(api: KubeApi, server: FakeKubeApi, token: Path) -> None:
+    """The kubelet writes a new one every hour."""
+    token.write_text("old")
+    with pytest.raises(ClusterError, match="401"):
+        api.objects(ObjectKind.NODE)
+    token.write_text("secret")
+    assert api.objects(ObjectKind.NODE).objects == []
+    token.unlink()
+    with pytest.raises(ClusterError, match="cannot be reached"):
+        api.objects(ObjectKind.NODE)
