@@ -101,20 +101,26 @@ def add_gaps(connection: Connection, hour_us: int, end_us: int, nodes: Sequence[
     if not found:
         return
     owners = _owners(connection, found)
+    platform_id = _platform_id(connection)
     spans_of = _spans(connection, found, state)
-    booked = [one for row in found for one in _divide(row, spans_of(row), owners, (hour_us, end_us))]
+    booked = [one for row in found for one in _divide(row, spans_of(row), owners, platform_id, (hour_us, end_us))]
     rows = _posting_rows(booked, hour_us)
     if rows:
         connection.execute(_add(connection), rows)
 
 
-def _divide(row: _Found, spans: tuple[Span, ...], owners: Mapping[int, Owner], hour: Span) -> Iterator[_Booked]:
-    ids = {held: owner_id for owner_id, held in owners.items()}
+def _divide(
+    row: _Found, spans: tuple[Span, ...], owners: Mapping[int, Owner], platform_id: int, hour: Span
+) -> Iterator[_Booked]:
+    """What the platform does not pay is paid by one of those who held the device when the gap began."""
     before, after = _edges(row, owners)
+    named = [held[0] for held in _held(row.holders_end)]
+    ids = {owners[owner_id]: owner_id for owner_id in named}
     profiles = {partition: profile for _, partition, profile, *_ in _held(row.holders_end)}
     for line in Gap(before, after, spans).lines(*hour):
         profile = profiles.get(line.key.partition, "")
-        yield _Booked((row.node_id, row.device_id), ids[line.key.owner], profile, line)
+        owner_id = ids.get(line.key.owner, platform_id)
+        yield _Booked((row.node_id, row.device_id), owner_id, profile, line)
 
 
 def _edges(row: _Found, owners: Mapping[int, Owner]) -> tuple[Edge, Edge | None]:
@@ -145,17 +151,21 @@ def _holdings(text: str | None, owners: Mapping[int, Owner]) -> tuple[Holding, .
 
 
 def _owners(connection: Connection, found: Iterable[_Found]) -> dict[int, Owner]:
-    """Everybody whom the edges name, and the platform, which is made where no line named it yet."""
+    """Everybody whom the edges name."""
     named = {held[0] for row in found for text in (row.holders_end, row.holders_start) for held in _held(text)}
     rows = connection.execute(_OWNERS, {"owners": sorted(named)}).all()
-    owners = {owner_id: _owner(values) for owner_id, *values in rows}
-    platform_id = connection.execute(_PLATFORM).scalar_one_or_none()
-    if platform_id is None:
-        columns = [column.name for column in owner.c][1:]
-        values = dict(zip(columns, owner_key(PLATFORM), strict=True))
-        connection.execute(upsert(connection, owner).on_conflict_do_nothing(), values)
-        platform_id = connection.execute(_PLATFORM).scalar_one()
-    return {**owners, platform_id: PLATFORM}
+    return {owner_id: _owner(values) for owner_id, *values in rows}
+
+
+def _platform_id(connection: Connection) -> int:
+    """The platform's row, which is made where no line named it yet."""
+    found = connection.execute(_PLATFORM).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    columns = [column.name for column in owner.c][1:]
+    values = dict(zip(columns, owner_key(PLATFORM), strict=True))
+    connection.execute(upsert(connection, owner).on_conflict_do_nothing(), values)
+    return int(connection.execute(_PLATFORM).scalar_one())
 
 
 def _owner(values: Sequence[Any]) -> Owner:

@@ -4,6 +4,7 @@ import math
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,14 +14,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from sqlalchemy import Engine
-from tests.windows import MINUTE_US, MODEL, START_US, all_received, device, pod, reserved, unallocated, window
+from tests.windows import MINUTE_US, MODEL, START_US, all_received, device, pod, received, reserved, unallocated, window
 
 from gputally.accounting.line import Window
+from gputally.collector.admission import Refusal, RefusalReason
 from gputally.collector.commit import Committer
 from gputally.collector.database import open_database
 from gputally.collector.exposition import Books, Total, Work, make_registry, read_books
 from gputally.collector.ingest import IngestStats
+from gputally.collector.ledger import settle
 from gputally.collector.report import By, report
+from gputally.collector.retention import Removed
 from gputally.collector.writer import WriterStats
 
 UTC = ZoneInfo("UTC")
@@ -40,7 +44,7 @@ def value(found: CollectorRegistry, name: str, **labels: str) -> float | None:
 
 
 def book(engine: Engine, windows: Sequence[Window]) -> None:
-    Committer(engine, UTC, max_age_us=None).commit(all_received(windows), now_us=START_US)
+    Committer(engine, UTC, max_age_us=None).commit(all_received(windows), now_us=START_US + 60 * MINUTE_US)
 
 
 def test_a_namespaces_time_is_its_pods_by_state() -> None:
@@ -151,3 +155,34 @@ def test_promtool_finds_nothing_to_say() -> None:
     text = generate_latest(registry(Books((SEARCH, NOBODY), 1)))
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_gap_time_is_a_gauge_that_a_late_window_lowers(engine: Engine) -> None:
+    """The counters hold lines only: what they counted is never taken back."""
+    book(engine, [window(), window(start_us=START_US + 10 * MINUTE_US)])
+    settle(engine, UTC)
+    assert _gap(engine) == 9 * 60
+    book(engine, [window(start_us=START_US + 5 * MINUTE_US)])
+    settle(engine, UTC)
+    assert _gap(engine) == 8 * 60
+
+
+def _gap(engine: Engine) -> float | None:
+    found = make_registry(lambda: read_books(engine), lambda: WORK)
+    return value(found, "gputally_gap_gpu_seconds", cluster="east", model=MODEL)
+
+
+def test_the_quarantine_is_counted_with_its_bytes(engine: Engine) -> None:
+    """It is bounded, and whoever fills it should be seen."""
+    refused = received(window(), refusal=Refusal(RefusalReason.CLOCK, "off"))
+    Committer(engine, UTC, None).commit([refused], START_US)
+    books = read_books(engine)
+    assert books is not None
+    assert (books.quarantined, books.quarantine_bytes) == (1, len(refused.message))
+
+
+def test_what_retention_removed_is_counted() -> None:
+    found = make_registry(lambda: None, lambda: replace(WORK, removed=Removed(1, 2, 3)))
+    assert value(found, "gputally_retention_windows_total") == 1
+    assert value(found, "gputally_retention_postings_total") == 2
+    assert value(found, "gputally_retention_quarantined_windows_total") == 3
