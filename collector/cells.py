@@ -4,20 +4,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Select, and_, case, cast, func, literal_column, select, true
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Row,
+    Select,
+    Subquery,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.states import Basis, OwnerKind
 from gputally.collector import schema
-from gputally.collector.grouping import COLUMNS, By
+from gputally.collector.database import is_sqlite
+from gputally.collector.grouping import COLUMNS, POINTERS, By, of_posting
 from gputally.collector.period import Period
 from gputally.collector.query import Query, QueryError, Scope, Spread
 from gputally.collector.rates.pricing import Key
 from gputally.collector.spans import piece_of
 
-MAX_CELLS = 500_000  # some 300 MB; finer answers are asked for piece by piece
+MAX_CELLS = 200_000  # some 200 MB; finer answers are asked for piece by piece
 
 _PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
+_WORK_MEM = "128MB"  # a fleet's month is summed in memory; PostgreSQL's own 4 MB would sort it on disk
 _LOW_BITS = 20  # a fleet's byte-seconds outgrow 64 bits, so they are summed in two halves
 _posting = schema.posting.c
 _held = _posting.used_us + _posting.idle_us + _posting.unobserved_us
@@ -44,7 +61,9 @@ def read_cells(connection: Connection, query: Query, edges: Sequence[int]) -> It
     """The cells of the query's period, cut at `edges` (the first is its start); raises QueryError where too many."""
     columns = tuple(key for key in query.keys if key in COLUMNS)
     statement = _statement(query, columns, edges)
-    rows = connection.execution_options(yield_per=5000).execute(statement)
+    if not is_sqlite(connection):
+        connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
+    rows = connection.execute(statement.limit(MAX_CELLS + 1))  # not through a cursor, which is planned for few rows
     for count, row in enumerate(rows, start=1):
         if count > MAX_CELLS:
             raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
@@ -54,29 +73,51 @@ def read_cells(connection: Connection, query: Query, edges: Sequence[int]) -> It
 def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:
     """Which postings of a period may be seen; what is hidden never leaves the database."""
     conditions = [_posting.hour_us >= period.start_us, _posting.hour_us < period.end_us]
+    owner, node = schema.owner.c, schema.node.c
     if scope.namespaces is not None:
-        conditions.append(schema.owner.c.kind == OwnerKind.POD.value)
-        conditions.append(schema.owner.c.namespace.in_(sorted(scope.namespaces)))
+        own = and_(owner.kind == OwnerKind.POD.value, owner.namespace.in_(sorted(scope.namespaces)))
+        conditions.append(of_posting(owner.namespace, own))
     if scope.clusters is not None:
-        conditions.append(schema.node.c.cluster.in_(sorted(scope.clusters)))
+        conditions.append(of_posting(node.cluster, node.cluster.in_(sorted(scope.clusters))))
     return and_(*conditions)
 
 
 def _statement(query: Query, columns: Sequence[By], edges: Sequence[int]) -> Select[*tuple[Any, ...]]:
+    """Sums by ids first, which takes a database a tenth of the time that sums by names take; then by names."""
+    ids = _by_ids(query, [COLUMNS[key] for key in columns if COLUMNS[key].table is schema.posting], edges)
+
+    def named(column: Column[Any]) -> ColumnElement[Any]:
+        return ids.c[column.name] if column.table is schema.posting else column
+
+    keys = [ids.c.piece, *(named(COLUMNS[key]) for key in _PLACE), schema.owner.c.kind, ids.c.matches]
+    keys += [named(COLUMNS[key]) for key in columns]
+    return (
+        select(*keys, *_sums(ids.c))
+        .join_from(ids, schema.node, schema.node.c.id == ids.c.node_id)
+        .join(schema.device, schema.device.c.id == ids.c.device_id)
+        .join(schema.owner, schema.owner.c.id == ids.c.owner_id)
+        .group_by(*keys)
+    )
+
+
+def _by_ids(query: Query, own: Sequence[Column[Any]], edges: Sequence[int]) -> Subquery:
+    """The postings in scope summed by piece, ids and those of their own columns that are asked for."""
     fits = query.where.condition()
     spread = query.spread is not Spread.NONE
     # What is spread comes from postings that do not fit the filter, too.
     matches = case((fits, literal_column("1")), else_=literal_column("0")) if spread else literal_column("1")
-    groups = [piece_of(_posting.hour_us, edges), *(COLUMNS[key] for key in _PLACE), schema.owner.c.kind, matches]
-    labelled = [column.label(f"group_{at}") for at, column in enumerate([*groups, *map(COLUMNS.__getitem__, columns)])]
-    inner = (
-        select(*labelled, *_facts())
-        .select_from(NAMED)
-        .where(in_scope(query.period, query.scope), true() if spread else fits)
+    groups = {"piece": piece_of(_posting.hour_us, edges), "matches": matches}
+    groups |= {column.name: column for column in (*POINTERS.values(), _posting.profile, *own)}
+    labelled = [column.label(name) for name, column in groups.items()]
+    facts = (
+        select(*labelled, *_facts()).where(in_scope(query.period, query.scope), true() if spread else fits).subquery()
+    )
+    keys = [facts.c[name] for name in groups]
+    return (
+        select(*keys, *(total.label(name) for name, total in zip(_SUMMED, _sums(facts.c), strict=True)))
+        .group_by(*keys)
         .subquery()
     )
-    keys = [inner.c[column.name] for column in labelled]
-    return select(*keys, *_sums(inner.c)).group_by(*keys)
 
 
 def _facts() -> list[ColumnElement[Any]]:
@@ -94,11 +135,12 @@ _STATES = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved
 _MEMOS = ("reserved_us", "burst_us", "intruder_us")
 _QUALITY = ("quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
 _PLAIN = (*_STATES, *_MEMOS, "energy_idle_mj", "energy_dynamic_mj", "gap_us", *_QUALITY)
+_SUMMED = (*_PLAIN, "memory_high", "memory_low")
 
 
 def _sums(facts: Any) -> list[ColumnElement[Any]]:
     # PostgreSQL sums bigints to numeric, which is slow to read; these sums fit.
-    return [cast(func.sum(facts[name]), BigInteger) for name in (*_PLAIN, "memory_high", "memory_low")]
+    return [cast(func.sum(facts[name]), BigInteger) for name in _SUMMED]
 
 
 def _cell(row: Row[*tuple[Any, ...]], names: int) -> Cell:

@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import and_, func, not_, or_, true
 from sqlalchemy.sql.elements import ColumnElement
 
-from gputally.collector.grouping import COLUMNS, By
+from gputally.collector.grouping import COLUMNS, By, of_posting
 from gputally.collector.settings import nearest
 
 MAX_CHARACTERS = 4096
@@ -68,8 +69,11 @@ class Clause:
         return fits is not self.operator.negative
 
     def condition(self) -> ColumnElement[bool]:
-        """The same in SQL; for keys that are columns."""
-        column = COLUMNS[self.key]
+        """The same in SQL, of a posting; for keys that are columns."""
+        return of_posting(COLUMNS[self.key], self.fits(COLUMNS[self.key]))
+
+    def fits(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Whether a column fits."""
         if self.operator.begins:  # not LIKE, which SQLite does without regard to case
             fits: ColumnElement[bool] = or_(*(func.substr(column, 1, len(value)) == value for value in self.values))
         else:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import Column, Table, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector import schema
@@ -30,7 +31,7 @@ class By(StrEnum):
     STATE = "state"
 
 
-COLUMNS: Mapping[By, ColumnElement[Any]] = {
+COLUMNS: Mapping[By, Column[Any]] = {
     By.CLUSTER: schema.node.c.cluster,
     By.NAMESPACE: schema.owner.c.namespace,
     By.NODE: schema.node.c.name,
@@ -46,7 +47,12 @@ COLUMNS: Mapping[By, ColumnElement[Any]] = {
     By.REASON: schema.posting.c.reason,
     By.SOURCE: schema.posting.c.source,
 }
-NOT_COLUMNS = (By.TEAM, By.STATE)  # a team is looked up, a state is a column of its own
+# The tables that a posting points into, by what points there.
+POINTERS: Mapping[Table, ColumnElement[Any]] = {
+    schema.node: schema.posting.c.node_id,
+    schema.device: schema.posting.c.device_id,
+    schema.owner: schema.posting.c.owner_id,
+}
 
 # A name that means something only within another.
 _WITHIN: Mapping[By, tuple[By, ...]] = {
@@ -54,6 +60,12 @@ _WITHIN: Mapping[By, tuple[By, ...]] = {
     By.CONTAINER: (By.NAMESPACE, By.POD),
     By.PARTITION: (By.DEVICE,),
 }
+
+
+def of_posting(column: Column[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """A condition on a column of postings, or of a table that they point into, without a join."""
+    pointer = POINTERS.get(column.table)
+    return condition if pointer is None else pointer.in_(select(column.table.c.id).where(condition))
 
 
 def keys(by: Sequence[By]) -> tuple[By, ...]:

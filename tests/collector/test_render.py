@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.collector.amounts import Amounts
+from gputally.collector.money import Money
+from gputally.collector.rates.cost import SCALE
 from gputally.collector.render import Format, as_csv, as_json, as_table, render
 from gputally.collector.report import By, Report, Row
 
@@ -24,6 +26,7 @@ SEARCH = Row(
     ("search",), "pod", Amounts(used_us=HOUR_US, idle_us=HOUR_US, reserved_us=2 * HOUR_US, energy_mj=7 * 10**9)
 )
 NOBODY = Row(("",), "platform", Amounts(unallocated_us=HOUR_US, unobserved_us=HOUR_US))
+UNPRICED = Money(unpriced_us=2 * HOUR_US)
 
 
 def report(*rows: Row, by: tuple[By, ...] = (By.NAMESPACE,)) -> Report:
@@ -150,3 +153,16 @@ def _number(text: str) -> int | None:
 
 def _tenths(text: str) -> int | None:
     return None if text == "–" else int(text.replace(",", "").replace(".", ""))
+
+
+def test_costs_stand_in_every_format_where_there_is_a_rate_card_and_add_up() -> None:
+    priced = Money(by_state=(SCALE * 2, SCALE // 2, 0, 0, 0), priced_us=HOUR_US)
+    rows = (Row(("search",), "pod", SEARCH.amounts, priced), Row(("",), "platform", NOBODY.amounts, UNPRICED))
+    found = Report(START_US, START_US + 24 * HOUR_US, UTC, (By.NAMESPACE,), rows, "EUR")
+    document = json.loads(as_json(found))
+    assert document["currency"] == "EUR"
+    assert [(row["cost"], row["unpriced_us"]) for row in document["rows"]] == [("2.500000", 0), (None, 2 * HOUR_US)]
+    assert (document["total"]["cost"], document["total"]["unpriced_us"]) == ("2.500000", 2 * HOUR_US)
+    assert [row["cost"] for row in csv.DictReader(io.StringIO(as_csv(found)))] == ["2.500000", "", "2.500000"]
+    lines = [line.split()[-1] for line in as_table(found, None).splitlines() if "%" in line]
+    assert lines == ["2.50", "–", "2.50+"]
