@@ -35,7 +35,7 @@ bench: $(VENV)/.test-ready ## Measure the hot paths, each beside its ceiling in 
 	$(BIN)/python benchmarks/run.py
 
 histories: $(VENV)/.test-ready ## Settle N random histories of shared GPUs; check every invariant (make histories N=10000)
-	$(BIN)/python tests/histories.py $(or $(N),1000)
+	$(BIN)/python -m tests.histories_run $(or $(N),1000)
 
 fuzz: $(VENV)/.test-ready ## Try N inputs that nobody meant at every door; count what is refused (make fuzz N=20000)
 	PYTHONPATH=. $(BIN)/python tests/fuzz/run.py $(or $(N),2000)

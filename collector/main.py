@@ -3,28 +3,40 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import grpc.aio
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
 
 from gputally.collector.address import Address
-from gputally.collector.auth.build import agents_of, grpc_tls
+from gputally.collector.api.app import make_app
+from gputally.collector.api.desk import Desk
+from gputally.collector.api.server import HttpServer
+from gputally.collector.api.service import Service
+from gputally.collector.api.status import status_app, status_routes
+from gputally.collector.auth.build import agents_of, grpc_tls, http_tls, readers_of
 from gputally.collector.auth.tls import ServerTls
+from gputally.collector.cluster import ClusterWatch
+from gputally.collector.cluster_history import ClusterHistory
 from gputally.collector.command_line import read_settings
 from gputally.collector.commit import Committer
 from gputally.collector.database import open_database
 from gputally.collector.exposition import Work, make_registry, read_books
 from gputally.collector.ingest import Ingest, make_server
+from gputally.collector.kube_place import kube_place
+from gputally.collector.kube_watch import open_api
 from gputally.collector.migrate import UnknownRevision
 from gputally.collector.retention import Policy, Retention
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
 from gputally.collector.settler import Settler
 from gputally.collector.startup import Database
-from gputally.collector.status import StatusServer
 from gputally.collector.upkeep import Upkeep
 from gputally.collector.writer import Writer
 
@@ -32,6 +44,7 @@ _LOG = logging.getLogger(__name__)
 
 SETTLE_EVERY_S = 2.0  # a report settles what it needs itself, so this only keeps its work small
 RETRY_DATABASE_S = 5.0
+WATCH_S = 1.0  # a watch that is silent ends with the process
 DRAIN_S = 10.0  # for each of the two: streams to be acknowledged, the queue to be committed
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
@@ -67,8 +80,8 @@ async def _run(settings: CollectorSettings) -> None:
     absent_after_us = settings.absent_after_hours * _HOUR_US
     upkeep = Upkeep(engine, settings.zone, absent_after_us, retention, _now_us)
     settler = Settler(upkeep.turn, SETTLE_EVERY_S)
+    watch = _watch(settings, engine)
     ingest = Ingest(writer, _now_us, agents_of(settings))
-    tls = grpc_tls(settings)
 
     def work() -> Work:
         return Work(ingest.stats(), writer.stats(), settler.settled, retention.removed)
@@ -77,15 +90,18 @@ async def _run(settings: CollectorSettings) -> None:
         if database.problem:
             return [database.problem]
         writing = "" if writer.healthy else writer.last_error or "the writer has ended"
-        return [text for text in (writing, settler.last_error) if text]
+        watching = watch.last_error if watch else ""
+        return [text for text in (writing, settler.last_error, watching) if text]
 
-    with _serving(
-        StatusServer(settings.http_listen, make_registry(partial(read_books, engine), work), problems)
-    ) as web:
+    registry = make_registry(partial(read_books, engine), work)
+    async with _serving(settings, engine, registry, problems) as doors:
         if await database.migrated(stop):
-            writer.start()
-            settler.start()
-            await _serve_streams(settings.grpc_listen, tls, ingest, web, database, stop)
+            for part in (writer, settler, watch):
+                if part:
+                    part.start()
+            await _serve_streams(settings, ingest, doors, database, stop)
+        if watch:
+            watch.close(WATCH_S)
         settler.close(DRAIN_S)
         if not await asyncio.to_thread(writer.close, DRAIN_S):
             _LOG.warning("not everything could be committed; what was not is still with the agents")
@@ -93,18 +109,13 @@ async def _run(settings: CollectorSettings) -> None:
 
 
 async def _serve_streams(
-    listen: Address,
-    tls: ServerTls | None,
-    ingest: Ingest,
-    web: StatusServer,
-    database: Database,
-    stop: asyncio.Event,
+    settings: CollectorSettings, ingest: Ingest, doors: "_Doors", database: Database, stop: asyncio.Event
 ) -> None:
     server = make_server(ingest)
-    address = _listen(server, listen, tls)
+    address = _listen(server, settings.grpc_listen, grpc_tls(settings))
     await server.start()
     sys.stdout.write(
-        f"gputally-collector: agents on {address.text}, metrics on http://{web.address.text}/metrics, "
+        f"gputally-collector: agents on {address.text}, metrics on {doors.metrics}/metrics, API on {doors.api}/api/v1, "
         f"database {database.name}\n"
     )
     sys.stdout.flush()
@@ -123,13 +134,43 @@ def _listen(server: grpc.aio.Server, listen: Address, tls: ServerTls | None) -> 
         raise OSError(f"cannot listen on {listen.text} (--grpc-listen): is another process using it?") from error
 
 
-@contextlib.contextmanager
-def _serving(web: StatusServer) -> Iterator[StatusServer]:
-    web.start()
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """Where the HTTP servers are reached, as URLs."""
+
+    api: str
+    metrics: str
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    settings: CollectorSettings, engine: Engine, registry: CollectorRegistry, problems: Callable[[], Sequence[str]]
+) -> AsyncIterator[_Doors]:
+    """The API and, on their own port or beside it, the pages for machines: there from the start to the very end."""
+    readers = readers_of(settings, engine)
+    service = Service(engine, settings.zone, readers, Desk(), _now_us)
+    status = [] if settings.metrics_listen else status_routes(registry, problems, readers)
+    tls = http_tls(settings)
+    app = make_app(service, status=status)
+    servers = [HttpServer(app, settings.http_listen, "--http-listen", tls.http_context() if tls else None)]
+    if settings.metrics_listen:
+        servers.append(HttpServer(status_app(registry, problems), settings.metrics_listen, "--metrics-listen"))
+    api = f"{'https' if tls else 'http'}://{servers[0].address.text}"
+    for server in servers:
+        server.start()
     try:
-        yield web
+        yield _Doors(api, f"http://{servers[1].address.text}" if settings.metrics_listen else api)
     finally:
-        web.close()
+        for server in servers:
+            await server.close()
+
+
+def _watch(settings: CollectorSettings, engine: Engine) -> ClusterWatch | None:
+    """The watch of the cluster that --cluster names; None where no API is known for it."""
+    place = kube_place(settings, os.environ) if settings.cluster else None
+    if place is None or settings.cluster is None:
+        return None
+    return ClusterWatch(open_api(place), ClusterHistory(engine, settings.cluster, _now_us))
 
 
 def _policy(settings: CollectorSettings) -> Policy:

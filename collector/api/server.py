@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Generator
 
 import uvicorn
-from uvicorn._types import ASGIApplication
+from starlette.applications import Starlette
 
 from gputally.collector.address import Address
 
@@ -20,7 +20,7 @@ _DRAIN_S = 5  # what is being answered when it stops has this long
 class HttpServer:
     """Serves an application until it is closed; `tls` None: plain text."""
 
-    def __init__(self, app: ASGIApplication, listen: Address, flag: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, app: Starlette, listen: Address, flag: str, tls: ssl.SSLContext | None = None) -> None:
         """Listens at once; raises OSError that names the flag where it cannot."""
         self._listen = listen
         self._socket = _bind(listen, flag)
