@@ -1,0 +1,225 @@
+"""What FOCUS demands of a file, as far as public validators do not look: our own files are checked as they are written.
+
+Products of price and quantity, UTC instants in order, units, what may be null for which charge, closed lists, one SKU
+per price and one category per service, where our own columns stand, and in 1.3 that the parts of a device's hour are 1.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from gputally.collector.exports.focus_columns import Version, columns, data_type, words
+
+MOST_FINDINGS = 100
+
+_DECIMAL = re.compile(r"-?\d+\.\d+", re.ASCII)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+_UNIT = re.compile(r"[A-Z][A-Za-z]*(-(Seconds|Minutes|Hours|Days|Months|Years))?", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_KEY = re.compile(r"x_\w+|[A-Z][A-Za-z0-9]*", re.ASCII)
+_NO_NULLS = frozenset({"N/A", "NA", "null", "NULL", "None", "n/a", "Not Applicable"})
+
+_NEVER_NULL = words("""
+BilledCost BillingAccountId BillingCurrency BillingPeriodEnd BillingPeriodStart ChargeCategory ChargeDescription
+ChargeFrequency ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost InvoiceIssuerName ListCost ProviderName
+PublisherName ServiceCategory ServiceName
+""")
+_FOR_USAGE = words("""
+PricingQuantity PricingUnit ListUnitPrice ContractedUnitPrice ConsumedQuantity ConsumedUnit SkuId SkuPriceId
+PricingCategory
+""")
+_CLOSED_LISTS: Mapping[str, frozenset[str]] = {
+    "ChargeCategory": frozenset({"Usage", "Purchase", "Tax", "Credit", "Adjustment"}),
+    "ChargeClass": frozenset({"", "Correction"}),
+    "ChargeFrequency": frozenset({"One-Time", "Recurring", "Usage-Based"}),
+    "PricingCategory": frozenset({"", "Standard", "Dynamic", "Committed", "Other"}),
+    "ServiceCategory": frozenset(
+        {
+            *("AI and Machine Learning", "Analytics", "Business Applications", "Compute", "Databases"),
+            *("Developer Tools", "Multicloud", "Identity", "Integration", "Internet of Things"),
+            *("Management and Governance", "Media", "Migration", "Mobile", "Networking", "Security", "Storage"),
+            *("Web", "Other"),
+        }
+    ),
+}
+
+Rule = Callable[[Mapping[str, str]], Iterator[str]]
+
+
+class Checker:
+    """Takes a header and rows, in order; `finish` tells what is wrong, the first MOST_FINDINGS of it."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._rows = 0
+        self._findings: list[str] = []
+        self._one_of: dict[tuple[str, str], str] = {}
+        self._origin: tuple[str, ...] = ()
+        self._ratio = Decimal(1)
+        self._last_id = ""
+
+    def header(self, names: Sequence[str]) -> None:
+        """The names of the columns."""
+        missing = [name for name in columns(self._version) if name not in names and not name.startswith("x_")]
+        if missing:
+            self._note(f"columns are missing: {', '.join(missing)}")
+        own = [name.startswith("x_") for name in names]
+        if own != sorted(own):
+            self._note("a column of FOCUS stands after one of ours")
+        if len(set(names)) != len(names):
+            self._note("a column comes twice")
+
+    def row(self, row: Mapping[str, str]) -> None:
+        """The next row; a column that is absent is null."""
+        self._rows += 1
+        for rule in RULES:
+            for finding in rule(row):
+                self._note(f"row {self._rows}: {finding}")
+        self._check_pairs(row)
+        if row.get("x_LineId", "") <= self._last_id:
+            self._note(f"row {self._rows}: x_LineId does not ascend")
+        self._last_id = row.get("x_LineId", "")
+        if self._version is Version.V1_3:
+            self._check_ratio(row)
+
+    def finish(self) -> Sequence[str]:
+        """Everything that is wrong; empty for a good file."""
+        self._end_origin(())
+        return self._findings
+
+    def _note(self, finding: str) -> None:
+        if len(self._findings) < MOST_FINDINGS:
+            self._findings.append(finding)
+
+    def _check_pairs(self, row: Mapping[str, str]) -> None:
+        """What one thing has one of, in the whole file."""
+        for name, other in (("SkuPriceId", "SkuId"), ("ServiceName", "ServiceCategory"), ("SkuId", "SkuMeter")):
+            one, of = row.get(name, ""), row.get(other, "")
+            if one and self._one_of.setdefault((name, one), of) != of:
+                self._note(f"row {self._rows}: {name} {one} has another {other} than before")
+
+    def _check_ratio(self, row: Mapping[str, str]) -> None:
+        details = row.get("AllocatedMethodDetails", "")
+        if bool(details) != bool(row.get("AllocatedMethodId")):
+            self._note(f"row {self._rows}: AllocatedMethodId and AllocatedMethodDetails go together")
+        if row.get("AllocatedResourceId") and not details:
+            self._note(f"row {self._rows}: AllocatedResourceId without a method")
+        if not details:
+            return
+        origin = (row["ChargePeriodStart"], row["ResourceId"])
+        if origin != self._origin:
+            self._end_origin(origin)
+        elements = json.loads(details, parse_float=Decimal)["Elements"]
+        self._ratio += sum((Decimal(element["AllocatedRatio"]) for element in elements), Decimal(0))
+
+    def _end_origin(self, following: tuple[str, ...]) -> None:
+        if self._ratio != 1:
+            self._note(f"the parts of {' '.join(self._origin)} sum to {self._ratio}, not 1")
+        self._origin, self._ratio = following, Decimal(0 if following else 1)
+
+
+def check_file(path: Path, version: Version) -> Sequence[str]:
+    """Everything that is wrong with a CSV file."""
+    checker = Checker(version)
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        checker.header(reader.fieldnames or ())
+        for row in reader:
+            checker.row(row)
+    return checker.finish()
+
+
+def _forms(row: Mapping[str, str]) -> Iterator[str]:
+    for name, value in row.items():
+        kind = data_type(name)
+        if value in _NO_NULLS:
+            yield f"{name}: {value} instead of an empty field"
+        elif value and kind == "DECIMAL" and not _DECIMAL.fullmatch(value):
+            yield f"{name}: {value} is no decimal"
+        elif value and kind == "DATETIME" and not _INSTANT.fullmatch(value):
+            yield f"{name}: {value} is no instant in UTC"
+
+
+def _nulls(row: Mapping[str, str]) -> Iterator[str]:
+    for name in _NEVER_NULL:
+        if not row.get(name):
+            yield f"{name} is null"
+    if row.get("ChargeCategory") == "Usage" and row.get("ChargeClass") != "Correction":
+        for name in _FOR_USAGE:
+            if not row.get(name):
+                yield f"{name} is null, on usage"
+
+
+def _lists(row: Mapping[str, str]) -> Iterator[str]:
+    for name, allowed in _CLOSED_LISTS.items():
+        if row.get(name, "") not in allowed:
+            yield f"{name}: {row[name]} is not in the list"
+    for name in ("PricingUnit", "ConsumedUnit"):
+        if row.get(name) and not _UNIT.fullmatch(row[name]):
+            yield f"{name}: {row[name]} is no unit"
+    if not _CURRENCY.fullmatch(row.get("BillingCurrency", "")):
+        yield f"BillingCurrency: {row.get('BillingCurrency')!r} is no currency"
+
+
+def _periods(row: Mapping[str, str]) -> Iterator[str]:
+    start, end = row.get("ChargePeriodStart", ""), row.get("ChargePeriodEnd", "")
+    billing_start, billing_end = row.get("BillingPeriodStart", ""), row.get("BillingPeriodEnd", "")
+    if start >= end or billing_start >= billing_end:
+        yield "a period does not end after it starts"
+    if row.get("ChargeClass") == "Correction":
+        if start >= billing_start:
+            yield "a correction is not of an earlier period"
+    elif not billing_start <= start < end <= billing_end:
+        yield "the charge is not within its billing period"
+
+
+def _products(row: Mapping[str, str]) -> Iterator[str]:
+    for cost, price in (("ListCost", "ListUnitPrice"), ("ContractedCost", "ContractedUnitPrice")):
+        values = [row.get(name, "") for name in (cost, price, "PricingQuantity")]
+        if not all(_DECIMAL.fullmatch(value) for value in values):
+            continue  # told by another rule
+        total, unit, quantity = map(Decimal, values)
+        if total != unit * quantity:
+            yield f"{cost} is not {price} x PricingQuantity"
+        if unit < 0:
+            yield f"{price} is below 0"
+        if total < 0 and row.get("ChargeClass") != "Correction":
+            yield f"{cost} is below 0 and no correction"
+
+
+def _names(row: Mapping[str, str]) -> Iterator[str]:
+    if bool(row.get("ResourceId")) != bool(row.get("ResourceType")):
+        yield "ResourceId and ResourceType go together"
+    if row.get("ResourceName") and row["ResourceName"] == row.get("ResourceId"):
+        yield "ResourceName repeats ResourceId"
+    if bool(row.get("SubAccountId")) != bool(row.get("SubAccountName")):
+        yield "SubAccountId and SubAccountName go together"
+    zero = not Decimal(row.get("BilledCost") or 0) if _DECIMAL.fullmatch(row.get("BilledCost", "")) else True
+    if row.get("ProviderName") != row.get("InvoiceIssuerName") and not zero:
+        yield "BilledCost is not 0, and another than the provider issues the invoice"
+
+
+def _objects(row: Mapping[str, str]) -> Iterator[str]:
+    for name in ("Tags", "SkuPriceDetails", "AllocatedTags"):
+        if row.get(name):
+            yield from (f"{name}: {finding}" for finding in _object(name, row[name]))
+
+
+def _object(name: str, text: str) -> Iterator[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        yield "is no JSON object"
+        return
+    if any(isinstance(value, dict | list) for value in found.values()):
+        yield "is not flat"
+    if name == "SkuPriceDetails" and not all(_KEY.fullmatch(key) for key in found):
+        yield "has a key that is not in PascalCase"
+
+
+RULES: Sequence[Rule] = (_forms, _nulls, _lists, _periods, _products, _names, _objects)

@@ -1,0 +1,133 @@
+"""A statement: what a billing month comes to, as it stands now or as it was closed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine, func, select
+
+from gputally.collector import schema
+from gputally.collector.applied import Applied, Kind, version
+from gputally.collector.cells import read_cells
+from gputally.collector.database import reading
+from gputally.collector.ledger import settle
+from gputally.collector.query import Query
+from gputally.collector.statement.corrections import corrections
+from gputally.collector.statement.currency import decimals
+from gputally.collector.statement.idle import Workload, idle_workloads
+from gputally.collector.statement.item import CELL_ENERGY, Item, Items
+from gputally.collector.statement.month import Month, month_name
+from gputally.collector.statement.register import check_zone, closed_months, takes_corrections
+from gputally.collector.statement.terms import TermsBook, read_terms
+
+
+@dataclass(frozen=True, slots=True)
+class RateVersion:
+    """A rate card that priced something of the month."""
+
+    version: int
+    applied_us: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a month was closed: when, by whom, in spite of what, and the lines that were frozen with it."""
+
+    closed_us: int
+    closed_by: str
+    allowed: tuple[str, ...]
+    lines: int
+    lines_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A month. `currency` is empty where no rate card was applied; `pending` counts hours of nodes not yet settled.
+
+    `workloads` are the dearest idle ones of each namespace and team, the dearest first. `energy_mj` is None where
+    none was measured. `closing` is None while the month is open.
+    """
+
+    month: str
+    zone: str
+    start_us: int
+    end_us: int
+    currency: str
+    items: tuple[Item, ...]
+    workloads: tuple[Workload, ...]
+    rates: tuple[RateVersion, ...]
+    energy_mj: int | None
+    pending: int
+    closing: Closing | None = None
+
+    @property
+    def digits(self) -> int:
+        """Decimals of an amount."""
+        return decimals(self.currency)
+
+
+def read_open(engine: Engine, zone: ZoneInfo, month: Month) -> Statement:
+    """The statement of a month as it would be closed now; raises ZoneChanged and QueryError.
+
+    What arrived and is not in the postings yet is settled first.
+    """
+    settle(engine, zone)
+    with reading(engine) as connection:
+        return draw_up(connection, zone, month)
+
+
+def draw_up(connection: Connection, zone: ZoneInfo, month: Month) -> Statement:
+    """The same from the postings as they are; all of it sees one state of the database."""
+    closed = closed_months(connection)
+    check_zone(closed, zone)
+    book = read_terms(connection, zone)
+    edges = book.edges(connection, month.period)
+    items, energy = Items(), _Energy()
+    for cell in read_cells(connection, Query(month.period, zone), edges):
+        items.add_cell(cell, book.at(cell.place, edges[cell.piece]))
+        energy.add(cell.amounts[CELL_ENERGY])
+    if takes_corrections(closed, month.start_us):
+        for line in corrections(connection, zone, closed):
+            items.add_correction(line, month_name(line.hour_us, zone))
+            energy.add(line.amounts.energy_mj)
+    currency = book.pricer.currency or ""
+    found = items.items(decimals(currency))
+    return Statement(
+        month.name,
+        zone.key,
+        month.start_us,
+        month.end_us,
+        currency,
+        found,
+        idle_workloads(connection, month.period, book, edges),
+        _rates(connection, book, found),
+        energy.mj,
+        _pending(connection, month),
+    )
+
+
+class _Energy:
+    """A sum of what is known."""
+
+    def __init__(self) -> None:
+        self.mj: int | None = None
+
+    def add(self, mj: int | None) -> None:
+        if mj is not None:
+            self.mj = (self.mj or 0) + mj
+
+
+def _rates(connection: Connection, book: TermsBook, items: Iterable[Item]) -> tuple[RateVersion, ...]:
+    """The versions that priced the items, and the one that holds."""
+    numbers = {item.key.rate_version for item in items if item.key.rate_version is not None}
+    if book.pricer.card is not None:
+        numbers.add(book.pricer.card.version)
+    found: Sequence[Applied | None] = [version(connection, Kind.RATES, number) for number in sorted(numbers)]
+    return tuple(RateVersion(one.version, one.applied_us, one.content_hash.hex()) for one in found if one)
+
+
+def _pending(connection: Connection, month: Month) -> int:
+    hour_us = schema.dirty_hour.c.hour_us
+    within = select(func.count()).where(hour_us >= month.start_us, hour_us < month.end_us)
+    return connection.execute(within).scalar_one()

@@ -1,0 +1,57 @@
+"""The lines that a month's exports are made of: as they were frozen, or as they stand now."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine
+
+from gputally.collector.database import reading
+from gputally.collector.ledger import settle
+from gputally.collector.statement.content import Statement, draw_up
+from gputally.collector.statement.corrections import corrections
+from gputally.collector.statement.document import from_json
+from gputally.collector.statement.frozen import frozen_lines
+from gputally.collector.statement.line import Line
+from gputally.collector.statement.live import live_lines
+from gputally.collector.statement.month import Month
+from gputally.collector.statement.register import Closed, closed_month, closed_months, read_document, takes_corrections
+from gputally.collector.statement.terms import read_terms
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A month in one state of the database. Its lines can be read any number of times, and are always the same."""
+
+    month: Month
+    zone: ZoneInfo
+    statement: Statement
+    closed: Closed | None
+    _connection: Connection
+
+    def lines(self) -> Iterator[Line]:
+        """Corrections of earlier months by hour, then the month's own lines by hour; a few at a time."""
+        if self.closed is not None:
+            return frozen_lines(self._connection, self.month.name)
+        return open_lines(self._connection, self.zone, self.month)
+
+
+def open_lines(connection: Connection, zone: ZoneInfo, month: Month) -> Iterator[Line]:
+    """The lines of an open month."""
+    closed = closed_months(connection)
+    late = corrections(connection, zone, closed) if takes_corrections(closed, month.start_us) else iter(())
+    return chain(late, live_lines(connection, month.period, read_terms(connection, zone)))
+
+
+@contextmanager
+def ground(engine: Engine, zone: ZoneInfo, month: Month) -> Iterator[Ground]:
+    """The ground of a month for as long as the block lasts; raises ZoneChanged and QueryError."""
+    settle(engine, zone)
+    with reading(engine) as connection:
+        closed = closed_month(connection, month.name)
+        statement = (
+            draw_up(connection, zone, month) if closed is None else from_json(read_document(connection, month.name))
+        )
+        yield Ground(month, zone, statement, closed, connection)

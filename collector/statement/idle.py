@@ -1,0 +1,109 @@
+"""The dearest idle workloads of a month: pods that held GPUs on which nothing ran, and what that cost."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Select, cast, func, select
+
+from gputally.accounting.states import OwnerKind
+from gputally.collector.cells import NAMED
+from gputally.collector.period import Period
+from gputally.collector.rates.cost import time_cost
+from gputally.collector.rates.pricing import Key
+from gputally.collector.schema import device, node, owner, posting
+from gputally.collector.spans import piece_of
+from gputally.collector.statement.line import Terms
+from gputally.collector.statement.terms import TermsBook
+
+MOST = 10  # of a statement, and of each namespace, so that a team's can be told from them
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod and what it held idle. `cost` is exact, as `rates.cost` counts, of the time that has a price.
+
+    `unpriced_us` is the part of `idle_us` that has none. `team` and `cost_center` are empty where they are not known.
+    """
+
+    cluster: str
+    namespace: str
+    namespace_uid: str
+    team: str
+    cost_center: str
+    pod: str
+    idle_us: int
+    cost: int
+    unpriced_us: int
+
+
+def dearest(workloads: Iterable[Workload]) -> tuple[Workload, ...]:
+    """The ten that cost most, then those that idled longest."""
+    return tuple(nsmallest(MOST, workloads, key=_order))
+
+
+def idle_workloads(
+    connection: Connection, period: Period, book: TermsBook, edges: Sequence[int]
+) -> tuple[Workload, ...]:
+    """The dearest of each namespace and team, the dearest first; `edges` are where terms change."""
+    kept: dict[tuple[str, ...], list[Workload]] = defaultdict(list)
+    for workload in _workloads(connection, period, book, edges):
+        group = (workload.cluster, workload.namespace, workload.namespace_uid, workload.team, workload.cost_center)
+        kept[group].append(workload)
+        if len(kept[group]) > 4 * MOST:
+            kept[group] = list(dearest(kept[group]))
+    return tuple(sorted((one for found in kept.values() for one in dearest(found)), key=_order))
+
+
+def _workloads(connection: Connection, period: Period, book: TermsBook, edges: Sequence[int]) -> Iterator[Workload]:
+    """Every pod that idled, by name: however many they are, one is in memory at a time."""
+    rows = connection.execute(_statement(period, edges).execution_options(yield_per=2_000))
+    for (cluster, namespace, pod), of_pod in groupby(rows, key=lambda row: tuple(row[:3])):
+        sums: dict[Terms, list[tuple[int, int | None]]] = defaultdict(list)
+        for row in of_pod:
+            terms = book.at(Key(cluster, row.node, row.model, row.profile, namespace), edges[row.piece])
+            bare = Terms(terms.namespace_uid, terms.team, terms.cost_center)
+            sums[bare].append((row.idle, time_cost(row.idle, terms.price)))
+        for terms, found in sums.items():
+            yield _workload(cluster, namespace, pod, terms, found)
+
+
+def _workload(cluster: str, namespace: str, pod: str, of: Terms, found: list[tuple[int, int | None]]) -> Workload:
+    return Workload(
+        cluster,
+        namespace,
+        of.namespace_uid,
+        of.team or "",
+        of.cost_center or "",
+        pod,
+        sum(us for us, _ in found),
+        sum(cost for _, cost in found if cost is not None),
+        sum(us for us, cost in found if cost is None),
+    )
+
+
+def _statement(period: Period, edges: Sequence[int]) -> Select[*tuple[Any, ...]]:
+    hour = posting.c.hour_us
+    inner = (
+        select(
+            *(node.c.cluster, owner.c.namespace, owner.c.pod, node.c.name.label("node")),
+            *(device.c.model, posting.c.profile, piece_of(hour, edges).label("piece"), posting.c.idle_us),
+        )
+        .select_from(NAMED)
+        .where(hour >= period.start_us, hour < period.end_us)
+        .where(owner.c.kind == OwnerKind.POD.value, posting.c.idle_us > 0)
+        .subquery()
+    )
+    keys = [column for column in inner.c if column.name != "idle_us"]
+    idle = cast(func.sum(inner.c.idle_us), BigInteger).label("idle")
+    return select(*keys, idle).group_by(*keys).order_by(*keys)
+
+
+def _order(workload: Workload) -> tuple[object, ...]:
+    return (
+        *(-workload.cost, -workload.idle_us, workload.cluster, workload.namespace, workload.pod),
+        *(workload.namespace_uid, workload.team, workload.cost_center),
+    )

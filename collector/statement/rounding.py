@@ -1,0 +1,113 @@
+"""Rounding by largest remainder over a whole file, in bounded memory: the file's lines come several times.
+
+The printed amounts add up to the exact sum rounded once (halves up), each of them is its exact amount rounded down or
+up, and those with the largest remainders are rounded up; equal remainders go to the earlier line.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from math import gcd
+
+HOUR = 3_600_000_000  # microseconds of an hour, and millijoules of a kilowatt-hour
+DIGITS = 9  # of GPU-hours and kilowatt-hours in files
+MOST_BUCKETS = 65_536  # remainders that are told apart at a time
+
+
+class Rounding:
+    """Rounds values of 1/`scale` to units of 10^-`digits`. First `look` at all of them until `settled`, then `round`.
+
+    One look settles it unless there are more different remainders than MOST_BUCKETS; each further look tells that many
+    more apart, among those where the line between up and down runs.
+    """
+
+    def __init__(self, scale: int, digits: int) -> None:
+        common = gcd(scale, 10**digits)
+        self._times: int = 10**digits // common
+        self._unit = scale // common
+        self._low, self._high = 0, self._unit  # the remainders that are still to be told apart
+        self._ups = -1  # how many of them are rounded up; not known before the first look
+        self._start()
+
+    def _start(self) -> None:
+        self._width = 1
+        self._buckets: dict[int, int] = {}
+        self._rest = 0  # the sum of all remainders
+
+    def look(self, value: int) -> None:
+        """Take the next value of the file."""
+        rest = value * self._times % self._unit
+        self._rest += rest
+        if self._low <= rest < self._high:
+            bucket = (rest - self._low) // self._width
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+            if len(self._buckets) > MOST_BUCKETS:
+                self._coarsen()
+
+    def settled(self) -> bool:
+        """Whether the looks were enough; called after each of them."""
+        if self._ups < 0:
+            self._ups = (2 * self._rest + self._unit) // (2 * self._unit)
+        ups = self._ups
+        if not ups:
+            self._low = self._high  # nothing is rounded up
+        for bucket in sorted(self._buckets, reverse=True):
+            count = self._buckets[bucket]
+            if count >= ups > 0:
+                self._narrow(bucket, ups)
+                break
+            ups -= count
+        done = self._high - self._low <= 1
+        self._start()
+        return done
+
+    def round(self, value: int) -> int:
+        """The next value in units, in the order of the looks."""
+        units, rest = divmod(value * self._times, self._unit)
+        if rest >= self._high:
+            return units + 1
+        if rest < self._low or not self._ups:
+            return units
+        self._ups -= 1
+        return units + 1
+
+    def _narrow(self, bucket: int, ups: int) -> None:
+        low = self._low + bucket * self._width
+        self._low, self._high, self._ups = low, min(low + self._width, self._high), ups
+
+    def _coarsen(self) -> None:
+        finer, self._buckets = self._buckets, {}
+        self._width *= 256
+        for bucket, count in finer.items():
+            self._buckets[bucket // 256] = self._buckets.get(bucket // 256, 0) + count
+
+
+def settle(roundings: Sequence[Rounding], look: Callable[[Sequence[Rounding]], None]) -> None:
+    """Have `look` show the whole file to the roundings that ask for it, until all are settled."""
+    waiting = list(roundings)
+    while waiting:
+        look(waiting)
+        waiting = [rounding for rounding in waiting if not rounding.settled()]
+
+
+def rounded(values: Sequence[int], scale: int, digits: int) -> list[int]:
+    """Values of 1/`scale` in units of 10^-`digits`, when all of them are at hand."""
+    rounding = Rounding(scale, digits)
+
+    def look(_asking: Sequence[Rounding]) -> None:
+        for value in values:
+            rounding.look(value)
+
+    settle([rounding], look)
+    return [rounding.round(value) for value in values]
+
+
+def hours(values: Iterable[int], digits: int) -> list[str]:
+    """Microseconds as hours, or millijoules as kilowatt-hours, with decimals that add up."""
+    return [fixed(units, digits) for units in rounded(list(values), HOUR, digits)]
+
+
+def fixed(units: int, digits: int) -> str:
+    """Units of 10^-`digits` as a decimal."""
+    sign, units = "-" if units < 0 else "", abs(units)
+    if not digits:
+        return f"{sign}{units}"
+    return f"{sign}{units // 10**digits}.{units % 10**digits:0{digits}d}"
