@@ -26,11 +26,11 @@ from tests.send_spool import BOOT_ID, FOREVER_US, MAX_BYTES
 
 from gputally.accounting.line import DeviceWindow, Window
 from gputally.accounting.states import Basis
-from gputally.agent.probe import wall_us
-from gputally.agent.scenario_file import load
-from gputally.agent.spool import Spool
+from gputally.agent.probe.main import wall_us
+from gputally.agent.simulated.scenario_file import load
+from gputally.agent.spool.spool import Spool
 from gputally.collector.database import is_sqlite, open_database, writing
-from gputally.collector.ledger import dump
+from gputally.collector.ledger import dump, pending, settle
 from gputally.collector.period import parse_period
 from gputally.collector.render import as_json
 from gputally.collector.report import By, report
@@ -109,11 +109,18 @@ class Bench:
         with self.engine.connect() as connection:
             return connection.execute(select(func.count()).select_from(window)).scalar_one()
 
+    def pending(self) -> int:
+        """Hours that wait after a settlement: those that another process has taken."""
+        settle(self.engine, ZoneInfo("UTC"))
+        with self.engine.connect() as connection:
+            return pending(connection)
+
     def books(self) -> Books:
         """What is there now; the report settles what waits, as it does for everybody. Silence is booked first: how far
         the collectors came with that is a matter of time, not of windows."""
         zone = ZoneInfo("UTC")
         book_silence(self.engine, zone, wall_us(), DAY_US)
+        wait_until(lambda: not self.pending(), 30, "hours that a collector is recomputing")
         period = parse_period(None, *PERIOD, zone, START_US)
         found = as_json(report(self.engine, zone, period.start_us, period.end_us, [By.NODE, By.POD]))
         with self.engine.connect() as connection:
