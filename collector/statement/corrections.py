@@ -33,6 +33,13 @@ def corrections(connection: Connection, zone: ZoneInfo, closed: Sequence[Closed]
             yield from differences(connection, zone, period, one.closed_us)
 
 
+def unbilled(connection: Connection, zone: ZoneInfo, closed: Closed) -> Iterator[Line]:
+    """The differences of one closed month, as far back as the ledger keeps its hours."""
+    period = Period(max(closed.start_us, _oldest_hour(connection)), closed.end_us)
+    if period.start_us < period.end_us:
+        yield from differences(connection, zone, period, closed.closed_us)
+
+
 def differences(connection: Connection, zone: ZoneInfo, period: Period, closed_us: int) -> Iterator[Line]:
     """The ledger of a closed period less what was billed for it, by hour and then by name."""
     book = read_terms(connection, zone, closed_us)
