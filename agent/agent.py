@@ -12,14 +12,14 @@ from typing import Protocol
 
 from gputally.accounting.invariants import violations
 from gputally.accounting.line import Window
-from gputally.agent.grants import ReservationPoller
-from gputally.agent.message import Failure, Message
 from gputally.agent.meter import Meter
+from gputally.agent.probe.message import Failure, Message
+from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.release import Release
+from gputally.agent.reservations.grants import ReservationPoller
 from gputally.agent.sample import DeviceSample, Sample
 from gputally.agent.snapshot import Snapshot, SourceState, StreamState
-from gputally.agent.spool import Spool
-from gputally.agent.supervisor import Supervisor
+from gputally.agent.spool.spool import Spool
 from gputally.agent.totals import Totals
 
 _FLUSH_US = 3_000_000

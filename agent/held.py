@@ -1,11 +1,13 @@
 """Who holds a device: the noun between placement, which decides it, and attribution, which charges by it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.settlement import Contest
 from gputally.accounting.states import OwnerKind
+from gputally.agent.sample import DeviceInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class HeldInstance:
     share: Fraction
     held: Held
 
+
+Placement = Callable[[Sequence[DeviceInfo]], dict[str, Held]]  # who holds each of these devices, by UUID
 
 NOBODY = Held()
 UNKNOWN = Held(known=False)

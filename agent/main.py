@@ -10,33 +10,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from gputally.agent import once, release
+from gputally.agent import release
 from gputally.agent.agent import Agent, ApiState, Sources
-from gputally.agent.claim_watch import ClaimWatch
+from gputally.agent.attribution.identity import Identity, Pods
 from gputally.agent.command_line import Machine, load_or_exit
 from gputally.agent.credentials import CredentialFiles
 from gputally.agent.front import Front
-from gputally.agent.grants import GrantBook, Kubelet, ReservationPoller
 from gputally.agent.http import CannotListen
-from gputally.agent.identity import Identity, Pods
-from gputally.agent.kube_api import KubeApi
-from gputally.agent.kube_watch import KubeWatch, Watched
+from gputally.agent.kube.api import KubeApi
+from gputally.agent.kube.claim_watch import ClaimWatch
+from gputally.agent.kube.pod_watch import PodWatch
+from gputally.agent.kube.pods import Pod, PodTable
+from gputally.agent.kube.watch import KubeWatch, Watched
 from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.once_json import as_json_text
-from gputally.agent.once_table import as_table
-from gputally.agent.pod_watch import PodWatch
-from gputally.agent.pods import Pod, PodTable
-from gputally.agent.probe import LOG_FORMAT, ProbeSettings, monotonic_us, namespace_warning, wall_us
+from gputally.agent.once import look as once
+from gputally.agent.once.as_json import as_json_text
+from gputally.agent.once.as_table import as_table
+from gputally.agent.probe.main import LOG_FORMAT, ProbeSettings, monotonic_us, namespace_warning, wall_us
+from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.release import Release
-from gputally.agent.reservations import Kubelet as KubeletSocket
-from gputally.agent.scenario import Scenario
-from gputally.agent.scenario_file import ScenarioError
-from gputally.agent.scenario_file import load as load_scenario
+from gputally.agent.reservations.grants import GrantBook, Kubelet, ReservationPoller
+from gputally.agent.reservations.kubelet import Kubelet as KubeletSocket
 from gputally.agent.settings import Format, Nvml, Settings
-from gputally.agent.simulated_cluster import SimulatedKubelet, SimulatedPods
-from gputally.agent.spool import Spool, SpoolFull, SpoolInUse, SpoolUnusable
+from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.simulated.scenario import Scenario
+from gputally.agent.simulated.scenario_file import ScenarioError
+from gputally.agent.simulated.scenario_file import load as load_scenario
+from gputally.agent.spool.spool import Spool, SpoolFull, SpoolInUse, SpoolUnusable
 from gputally.agent.stream import Stream
-from gputally.agent.supervisor import Supervisor
 from gputally.agent.totals import Totals
 
 _START_DEADLINE_US = 60_000_000  # without persistence the driver needs seconds for each GPU that it wakes

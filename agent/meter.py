@@ -4,22 +4,21 @@ It has no thread, no clock and no file: the running agent, the demo's back-fill 
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gputally.accounting.line import Window
-from gputally.agent.attribution import DeviceAccount
+from gputally.agent.attribution.account import DeviceAccount
+from gputally.agent.attribution.energy import IdlePower
+from gputally.agent.attribution.process_track import Owners
 from gputally.agent.clock import Instant, Timeline
-from gputally.agent.energy import IdlePower
-from gputally.agent.held import UNKNOWN, Held
-from gputally.agent.holders import place
-from gputally.agent.process_track import Owners
+from gputally.agent.held import UNKNOWN, Held, Placement
+from gputally.agent.reservations.holders import place
 from gputally.agent.sample import DeviceInfo, DeviceSample, Sample
 from gputally.agent.window import DeviceFold
 
 DRIVER_BUFFER_US = 10_000_000  # the driver's sample buffer reaches back about this far: later is too late
 LONGEST_HOLD_US = 86_400_000_000  # windows further ahead than a day were a leap of the clock, which nobody accepted
-Placement = Callable[[Sequence[DeviceInfo]], dict[str, Held]]
 
 
 @dataclass(frozen=True, slots=True)

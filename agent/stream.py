@@ -19,7 +19,7 @@ import grpc.aio
 from gputally.agent.backoff import Backoff
 from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles, Credentials, CredentialsUnusable
 from gputally.agent.snapshot import StreamState
-from gputally.agent.spool import Spool, SpoolReport
+from gputally.agent.spool.spool import Spool, SpoolReport
 from gputally.proto import telemetry_pb2 as pb
 
 _log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from gputally.accounting.settlement import Amounts, Settled, Stretch, edge_holde
 from gputally.accounting.split import largest_remainder
 from gputally.accounting.states import State
 from gputally.accounting.stretch import Figures
-from gputally.agent.attribution import Usage
-from gputally.agent.energy import EnergyTrack
+from gputally.agent.attribution.account import Usage
+from gputally.agent.attribution.energy import EnergyTrack
 from gputally.agent.sample import DeviceInfo
 
 Measured = Callable[[str, int, int], Figures | None]  # of a MIG device, or "" for the device, over (start, end]

@@ -19,17 +19,17 @@ from pathlib import Path
 from statistics import median
 
 from gputally.accounting.line import Window
-from gputally.agent.grants import GrantBook
-from gputally.agent.holders import Grant, place
-from gputally.agent.identity import Identity
+from gputally.agent.attribution.identity import Identity
+from gputally.agent.kube.pods import PodTable
 from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.pods import PodTable
+from gputally.agent.probe.sampler import Cadence, Sampler
+from gputally.agent.reservations.grants import GrantBook
+from gputally.agent.reservations.holders import Grant, place
 from gputally.agent.sample import Sample
-from gputally.agent.sampler import Cadence, Sampler
-from gputally.agent.scenario import Scenario
-from gputally.agent.scenario_file import parse
-from gputally.agent.simulated import SimulatedGpus, SimulatedProcesses
-from gputally.agent.simulated_cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.simulated.gpus import SimulatedGpus, SimulatedProcesses
+from gputally.agent.simulated.scenario import Scenario
+from gputally.agent.simulated.scenario_file import parse
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gputally.accounting.line import Window
-from gputally.agent.grants import GrantBook, ReservationPoller
-from gputally.agent.identity import Identity
+from gputally.agent.attribution.identity import Identity
 from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.sampler import Cadence, Sampler
-from gputally.agent.scenario import Scenario
-from gputally.agent.simulated import SimulatedGpus, SimulatedProcesses
-from gputally.agent.simulated_cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.probe.sampler import Cadence, Sampler
+from gputally.agent.reservations.grants import GrantBook, ReservationPoller
+from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.simulated.gpus import SimulatedGpus, SimulatedProcesses
+from gputally.agent.simulated.scenario import Scenario
 
 MINUTE_US = 60_000_000
 DAY_US = 1440 * MINUTE_US

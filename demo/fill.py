@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gputally.accounting.line import Window
-from gputally.agent.probe import monotonic_us, wall_us
-from gputally.agent.scenario import Scenario
-from gputally.agent.spool import Spool
+from gputally.agent.probe.main import monotonic_us, wall_us
+from gputally.agent.simulated.scenario import Scenario
+from gputally.agent.spool.spool import Spool
 from gputally.agent.stream import Stream
 from gputally.demo.backfill import DAY_US, MINUTE_US, days, live_through
 

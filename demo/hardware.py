@@ -1,8 +1,8 @@
 """Whether this machine has GPUs of its own that NVML answers for."""
 
-from gputally.agent.nvml import Nvml
-from gputally.agent.probe import wall_us
-from gputally.agent.sampler import DriverError
+from gputally.agent.nvml.driver import Nvml
+from gputally.agent.probe.main import wall_us
+from gputally.agent.probe.sampler import DriverError
 
 
 def has_gpus() -> bool:

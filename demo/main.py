@@ -13,9 +13,9 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from gputally.agent.probe import wall_us
-from gputally.agent.scenario import Scenario
-from gputally.agent.scenario_file import load
+from gputally.agent.probe.main import wall_us
+from gputally.agent.simulated.scenario import Scenario
+from gputally.agent.simulated.scenario_file import load
 from gputally.collector.database import open_database
 from gputally.collector.period import parse_period
 from gputally.collector.render import as_table

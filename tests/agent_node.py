@@ -10,12 +10,12 @@ from gputally.accounting.invariants import violations
 from gputally.accounting.line import Line, Window
 from gputally.accounting.states import Reason
 from gputally.agent.agent import Agent, ApiState, Sources
-from gputally.agent.grants import GrantBook, ReservationPoller
-from gputally.agent.identity import Identity
+from gputally.agent.attribution.identity import Identity
+from gputally.agent.kube.pods import PodTable
 from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.pods import PodTable
 from gputally.agent.release import Release
-from gputally.agent.reservations import ContainerReservation
+from gputally.agent.reservations.grants import GrantBook, ReservationPoller
+from gputally.agent.reservations.kubelet import ContainerReservation
 from gputally.agent.sample import (
     ContainerRef,
     GpuProcess,
@@ -23,7 +23,7 @@ from gputally.agent.sample import (
     ProcessKind,
 )
 from gputally.agent.snapshot import StreamState
-from gputally.agent.spool import Spool
+from gputally.agent.spool.spool import Spool
 from gputally.agent.totals import Totals
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb

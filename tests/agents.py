@@ -28,7 +28,7 @@ from tests.programs import Running, module, running, wait_until
 from gputally.accounting.invariants import violations
 from gputally.accounting.line import DeviceWindow, Window
 from gputally.accounting.states import Reason
-from gputally.agent.probe import namespace_warning
+from gputally.agent.probe.main import namespace_warning
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 

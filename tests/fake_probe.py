@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tests.fakes import Clock
 
 from gputally.accounting.states import Source
-from gputally.agent.message import Failure, Message
+from gputally.agent.probe.message import Failure, Message
 from gputally.agent.sample import (
     BusySample,
     DeviceInfo,

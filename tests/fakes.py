@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gputally.accounting.states import Source
-from gputally.agent.reservations import ContainerClaim, ContainerReservation, Reservations, ReservationsUnavailable
+from gputally.agent.probe.sampler import DriverError, DriverEvents
+from gputally.agent.reservations.kubelet import (
+    ContainerClaim,
+    ContainerReservation,
+    Reservations,
+    ReservationsUnavailable,
+)
 from gputally.agent.sample import DeviceInfo, GpuProcess, Process, ProcessReading, Reading
-from gputally.agent.sampler import DriverError, DriverEvents
 
 
 @dataclass

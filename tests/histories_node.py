@@ -15,8 +15,8 @@ from gputally.accounting.keys import REPLICA, WHOLE_GPU, Holding, Owner
 from gputally.accounting.line import Window
 from gputally.accounting.settlement import Contest
 from gputally.accounting.states import OwnerKind
+from gputally.agent.attribution.identity import Identity, PodName
 from gputally.agent.held import NOBODY, UNKNOWN, Held, HeldInstance
-from gputally.agent.identity import Identity, PodName
 from gputally.agent.meter import Meter, MeterSettings
 from gputally.agent.sample import DeviceInfo, Sample
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind, Source
+from gputally.agent.attribution.identity import Identity, NoPods, PodName
 from gputally.agent.held import Held
-from gputally.agent.identity import Identity, NoPods, PodName
-from gputally.agent.once import Look
+from gputally.agent.once.look import Look
 from gputally.agent.sample import (
     BusySample,
     ContainerRef,

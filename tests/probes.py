@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import psutil
 
-from gputally.agent.message import Failure, Message
-from gputally.agent.probe import monotonic_us
+from gputally.agent.probe.main import monotonic_us
+from gputally.agent.probe.message import Failure, Message
+from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.sample import Sample
-from gputally.agent.supervisor import Supervisor
 
 S = 1_000_000
 LONG_US = 30 * S  # far longer than anything here takes; a test that is right never waits for it

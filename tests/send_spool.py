@@ -11,8 +11,8 @@ import random
 import sys
 from pathlib import Path
 
-from gputally.agent.probe import monotonic_us, wall_us
-from gputally.agent.spool import Spool
+from gputally.agent.probe.main import monotonic_us, wall_us
+from gputally.agent.spool.spool import Spool
 from gputally.agent.stream import Stream
 
 MAX_BYTES = 64 << 20

@@ -5,7 +5,7 @@ from pathlib import Path
 from gputally.accounting.keys import PLATFORM_KEY
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import Source
-from gputally.agent.spool import Spool
+from gputally.agent.spool.spool import Spool
 
 MINUTE_US = 60_000_000
 DAY_US = 24 * 60 * MINUTE_US

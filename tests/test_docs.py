@@ -1,4 +1,4 @@
-"""Documents cannot drift: their commands run, their links lead somewhere, their figures are what the code computes."""
+"""Documents cannot drift: their commands run, their links lead somewhere, their words are those of the code."""
 
 import os
 import re
@@ -9,21 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from gputally.accounting.keys import PLATFORM, Holding, Owner
-from gputally.accounting.settlement import Coverage, Settled, Stretch, settle
-from gputally.accounting.split import largest_remainder
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source, State
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 FIRST_SCREEN = 30  # lines
-SECOND = 1_000_000  # microseconds
 
 
 def commands() -> list[str]:
@@ -164,66 +159,10 @@ def test_files_that_a_document_names_exist(path: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-# The worked example of docs/attribution.md.
-
-
-def table(heading: str) -> list[dict[str, str]]:
-    """The first table below a heading of docs/attribution.md, a row a dict."""
-    text = (ROOT / "docs" / "attribution.md").read_text().partition(f"## {heading}\n")[2]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    length = next((i for i, row in enumerate(rows) if i > 1 and len(row) != len(rows[0])), len(rows))
-    return [dict(zip(rows[0], row, strict=True)) for row in rows[2:length]]
-
-
-OWNERS = {
-    "user-1000": Owner(OwnerKind.HOST, user="user-1000"),
-    "platform": PLATFORM,
-    "train-0": Owner(OwnerKind.POD, namespace="research", pod="train-0", container="main", pod_uid="1"),
-}
-IDLE_POWER_MW = 70_000
-
-
-def stretch(row: dict[str, str]) -> Stretch:
-    """A row of "What the agent saw" as settlement takes it."""
-    guest = Fraction(int(row["user-1000 busy"]) * SECOND)
-    return Stretch(
-        duration_us=int(row["seconds"]) * SECOND,
-        holdings=(Holding(OWNERS[row["holder"]]),) if row["holder"] != "nobody" else (),
-        coverage=Coverage.MEASURED if row["coverage"] == "measured" else Coverage(Reason(row["coverage"])),
-        busy_us=Fraction(int(row["device busy"]) * SECOND),
-        process_busy_us={OWNERS["user-1000"]: guest} if guest else {},
-        energy_mj=Fraction(int(row["energy mJ"])),
-        idle_power_mw=IDLE_POWER_MW,
+def test_the_settings_page_is_what_the_code_says() -> None:
+    """`python docs/generate_settings.py` writes it anew."""
+    generator = ROOT / "docs" / "generate_settings.py"
+    done = subprocess.run(
+        [sys.executable, str(generator), "--check"], capture_output=True, text=True, timeout=60, check=False
     )
-
-
-def printed(settled: Settled) -> dict[tuple[str, str, str], list[Fraction]]:
-    """Lines in the columns of "The lines of the window": seconds, then millijoules."""
-    names = {owner: name for name, owner in OWNERS.items()}
-    states = (State.USED, State.IDLE, State.UNALLOCATED, State.UNOBSERVED)
-    return {
-        (names[key.owner], key.basis.value, key.reason.value): [
-            *(amounts.states.get(state, Fraction(0)) / SECOND for state in states),
-            amounts.energy_idle_mj,
-            amounts.energy_dynamic_mj,
-        ]
-        for key, amounts in settled.items()
-    }
-
-
-def test_the_worked_example_is_what_the_code_computes() -> None:
-    settled: Settled = {}
-    for row in table("What the agent saw"):
-        settled |= settle(stretch(row))  # no two stretches of the example have a line in common
-    columns = ("used s", "idle s", "unallocated s", "unobserved s", "idle mJ", "dynamic mJ")
-    written = {
-        (row["owner"], row["basis"], row["reason"]): [Fraction(row[column]) for column in columns]
-        for row in table("The lines of the window")
-    }
-    assert written == printed(settled)
-
-
-def test_the_rounding_example_is_what_the_code_computes() -> None:
-    busy = Fraction(166_667 * 77, 100)
-    assert largest_remainder(166_667, [busy, 166_667 - busy]) == [128_334, 38_333]
-    assert "128,334 used, 38,333" in (ROOT / "docs" / "attribution.md").read_text()
+    assert done.returncode == 0, done.stderr

@@ -14,8 +14,8 @@ from gputally.accounting.keys import Owner
 from gputally.accounting.line import Window
 from gputally.accounting.states import OwnerKind, Source
 from gputally.agent.held import Held
-from gputally.agent.holders import Grant, place
 from gputally.agent.meter import Meter, MeterSettings
+from gputally.agent.reservations.holders import Grant, place
 from gputally.agent.sample import (
     BusySample,
     DeviceInfo,

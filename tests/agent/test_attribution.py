@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.settlement import Coverage
 from gputally.accounting.states import OwnerKind, Source
-from gputally.agent.attribution import DeviceAccount, Usage
+from gputally.agent.attribution.account import DeviceAccount, Usage
+from gputally.agent.attribution.energy import IdlePower
 from gputally.agent.clock import Instant
-from gputally.agent.energy import IdlePower
 from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.sample import (
     BusySample,

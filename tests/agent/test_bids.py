@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.settlement import Contest
 from gputally.accounting.states import OwnerKind
-from gputally.agent.bids import Bid, decide, latest_us
 from gputally.agent.held import UNKNOWN, Held
+from gputally.agent.reservations.bids import Bid, decide, latest_us
 
 A = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
 SIDE = replace(A, container="side")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gputally.accounting.settlement import Coverage
 from gputally.accounting.states import Source
-from gputally.agent.busy import BusyTrack, Piece
+from gputally.agent.attribution.busy import BusyTrack, Piece
 from gputally.agent.sample import BusySample, Reading
 
 S = 1_000_000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.cgroup import ContainerRef, parse, unit
+from gputally.agent.probe.cgroup import ContainerRef, parse, unit
 
 DATA = Path(__file__).parents[1] / "data/cgroup"
 NODES = ("v1-cgroupfs", "v1-cgroupfs-nested", "v2-cgroupfs", "v2-systemd")

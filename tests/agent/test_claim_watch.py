@@ -7,10 +7,10 @@ import pytest
 from tests.kube_api import FakeKubeApi, Trouble, resource_claim, resource_slice
 from tests.pauses import DEADLINE_S, Pauses
 
-from gputally.agent.claim_watch import ClaimWatch
-from gputally.agent.device_id import DeviceName
-from gputally.agent.kube_api import KubeApi
-from gputally.agent.slices import DraDevice
+from gputally.agent.kube.api import KubeApi
+from gputally.agent.kube.claim_watch import ClaimWatch
+from gputally.agent.kube.slices import DraDevice
+from gputally.agent.reservations.device_id import DeviceName
 
 GPU_0 = DraDevice("gpu.nvidia.com", "labnode", "gpu-0")
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.kube_api import resource_claim
 
-from gputally.agent.claims import MAX_CLAIMS, Claim, ClaimTable, parse_claim
-from gputally.agent.slices import DraDevice
+from gputally.agent.kube.claims import MAX_CLAIMS, Claim, ClaimTable, parse_claim
+from gputally.agent.kube.slices import DraDevice
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "api"
 

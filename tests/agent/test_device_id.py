@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.device_id import DeviceName, Located, Place, locate, parse_dra_name, parse_id
+from gputally.agent.reservations.device_id import DeviceName, Located, Place, locate, parse_dra_name, parse_id
 from gputally.agent.sample import DeviceInfo, MigInstance
 
 U = "5384ad17-ce81-5107-a784-772f58de6e11"

@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.energy import Energy, EnergyTrack, IdlePower
+from gputally.agent.attribution.energy import Energy, EnergyTrack, IdlePower
 from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, ProcessKind, ProcessReading, Reading
 
 INFO = DeviceInfo("GPU-1", 0, "H100")

@@ -9,13 +9,13 @@ from tests.fakes import Clock, FakeKubelet
 
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind
-from gputally.agent.device_id import DeviceName
-from gputally.agent.grants import GrantBook, Kubelet, PodStart, PollState, ReservationPoller
 from gputally.agent.held import UNKNOWN, Held
-from gputally.agent.holders import ClaimGrant, ClaimingPod, Grant
-from gputally.agent.reservations import ContainerClaim, ContainerReservation, Reservations
+from gputally.agent.kube.slices import DraDevice
+from gputally.agent.reservations.device_id import DeviceName
+from gputally.agent.reservations.grants import GrantBook, Kubelet, PodStart, PollState, ReservationPoller
+from gputally.agent.reservations.holders import ClaimGrant, ClaimingPod, Grant
+from gputally.agent.reservations.kubelet import ContainerClaim, ContainerReservation, Reservations
 from gputally.agent.sample import DeviceInfo
-from gputally.agent.slices import DraDevice
 
 S = 1_000_000
 NAME = ("research", "train-0", "main")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from gputally.accounting.keys import REPLICA, Holding, Owner
 from gputally.accounting.settlement import Contest
 from gputally.accounting.states import OwnerKind
-from gputally.agent.device_id import DeviceName
 from gputally.agent.held import NOBODY, UNKNOWN, Held, HeldInstance
-from gputally.agent.holders import ClaimGrant, ClaimingPod, Grant, place
+from gputally.agent.reservations.device_id import DeviceName
+from gputally.agent.reservations.holders import ClaimGrant, ClaimingPod, Grant, place
 from gputally.agent.sample import DeviceInfo, MigInstance
 
 A = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")

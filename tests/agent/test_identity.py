@@ -2,8 +2,8 @@
 
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind
+from gputally.agent.attribution.identity import Identity, NoPods, PodName
 from gputally.agent.held import NOBODY, Held
-from gputally.agent.identity import Identity, NoPods, PodName
 from gputally.agent.sample import ContainerRef, GpuProcess, Process, ProcessKind
 
 TRAIN = PodName("uid-a", "research", "train")

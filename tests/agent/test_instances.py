@@ -2,10 +2,10 @@
 
 from gputally.accounting.settlement import Coverage
 from gputally.accounting.states import Source
-from gputally.agent.busy import Piece
+from gputally.agent.attribution.busy import Piece
+from gputally.agent.attribution.instance_busy import InstanceBusyTrack
+from gputally.agent.attribution.instances import Instances
 from gputally.agent.clock import Instant
-from gputally.agent.instance_busy import InstanceBusyTrack
-from gputally.agent.instances import Instances
 from gputally.agent.sample import DeviceInfo, GpmReading, InstanceReading, MigInstance
 
 S = 1_000_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gputally.agent.json_field import Field, parse_json
+from gputally.agent.simulated.json_field import Field, parse_json
 
 
 def field(value: object) -> Field:

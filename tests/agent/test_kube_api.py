@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.kube_api import FakeKubeApi, Trouble, pod
 
-from gputally.agent.kube_api import (
+from gputally.agent.kube.api import (
     MAX_RETRY_AFTER_S,
     Busy,
     Gone,

@@ -12,8 +12,8 @@ import pytest
 from tests.kube_api import FakeKubeApi, Request, resource_claim
 from tests.pauses import DEADLINE_S, Pauses
 
-from gputally.agent.kube_api import KubeApi
-from gputally.agent.kube_watch import ABSENT_S, BACKOFF_S, KubeWatch, Watched, WatchState
+from gputally.agent.kube.api import KubeApi
+from gputally.agent.kube.watch import ABSENT_S, BACKOFF_S, KubeWatch, Watched, WatchState
 
 PATHS = ("/apis/resource.k8s.io/v1/resourceclaims", "/apis/resource.k8s.io/v1beta1/resourceclaims")
 

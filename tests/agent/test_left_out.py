@@ -10,18 +10,18 @@ import pytest
 from tests.fakes import Clock
 from tests.probes import S, children, is_failure, until
 
-from gputally.agent.message import Failure, Message
-from gputally.agent.probe import ProbeSettings
+from gputally.agent.probe.main import ProbeSettings
+from gputally.agent.probe.message import Failure, Message
+from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.sample import Sample
-from gputally.agent.supervisor import Supervisor
 
 HANGS = """
 import json, signal, sys, time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from gputally.agent.board import Board
-from gputally.agent.message import Failure, TakeUp
-from gputally.agent.probe import Touch, monotonic_us
+from gputally.agent.probe.board import Board
+from gputally.agent.probe.message import Failure, TakeUp
+from gputally.agent.probe.main import Touch, monotonic_us
 from gputally.agent.sample import DeviceInfo, DeviceSample, Reading, Sample
 settings = json.loads(sys.argv[1])
 up, down = Connection(settings["upward_fd"], readable=False), Connection(settings["downward_fd"], writable=False)

@@ -43,7 +43,7 @@ from tests.programs import module, running, wait_until
 
 from gputally.accounting.line import Window
 from gputally.accounting.states import Reason
-from gputally.agent.spool import Spool
+from gputally.agent.spool.spool import Spool
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 

@@ -8,8 +8,9 @@ from gputally.accounting.keys import PLATFORM_KEY, Holding, LineKey, Owner
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.settlement import reserved_key
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source
-from gputally.agent.holders import Grant, place
-from gputally.agent.meter import Meter, MeterSettings, Placement
+from gputally.agent.held import Placement
+from gputally.agent.meter import Meter, MeterSettings
+from gputally.agent.reservations.holders import Grant, place
 from gputally.agent.sample import (
     BusySample,
     DeviceInfo,

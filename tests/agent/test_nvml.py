@@ -10,9 +10,9 @@ from tests.nvml.library import BUFFER_DEPTH, Fault, Hang, NvmlScenario
 from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, PERIOD, SECOND, TIMEOUT, TWO, Play
 
 from gputally.accounting.states import Source
-from gputally.agent.nvml_errors import Code
+from gputally.agent.nvml.errors import Code
+from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverError, DriverReplaced, DriverUnavailable
 from gputally.agent.sample import BusySample
-from gputally.agent.sampler import DeviceSilent, DeviceUnavailable, DriverError, DriverReplaced, DriverUnavailable
 
 pytest_plugins = ["tests.nvml.fixtures"]
 

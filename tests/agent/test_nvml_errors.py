@@ -2,8 +2,8 @@
 
 import pytest
 
-from gputally.agent.nvml_errors import Code, device_error, driver_error, no_device
-from gputally.agent.sampler import DeviceSilent, DeviceUnavailable, DriverReplaced, DriverUnavailable
+from gputally.agent.nvml.errors import Code, device_error, driver_error, no_device
+from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverReplaced, DriverUnavailable
 
 
 @pytest.mark.parametrize("code", [Code.LIBRARY_NOT_FOUND, Code.DRIVER_NOT_LOADED, Code.NO_PERMISSION, 17, 999])

@@ -6,8 +6,8 @@ import pytest
 from tests.nvml.library import Fault, NvmlScenario
 from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, SECOND, TIMEOUT, TWO, Play
 
-from gputally.agent.nvml_errors import Code
-from gputally.agent.sampler import DeviceUnavailable, DriverEvents, DriverReplaced
+from gputally.agent.nvml.errors import Code
+from gputally.agent.probe.sampler import DeviceUnavailable, DriverEvents, DriverReplaced
 
 pytest_plugins = ["tests.nvml.fixtures"]
 

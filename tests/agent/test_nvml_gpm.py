@@ -7,7 +7,7 @@ from tests.nvml.library import Fault, NvmlScenario, Step, WrongValue
 from tests.nvml.scenarios import GPU, NOW, ONE, SECOND, T0, TIMEOUT, TWO, Play
 
 from gputally.accounting.states import Source
-from gputally.agent.nvml_errors import Code
+from gputally.agent.nvml.errors import Code
 from gputally.agent.sample import GpmReading
 
 pytest_plugins = ["tests.nvml.fixtures"]

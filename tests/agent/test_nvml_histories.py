@@ -13,9 +13,9 @@ from tests.nvml.driver import NvmlInChild
 from tests.nvml.library import Fault, MigDevice, NvmlScenario, ScriptedProcess, Step
 from tests.nvml.scenarios import GPU, NOW, SECOND
 
-from gputally.agent.nvml_errors import Code
+from gputally.agent.nvml.errors import Code
+from gputally.agent.probe.sampler import Cadence, Sampler
 from gputally.agent.sample import DeviceSample
-from gputally.agent.sampler import Cadence, Sampler
 
 pytest_plugins = ["tests.nvml.fixtures"]
 

@@ -7,9 +7,9 @@ from tests.nvml.library import Fault, MigDevice, NvmlScenario, ScriptedGpu, Scri
 from tests.nvml.scenarios import GPU, NOW, OTHER, SECOND, T0, TIMEOUT, Play
 
 from gputally.accounting.states import Source
-from gputally.agent.nvml_errors import Code
+from gputally.agent.nvml.errors import Code
+from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable
 from gputally.agent.sample import GpmReading, GpuProcess, MigInstance, ProcessKind
-from gputally.agent.sampler import DeviceSilent, DeviceUnavailable
 
 pytest_plugins = ["tests.nvml.fixtures"]
 

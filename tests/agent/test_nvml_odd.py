@@ -15,7 +15,7 @@ from tests.nvml.scenarios import NOW, OTHER, SECOND, T0, Play
 
 from gputally.accounting.keys import WHOLE_GPU, Owner
 from gputally.accounting.states import Basis, OwnerKind, Reason
-from gputally.agent.holders import Grant
+from gputally.agent.reservations.holders import Grant
 
 pytest_plugins = ["tests.nvml.fixtures"]
 

@@ -6,7 +6,7 @@ import pytest
 from tests.nvml.library import ALL_ONES, Fault, NvmlScenario, ScriptedGpu, ScriptedProcess, Step, WrongTime, WrongValue
 from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, SECOND, T0, Play
 
-from gputally.agent.nvml_errors import Code
+from gputally.agent.nvml.errors import Code
 from gputally.agent.sample import GpuProcess, ProcessBusy, ProcessKind
 
 pytest_plugins = ["tests.nvml.fixtures"]

@@ -7,9 +7,9 @@ from tests.nvml.library import ALL_ONES, BUFFER_DEPTH, Fault, NvmlScenario, Scri
 from tests.nvml.scenarios import GPU, NOW, ONE, PERIOD, SECOND, T0, TIMEOUT, TWO, Play
 
 from gputally.accounting.states import Source
-from gputally.agent.nvml_errors import Code
+from gputally.agent.nvml.errors import Code
+from gputally.agent.probe.sampler import DeviceSilent
 from gputally.agent.sample import BusySample
-from gputally.agent.sampler import DeviceSilent
 
 pytest_plugins = ["tests.nvml.fixtures"]
 REACH = BUFFER_DEPTH * PERIOD  # what the driver's buffer holds: here nine seconds

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.nvml_records import (
+from gputally.agent.nvml.records import (
     AHEAD_US,
     busy_samples,
     known,

@@ -8,7 +8,7 @@ from tests.nvml.scenarios import GPU, NOW, SECOND, T0, Play
 
 from gputally.accounting.keys import PLATFORM, REPLICA, WHOLE_GPU, Owner
 from gputally.accounting.states import OwnerKind, Reason, Source
-from gputally.agent.holders import Grant
+from gputally.agent.reservations.holders import Grant
 
 pytest_plugins = ["tests.nvml.fixtures"]
 

@@ -12,11 +12,11 @@ from tests.agent.test_once_json import DIVIDED, HELD_APART
 from tests.looks import GOOD, OWNERS, look
 
 from gputally.agent.held import UNKNOWN
-from gputally.agent.once import nothing, take, unseen
-from gputally.agent.once_json import as_json
-from gputally.agent.probe import ProbeSettings, monotonic_us
+from gputally.agent.once.as_json import as_json
+from gputally.agent.once.look import nothing, take, unseen
+from gputally.agent.probe.main import ProbeSettings, monotonic_us
+from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.sample import DeviceSample, ProcessReading, Reading
-from gputally.agent.supervisor import Supervisor
 
 
 def test_a_complete_look_has_nothing_unseen() -> None:
@@ -63,7 +63,7 @@ SIMULATED = {
 NO_GPU = """
 import json, sys, time
 from multiprocessing.connection import Connection
-from gputally.agent.probe import monotonic_us, wall_us
+from gputally.agent.probe.main import monotonic_us, wall_us
 from gputally.agent.sample import Sample
 settings = json.loads(sys.argv[1])
 up, down = Connection(settings["upward_fd"], readable=False), Connection(settings["downward_fd"], writable=False)

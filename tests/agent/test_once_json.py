@@ -10,7 +10,7 @@ from tests.looks import CHAT, GIB, GONE, GOOD, IN_POD, MINE, NAMELESS, ON_HOST, 
 from gputally.accounting.keys import Holding
 from gputally.accounting.settlement import Contest
 from gputally.agent.held import NOBODY, UNKNOWN, Held, HeldInstance
-from gputally.agent.once_json import as_json, as_json_text
+from gputally.agent.once.as_json import as_json, as_json_text
 from gputally.agent.sample import (
     BusySample,
     DeviceSample,

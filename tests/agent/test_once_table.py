@@ -10,8 +10,8 @@ from tests.looks import CHAT, GIB, GONE, GOOD, IN_POD, MINE, OWNERS, READING, TR
 from gputally.accounting.keys import Holding
 from gputally.accounting.settlement import Contest
 from gputally.agent.held import NOBODY, UNKNOWN, Held
-from gputally.agent.once import Look
-from gputally.agent.once_table import as_table
+from gputally.agent.once.as_table import as_table
+from gputally.agent.once.look import Look
 from gputally.agent.sample import DeviceInfo, DeviceSample, ProcessReading, Sample
 
 WHOLE = """\

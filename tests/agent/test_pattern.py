@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.pattern import DAY_US, FOREVER_US, WEEK_US, Pattern, constant, peak, weekly
+from gputally.agent.simulated.pattern import DAY_US, FOREVER_US, WEEK_US, Pattern, constant, peak, weekly
 
 MONDAY_US = 1_735_516_800_000_000  # 2024-12-30, a Monday
 NEAR_US = st.integers(MONDAY_US - WEEK_US, MONDAY_US + 3 * WEEK_US)

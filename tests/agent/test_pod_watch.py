@@ -12,10 +12,10 @@ import pytest
 from tests.kube_api import FakeKubeApi, Request, Trouble, pod, status
 from tests.pauses import DEADLINE_S, Pauses
 
-from gputally.agent.kube_api import KubeApi
-from gputally.agent.kube_watch import BACKOFF_S, MAX_BACKOFF_S, REFUSED_S, WatchState
-from gputally.agent.pod_watch import PodWatch
-from gputally.agent.pods import PodTable, parse_pod
+from gputally.agent.kube.api import KubeApi
+from gputally.agent.kube.pod_watch import PodWatch
+from gputally.agent.kube.pods import PodTable, parse_pod
+from gputally.agent.kube.watch import BACKOFF_S, MAX_BACKOFF_S, REFUSED_S, WatchState
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "api"
 

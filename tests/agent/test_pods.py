@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.pods import KEEP_US, Pod, PodContainer, PodTable, parse_pod, parse_time
+from gputally.agent.kube.pods import KEEP_US, Pod, PodContainer, PodTable, parse_pod, parse_time
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes"
 CONTAINER_ID = "b90994bed009c0e90411ad81c9dc8f213d7db87d6273bc6777c6107875d541f4"

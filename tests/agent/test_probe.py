@@ -16,12 +16,12 @@ import pytest
 from tests.fakes import Clock, FakeDriver, FakeProcesses
 
 from gputally.accounting.states import Source
-from gputally.agent.board import Board, new_board_fd
-from gputally.agent.message import FLUSH, Failure, Known, Message, TakeUp
-from gputally.agent.probe import Probe, ProbeSettings, Touch, build, monotonic_us, namespace_warning
-from gputally.agent.process import ProcessTable
+from gputally.agent.probe.board import Board, new_board_fd
+from gputally.agent.probe.main import Probe, ProbeSettings, Touch, build, monotonic_us, namespace_warning
+from gputally.agent.probe.message import FLUSH, Failure, Known, Message, TakeUp
+from gputally.agent.probe.process import ProcessTable
+from gputally.agent.probe.sampler import Cadence, DriverReplaced, DriverUnavailable, Sampler
 from gputally.agent.sample import DeviceInfo, Sample
-from gputally.agent.sampler import Cadence, DriverReplaced, DriverUnavailable, Sampler
 
 S = 1_000_000
 LONG_S = 30.0  # far longer than anything here takes; a test that is right never waits for it
@@ -217,7 +217,7 @@ def running(settings: ProbeSettings) -> Iterator[Child]:
     down_read, down_write = os.pipe()
     board_fd = new_board_fd()
     told = replace(settings, upward_fd=up_write, downward_fd=down_read, board_fd=board_fd)
-    command = [sys.executable, "-m", "gputally.agent.probe", told.to_json()]
+    command = [sys.executable, "-m", "gputally.agent.probe.main", told.to_json()]
     process = subprocess.Popen(command, pass_fds=(up_write, down_read, board_fd))
     os.close(board_fd)
     os.close(up_write)
@@ -285,7 +285,7 @@ def test_the_child_ends_when_its_parent_is_gone(child: Child) -> None:
 
 LEAN = """
 import sys
-import gputally.agent.probe as probe
+import gputally.agent.probe.main as probe
 probe.build(probe.ProbeSettings(-1, -1, "/proc", 1, 1), bool)
 probe.build(probe.ProbeSettings(-1, -1, "/proc", 1, 1, sys.argv[1]), bool)
 print("\\n".join(sys.modules))

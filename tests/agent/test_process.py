@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.process import ProcessTable, in_host_pid_namespace
+from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.sample import ContainerRef
 
 DATA = Path(__file__).parents[1] / "data/cgroup"

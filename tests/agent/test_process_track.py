@@ -5,8 +5,8 @@ from fractions import Fraction
 
 from gputally.accounting.keys import PLATFORM, Owner
 from gputally.accounting.states import OwnerKind
+from gputally.agent.attribution.process_track import NOTHING, ProcessTrack
 from gputally.agent.held import NOBODY, Held, HeldInstance
-from gputally.agent.process_track import NOTHING, ProcessTrack
 from gputally.agent.sample import GpuProcess, Process, ProcessBusy, ProcessKind, ProcessReading
 
 S = 1_000_000

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from gputally.agent.quality import QualityTrack
+from gputally.agent.attribution.quality import QualityTrack
 from gputally.agent.sample import GpmReading
 
 S = 1_000_000

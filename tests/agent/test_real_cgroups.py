@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests.cgroups import Cgroups, mounted_cgroups, pod_path
 
-from gputally.agent.cgroup import ContainerRef, parse
-from gputally.agent.process import ProcessTable
+from gputally.agent.probe.cgroup import ContainerRef, parse
+from gputally.agent.probe.process import ProcessTable
 
 pytestmark = [
     pytest.mark.root,

@@ -8,11 +8,11 @@ import pytest
 from gputally.accounting.invariants import violations
 from gputally.accounting.states import Source
 from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.nvml import Nvml
-from gputally.agent.probe import monotonic_us, wall_us
-from gputally.agent.process import ProcessTable
+from gputally.agent.nvml.driver import Nvml
+from gputally.agent.probe.main import monotonic_us, wall_us
+from gputally.agent.probe.process import ProcessTable
+from gputally.agent.probe.sampler import Cadence, DriverError, Sampler
 from gputally.agent.sample import Reading
-from gputally.agent.sampler import Cadence, DriverError, Sampler
 
 
 @pytest.mark.gpu

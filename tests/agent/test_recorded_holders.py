@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from gputally.accounting.keys import REPLICA, WHOLE_GPU, Holding
-from gputally.agent.claims import ClaimTable, parse_claim
-from gputally.agent.device_id import DeviceName
-from gputally.agent.grants import GrantBook, NoApi
 from gputally.agent.held import NOBODY, Held
-from gputally.agent.holders import place
-from gputally.agent.reservations import Reservations, parse_allocatable, parse_claims, parse_list
+from gputally.agent.kube.claims import ClaimTable, parse_claim
+from gputally.agent.kube.slices import DraDevice, SliceTable, parse_slice
+from gputally.agent.reservations.device_id import DeviceName
+from gputally.agent.reservations.grants import GrantBook, NoApi
+from gputally.agent.reservations.holders import place
+from gputally.agent.reservations.kubelet import Reservations, parse_allocatable, parse_claims, parse_list
 from gputally.agent.sample import DeviceInfo, MigInstance
-from gputally.agent.slices import DraDevice, SliceTable, parse_slice
 from gputally.proto.podresources_pb2 import AllocatableResourcesResponse, ListPodResourcesResponse
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "podresources"

@@ -9,9 +9,9 @@ import pytest
 from tests.kube_api import FakeKubeApi, Object, Trouble
 from tests.programs import wait_until
 
-from gputally.agent.kube_api import KubeApi
-from gputally.agent.kube_watch import KubeWatch, Watched
-from gputally.agent.probe import monotonic_us
+from gputally.agent.kube.api import KubeApi
+from gputally.agent.kube.watch import KubeWatch, Watched
+from gputally.agent.probe.main import monotonic_us
 from gputally.agent.release import ANNOTATION, Release, asks_for_release
 
 

@@ -10,7 +10,8 @@ import grpc
 import pytest
 from tests.kubelet import BURST, FakeKubelet, TokenBucket, allocatable_answer, list_answer
 
-from gputally.agent.reservations import (
+from gputally.agent.kube.slices import DraDevice
+from gputally.agent.reservations.kubelet import (
     EMPTY_HOLD_US,
     SPACING_US,
     ContainerClaim,
@@ -21,7 +22,6 @@ from gputally.agent.reservations import (
     SocketForbidden,
     SocketMissing,
 )
-from gputally.agent.slices import DraDevice
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "podresources"
 GPU_A = "GPU-5384ad17-ce81-5107-a784-772f58de6e11"

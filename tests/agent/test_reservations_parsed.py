@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kubelet import list_answer
 
-from gputally.agent.reservations import (
+from gputally.agent.kube.slices import DraDevice
+from gputally.agent.reservations.kubelet import (
     ContainerClaim,
     ContainerReservation,
     is_gpu,
@@ -17,7 +18,6 @@ from gputally.agent.reservations import (
     parse_list,
     remember,
 )
-from gputally.agent.slices import DraDevice
 from gputally.proto.podresources_pb2 import (
     AllocatableResourcesResponse,
     ClaimResource,

@@ -5,17 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.fakes import Clock, FakeDriver, FakeProcesses
 
-from gputally.agent.sample import (
-    ContainerRef,
-    DeviceInfo,
-    DeviceSample,
-    GpuProcess,
-    MigInstance,
-    Process,
-    ProcessKind,
-    Sample,
-)
-from gputally.agent.sampler import (
+from gputally.agent.probe.sampler import (
     Cadence,
     DeviceSilent,
     DeviceUnavailable,
@@ -25,6 +15,16 @@ from gputally.agent.sampler import (
     DriverUnavailable,
     Processes,
     Sampler,
+)
+from gputally.agent.sample import (
+    ContainerRef,
+    DeviceInfo,
+    DeviceSample,
+    GpuProcess,
+    MigInstance,
+    Process,
+    ProcessKind,
+    Sample,
 )
 
 S = 1_000_000

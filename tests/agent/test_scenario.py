@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.pattern import DAY_US, FOREVER_US, WEEK_US, Pattern, constant, weekly
 from gputally.agent.sample import DeviceInfo
-from gputally.agent.scenario import (
+from gputally.agent.simulated.pattern import DAY_US, FOREVER_US, WEEK_US, Pattern, constant, weekly
+from gputally.agent.simulated.scenario import (
     Container,
     Fault,
     FaultKind,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gputally.agent.pattern import WEEK_US
-from gputally.agent.scenario import FaultKind, InContainer, OnHost
-from gputally.agent.scenario_file import ScenarioError, load, parse
+from gputally.agent.simulated.pattern import WEEK_US
+from gputally.agent.simulated.scenario import FaultKind, InContainer, OnHost
+from gputally.agent.simulated.scenario_file import ScenarioError, load, parse
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "demo/scenarios").glob("*.json"))

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from gputally.accounting.ledger_hour import to_us
-from gputally.agent.pattern import DAY_US, WEEK_US, Pattern
-from gputally.agent.schedule import ScheduleError, cycle_steps, duration, hours, instant, weekly_steps
+from gputally.agent.simulated.pattern import DAY_US, WEEK_US, Pattern
+from gputally.agent.simulated.schedule import ScheduleError, cycle_steps, duration, hours, instant, weekly_steps
 
 HOUR_US = 3_600_000_000
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.accounting.states import Source
-from gputally.agent.pattern import Pattern, constant, weekly
+from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, Driver, DriverError, Processes
 from gputally.agent.sample import DeviceInfo, ProcessBusy, ProcessKind
-from gputally.agent.sampler import DeviceSilent, DeviceUnavailable, Driver, DriverError, Processes
-from gputally.agent.scenario import Fault, FaultKind, Gpu, OnHost, Scenario, Workload
-from gputally.agent.simulated import BUFFER_DEPTH, BUFFER_PERIOD_US, SimulatedGpus, SimulatedProcesses
+from gputally.agent.simulated.gpus import BUFFER_DEPTH, BUFFER_PERIOD_US, SimulatedGpus, SimulatedProcesses
+from gputally.agent.simulated.pattern import Pattern, constant, weekly
+from gputally.agent.simulated.scenario import Fault, FaultKind, Gpu, OnHost, Scenario, Workload
 
 SECOND_US = 1_000_000
 MONDAY_US = 1_735_516_800_000_000  # 2024-12-30

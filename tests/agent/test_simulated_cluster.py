@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
+from gputally.agent.attribution.identity import Identity
 from gputally.agent.held import NOBODY
-from gputally.agent.identity import Identity
-from gputally.agent.pattern import constant
-from gputally.agent.reservations import ContainerReservation
+from gputally.agent.reservations.kubelet import ContainerReservation
 from gputally.agent.sample import DeviceInfo, GpuProcess, ProcessKind
-from gputally.agent.scenario import Container, Gpu, InContainer, Pod, Scenario, Workload
-from gputally.agent.simulated import SimulatedProcesses
-from gputally.agent.simulated_cluster import RESOURCE, SimulatedKubelet, SimulatedPods
+from gputally.agent.simulated.cluster import RESOURCE, SimulatedKubelet, SimulatedPods
+from gputally.agent.simulated.gpus import SimulatedProcesses
+from gputally.agent.simulated.pattern import constant
+from gputally.agent.simulated.scenario import Container, Gpu, InContainer, Pod, Scenario, Workload
 
 MONDAY_US = 1_735_516_800_000_000  # 2024-12-30
 SECOND_US = 1_000_000

@@ -10,15 +10,15 @@ import pytest
 from gputally.accounting.invariants import violations
 from gputally.accounting.line import Line, Window
 from gputally.accounting.states import Basis
-from gputally.agent.grants import GrantBook
-from gputally.agent.holders import place
-from gputally.agent.identity import Identity
+from gputally.agent.attribution.identity import Identity
 from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.sampler import Cadence, Sampler
-from gputally.agent.scenario import Scenario
-from gputally.agent.scenario_file import load
-from gputally.agent.simulated import SimulatedGpus, SimulatedProcesses
-from gputally.agent.simulated_cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.probe.sampler import Cadence, Sampler
+from gputally.agent.reservations.grants import GrantBook
+from gputally.agent.reservations.holders import place
+from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
+from gputally.agent.simulated.gpus import SimulatedGpus, SimulatedProcesses
+from gputally.agent.simulated.scenario import Scenario
+from gputally.agent.simulated.scenario_file import load
 
 MINUTE_US = 60_000_000
 TUESDAY_US = 1_741_046_400_000_000  # 2025-03-04; the shipped scenarios change on whole minutes

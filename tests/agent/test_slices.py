@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.kube_api import resource_slice
 
-from gputally.agent.device_id import DeviceName
-from gputally.agent.slices import MAX_SLICES, DraDevice, Slice, SliceTable, parse_slice
+from gputally.agent.kube.slices import MAX_SLICES, DraDevice, Slice, SliceTable, parse_slice
+from gputally.agent.reservations.device_id import DeviceName
 
 RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "api" / "resourceslices.list.full.json"
 

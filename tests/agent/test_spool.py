@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.programs import wait_until
 from tests.spools import DAY_US, MINUTE_US, Clock, open_spool, recent, sequences, window
 
-from gputally.agent.spool import DAMAGED, FULL, TOO_OLD, Spool, SpoolInUse, SpoolReport, SpoolUnusable
+from gputally.agent.spool.spool import DAMAGED, FULL, TOO_OLD, Spool, SpoolInUse, SpoolReport, SpoolUnusable
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 

@@ -10,7 +10,7 @@ import pytest
 from tests.spools import HELD, MINUTE_US, Clock, open_spool, recent, sequences, window
 
 from gputally.accounting.line import Window
-from gputally.agent.spool import DISK
+from gputally.agent.spool.spool import DISK
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.spools import Clock, open_spool, recent, sequences
 
 from gputally.agent.backoff import Backoff
 from gputally.agent.snapshot import StreamState
-from gputally.agent.spool import SpoolReport
+from gputally.agent.spool.spool import SpoolReport
 from gputally.agent.stream import BATCH_WINDOWS, IN_FLIGHT_BATCHES, Stream, batch_message
 from gputally.proto import telemetry_pb2 as pb
 

@@ -14,10 +14,10 @@ import pytest
 from tests.fakes import Clock
 from tests.probes import LONG_US, S, children, is_failure, is_sample, until
 
-from gputally.agent.message import Failure, Message
-from gputally.agent.probe import ProbeSettings, monotonic_us
+from gputally.agent.probe.main import ProbeSettings, monotonic_us
+from gputally.agent.probe.message import Failure, Message
+from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.sample import Sample
-from gputally.agent.supervisor import Supervisor
 
 UUID = "GPU-00000000-0000-4000-8000-000000000001"
 SCENARIO = {
@@ -32,7 +32,7 @@ FATAL = (
     """
 import json, signal, sys
 from multiprocessing.connection import Connection
-from gputally.agent.message import Failure
+from gputally.agent.probe.message import Failure
 settings = json.loads(sys.argv[1])
 Connection(settings["upward_fd"], readable=False).send(Failure("the driver was upgraded", fatal=True))
 signal.pause()
@@ -223,7 +223,7 @@ def test_a_flush_ends_when_the_driver_says_that_it_cannot(settings: ProbeSetting
 
 
 def test_a_sample_makes_the_next_replacement_quick_again(make: Make, settings: ProbeSettings) -> None:
-    node = make((sys.executable, "-m", "gputally.agent.probe"))
+    node = make((sys.executable, "-m", "gputally.agent.probe.main"))
     for _ in range(3):
         while not isinstance(node.supervisor.receive(LONG_US), Sample):
             pass
@@ -244,7 +244,7 @@ def test_what_is_told_to_nobody_is_harmless(settings: ProbeSettings) -> None:
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
-    without = "import sys; sys.modules['pynvml'] = None; from gputally.agent.probe import main; main()"
+    without = "import sys; sys.modules['pynvml'] = None; from gputally.agent.probe.main import main; main()"
     real = ProbeSettings(-1, -1, str(tmp_path), 1_000_000, 5_000_000)
     command = (sys.executable, "-c", without)
     with closing(Supervisor(real, LONG_US, LONG_US, monotonic_us, time.sleep, command)) as supervisor:

@@ -10,8 +10,8 @@ from gputally.accounting.keys import PLATFORM_KEY, REPLICA, Holding, Owner
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.settlement import Coverage, Stretch, reserved_key
 from gputally.accounting.states import OwnerKind, Reason, Source
-from gputally.agent.attribution import Usage
-from gputally.agent.energy import EnergyTrack
+from gputally.agent.attribution.account import Usage
+from gputally.agent.attribution.energy import EnergyTrack
 from gputally.agent.sample import DeviceInfo, DeviceSample, Reading
 from gputally.agent.window import DeviceFold
 

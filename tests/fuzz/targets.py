@@ -17,9 +17,12 @@ from tests.windows import START_US, device, pod, reserved, unallocated, window
 from gputally import demo
 from gputally.accounting.invariants import violations
 from gputally.accounting.keys import Holding
-from gputally.agent import cgroup, kube_api, quantity, scenario_file
 from gputally.agent import command_line as agent_settings
-from gputally.agent.reservations import parse_allocatable, parse_claims, parse_list
+from gputally.agent import quantity
+from gputally.agent.kube import api as kube_api
+from gputally.agent.probe import cgroup
+from gputally.agent.reservations.kubelet import parse_allocatable, parse_claims, parse_list
+from gputally.agent.simulated import scenario_file
 from gputally.collector import command_line as collector_settings
 from gputally.collector import schema, settings
 from gputally.collector.admission import Verdict
@@ -74,6 +77,7 @@ def ledger() -> Iterator[Feed]:
     with tempfile.TemporaryDirectory() as folder:
         engine = open_database(f"sqlite:///{folder}/fuzz.sqlite")
         migrate(engine)
+
         def counted() -> tuple[int, ...]:
             with reading(engine) as connection:
                 tables = (schema.window, schema.line, schema.quarantine)

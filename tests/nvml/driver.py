@@ -7,9 +7,9 @@ from pathlib import Path
 from tests.nvml.library import NvmlScenario, call_counts, environment, held_by_the_library
 from tests.nvml.remote import Remote
 
-from gputally.agent.nvml import Nvml
+from gputally.agent.nvml.driver import Nvml
+from gputally.agent.probe.sampler import DriverEvents
 from gputally.agent.sample import DeviceInfo, ProcessReading, Reading
-from gputally.agent.sampler import DriverEvents
 
 
 class NvmlInChild:

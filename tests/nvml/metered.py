@@ -12,10 +12,10 @@ from gputally.accounting.keys import Owner
 from gputally.accounting.line import Line, Window
 from gputally.accounting.states import OwnerKind, Reason
 from gputally.agent.held import Held
-from gputally.agent.holders import Grant, place
 from gputally.agent.meter import Meter, MeterSettings
+from gputally.agent.probe.sampler import Cadence, DriverError, DriverReplaced, Sampler
+from gputally.agent.reservations.holders import Grant, place
 from gputally.agent.sample import GpuProcess, Process, Sample
-from gputally.agent.sampler import Cadence, DriverError, DriverReplaced, Sampler
 
 SOMEBODY = Owner(OwnerKind.HOST, user="user-1000")
 Lines = dict[tuple[Owner, str, Reason], Line]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.nvml.library import Fault, NvmlScenario
 
-from gputally.agent.nvml_errors import Code
+from gputally.agent.nvml.errors import Code
 
 FELL_OFF_THE_BUS = 79  # Xid
 

@@ -1,0 +1,1 @@
+"""ATTRIBUTE: two samples and who held what become usage, exactly."""

@@ -1,0 +1,1 @@
+"""The Kubernetes API's word on this node: pods, resource slices, claims."""

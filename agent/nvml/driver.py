@@ -1,0 +1,326 @@
+"""NVML through nvidia-ml-py: the `Driver` of real GPUs. Only this and the modules named nvml_* import pynvml.
+
+What a device can do is learned by asking it: a call that it refuses for good is left out until the next enumeration.
+
+A tick costs five driver calls per GPU (samples, rates, memory, power, energy), a process reading four, GPM two every
+five seconds. A partitioned GPU has no samples, rates or process utilisation, and is not asked for them; each of its
+MIG devices costs three calls per tick (memory, GPM) and four per process reading.
+"""
+
+import ctypes
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pynvml
+
+from gputally.accounting.states import Source
+from gputally.agent.nvml import mig as nvml_mig
+from gputally.agent.nvml.device import Device
+from gputally.agent.nvml.errors import DRIVER_GONE, NO_GPU, Code, device_error, driver_error, no_device
+from gputally.agent.nvml.events import Events
+from gputally.agent.nvml.gpm import SHORTEST_US, Gpm
+from gputally.agent.nvml.handle import Array, Handle, memory, symbol
+from gputally.agent.nvml.processes import process_lists, process_utilization
+from gputally.agent.nvml.records import (
+    AHEAD_US,
+    ONES_32,
+    ONES_64,
+    SAMPLE_BYTES,
+    busy_samples,
+    known,
+    known_percent,
+    merge_processes,
+    process_busy,
+    sample_entries,
+)
+from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverEvents, DriverUnavailable
+from gputally.agent.sample import (
+    BusySample,
+    DeviceInfo,
+    GpmReading,
+    GpuProcess,
+    InstanceReading,
+    ProcessBusy,
+    ProcessReading,
+    Reading,
+)
+
+PROCESS_REACH_US = 1_000_000  # how far back the first query of processes averages: 0 would tell of finished work
+BUFFER_REACH_US = 10_000_000  # a new probe may fill the gap that its predecessor left, as far as the driver kept it
+QUALITY_EVERY_US = 4_500_000  # GPM of whole GPUs bills nothing: every five seconds, though a tick come early
+
+_SAMPLES = "nvmlDeviceGetSamples"
+_ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
+_GPM = "nvmlGpmSampleGet"
+_GPM_MIG = "nvmlGpmMigSampleGet"
+
+_log = logging.getLogger(__name__)
+
+
+class Nvml:
+    """The `Driver` of this machine's GPUs. `wall_us` is the clock that the driver's time stamps are compared with.
+
+    `touch` is told the index of each GPU before a call for it, which may never return; False: leave that GPU out.
+    """
+
+    def __init__(self, wall_us: Callable[[], int], touch: Callable[[int], bool] = lambda _: True) -> None:
+        self._wall_us = wall_us
+        self._touch = touch
+        self._devices: dict[str, Device] = {}
+        self._array = Array()
+        self._gpm = Gpm(wall_us)
+        self._events = Events()
+        self._is_open = False
+        self._denied = 0
+
+    def open(self) -> None:
+        """Load and initialise; a driver without a GPU is refused as DriverUnavailable."""
+        if self._is_open:
+            return
+        try:
+            pynvml.nvmlInit()
+            self._is_open = True
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError as error:
+            self.close()
+            raise driver_error(error.value, str(error)) from error
+        if count == 0:
+            self.close()
+            raise DriverUnavailable(NO_GPU)
+
+    def close(self) -> None:
+        """Let go of the driver; handles are forgotten, cursors kept."""
+        self._forget_handles()
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._gpm.close()
+        self._events.close()
+        try:
+            pynvml.nvmlShutdown()
+        except pynvml.NVMLError as error:
+            _log.debug("nvmlShutdown: %s", error)  # the driver went first
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """All GPUs that can be opened with the MIG devices on them, and those that could be once, by index."""
+        self._forget_handles()
+        refusals: list[tuple[int, str]] = []
+        try:
+            count = pynvml.nvmlDeviceGetCount()
+            touched = sum(self._meet(index, refusals) for index in range(count))
+        except pynvml.NVMLError as error:
+            if error.value in DRIVER_GONE:
+                raise device_error(error.value, str(error), "nvmlDeviceGetCount") from error
+            raise driver_error(error.value, str(error)) from error
+        if not self._devices and (touched or not count):
+            raise no_device(refusals)
+        self._denied = sum(code == Code.NO_PERMISSION for code, _ in refusals)
+        raws = {uuid: device.raw for uuid, device in self._devices.items() if device.raw is not None}
+        self._events.watch(raws, lambda uuid: self._touch(self._devices[uuid].info.index))
+        self._gpm.retain({uuid for device in self._devices.values() for uuid in device.measured})
+        return sorted((device.info for device in self._devices.values()), key=lambda info: (info.index, info.uuid))
+
+    @property
+    def problem(self) -> str:
+        """GPUs that this process may not open, which cannot be counted."""
+        return f"{self._denied} GPUs may not be opened and are not counted: allow /dev/nvidia*" if self._denied else ""
+
+    def events(self) -> DriverEvents:
+        """What the driver told since the last call, of the GPUs that were enumerated before."""
+        return self._events.poll()
+
+    def read(self, uuid: str) -> Reading:
+        """The cheap values now. A passing refusal to tell of activity is silence: the buffer still has it later."""
+        try:
+            return self._reading(self._usable_device(uuid))
+        except DeviceUnavailable:
+            self._forget_counters(self._devices[uuid])
+            raise
+
+    def read_processes(self, uuid: str) -> ProcessReading:
+        """Who is on the device, and how busy each was since the query before."""
+        device = self._usable_device(uuid)
+        rejected: Counter[str] = Counter()
+        if device.info.mig_enabled:
+            return ProcessReading(self._instance_processes(device, rejected), None, dict(rejected))
+        lists = process_lists(device, self._array)
+        processes = None if lists is None else merge_processes(lists, rejected)
+        since_us = self._wall_us() - PROCESS_REACH_US if device.process_read_to is None else None
+        busy = self._process_busy(device, rejected)
+        device.is_proven = True
+        return ProcessReading(processes, busy, dict(rejected), since_us)
+
+    def _forget_handles(self) -> None:
+        for device in self._devices.values():
+            device.forget()
+
+    def _meet(self, index: int, refusals: list[tuple[int, str]]) -> bool:
+        """Learn of the device at an index, if it may be touched. One that cannot be opened does not stop the others."""
+        if not self._touch(index):
+            return False
+        try:
+            raw = pynvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = pynvml.nvmlDeviceGetUUID(raw)
+        except pynvml.NVMLError as error:
+            if error.value in DRIVER_GONE:
+                raise
+            refusals.append((error.value, str(error)))
+            return True
+        device = self._devices.setdefault(uuid, Device(info=DeviceInfo(uuid, index, "")))
+        device.take(raw)
+        device.info = replace(device.info, index=index)
+        try:
+            device.describe()
+        except (DeviceUnavailable, DeviceSilent) as error:
+            _log.debug("%s: %s", uuid, error)  # what was known of it before stays; `read` says the same again
+        return True
+
+    def _forget_counters(self, device: Device) -> None:
+        """A GPU that was lost or reset begins its counters again."""
+        for uuid in device.measured:
+            self._gpm.forget(uuid)
+
+    def _usable_device(self, uuid: str) -> Device:
+        device = self._devices[uuid]
+        self._touch(device.info.index)
+        if device.raw is None:
+            self._forget_counters(device)
+            try:
+                device.take(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+            except pynvml.NVMLError as error:
+                if error.value == Code.NOT_FOUND:
+                    raise DeviceUnavailable("the driver no longer has this GPU") from error
+                raise device_error(error.value, str(error), "nvmlDeviceGetHandleByUUID") from error
+        device.check_recovery()
+        if device.info.mig_enabled and device.instances is None:
+            raise DeviceSilent("its MIG devices could not be listed: is the agent allowed to monitor MIG?")
+        return device
+
+    def _reading(self, device: Device) -> Reading:
+        rejected: Counter[str] = Counter()
+        reading = self._partitioned(device, rejected) if device.info.mig_enabled else self._whole(device, rejected)
+        used, total = memory(device, rejected)
+        # A partitioned device has no other call by which it must prove that it is alive.
+        power = device.ask("nvmlDeviceGetPowerUsage", pynvml.nvmlDeviceGetPowerUsage, needed=device.info.mig_enabled)
+        energy = device.ask(_ENERGY, pynvml.nvmlDeviceGetTotalEnergyConsumption)
+        device.is_proven = True
+        if reading.busy_since_us is not None:  # not before: entries of a read that fails come again
+            device.busy_read_to = reading.busy[-1].end_us if reading.busy else reading.busy_since_us
+        return replace(
+            reading,
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+            power_mw=known(power, ONES_32, "power", rejected),
+            energy_mj=known(energy, ONES_64, "energy", rejected),
+            energy_supported=not device.lacks(_ENERGY),
+            rejected=dict(rejected),
+        )
+
+    def _whole(self, device: Device, rejected: Counter[str]) -> Reading:
+        """Activity of a GPU that is not partitioned."""
+        after_us = self._cursor(device.busy_read_to, BUFFER_REACH_US)
+        busy = self._busy(device, after_us, rejected)
+        rates = device.ask(
+            "nvmlDeviceGetUtilizationRates", pynvml.nvmlDeviceGetUtilizationRates, needed=device.lacks(_SAMPLES)
+        )
+        percent = None if rates is None else known_percent(rates.gpu, "utilization-rate", rejected)
+        gpm = None
+        if device.has_gpm:
+            take = pynvml.nvmlGpmSampleGet
+            gpm = self._counters(device, device.info.uuid, _GPM, QUALITY_EVERY_US, take, rejected)
+        return Reading(busy, _source(device, busy, percent), percent, busy_since_us=after_us, gpm=gpm)
+
+    def _partitioned(self, device: Device, rejected: Counter[str]) -> Reading:
+        """Activity of a partitioned GPU: there is none but that of its MIG devices."""
+        readings = tuple(self._instance(device, each, rejected) for each in device.instances or ())
+        return Reading(instances=readings)
+
+    def _instance(self, device: Device, instance: nvml_mig.Instance, rejected: Counter[str]) -> InstanceReading:
+        """Counters are those of the GPU instance: where several MIG devices share it, they tell of none of them."""
+        used, total = memory(instance, rejected)
+        uuid, gpm = instance.info.uuid, None
+        if device.has_gpm and instance.alone:
+            take = partial(_take_of_instance, device, instance.info.gpu_instance)
+            gpm = self._counters(instance, uuid, _GPM_MIG, SHORTEST_US, take, rejected)
+        has_gpm = device.has_gpm and instance.alone and not (instance.lacks(_GPM_MIG) or instance.denies(_GPM_MIG))
+        instance.is_proven = True
+        return InstanceReading(uuid, used, total, gpm, has_gpm)
+
+    def _counters(
+        self,
+        handle: Handle,
+        uuid: str,
+        name: str,
+        every_us: int,
+        take: Callable[[Any, Any], object],
+        rejected: Counter[str],
+    ) -> GpmReading | None:
+        """GPM's averages; `take(handle, sample)` writes the counters into a sample."""
+        return handle.ask(name, lambda raw: self._gpm.read(uuid, every_us, partial(take, raw), rejected))
+
+    def _instance_processes(self, device: Device, rejected: Counter[str]) -> tuple[GpuProcess, ...] | None:
+        """The processes on all MIG devices; None where the lists of one of them could not be read."""
+        found: list[GpuProcess] = []
+        for instance in device.instances or ():
+            if not nvml_mig.is_still(instance):
+                device.instances = None
+                raise DeviceSilent("its MIG devices have changed")
+            lists = process_lists(instance, self._array)
+            if lists is None:
+                return None
+            found += merge_processes(lists, rejected, instance.info.uuid)
+        return tuple(found)
+
+    def _cursor(self, cursor_us: int | None, reach_us: int) -> int:
+        """Where to read a buffer from. A clock that was set back leaves the cursor ahead of all that is written."""
+        now_us = self._wall_us()
+        if cursor_us is None or cursor_us > now_us + AHEAD_US:
+            return now_us - reach_us
+        return cursor_us
+
+    def _busy(self, device: Device, after_us: int, rejected: Counter[str]) -> tuple[BusySample, ...] | None:
+        """The buffer's new entries; () where it has none; None without a buffer, or if no entry had a credible time."""
+        entries = device.ask(_SAMPLES, lambda raw: self._sample_entries(raw, after_us), needed=True)
+        if entries is None:
+            return None
+        samples = busy_samples(entries, after_us, self._wall_us(), rejected)
+        return None if not samples and rejected["utilization-time-ahead"] else samples
+
+    def _sample_entries(self, raw: Any, after_us: int) -> list[tuple[int, int]]:
+        call = symbol(_SAMPLES)
+        value_type = ctypes.c_uint()
+        kind, since = ctypes.c_uint(pynvml.NVML_GPU_UTILIZATION_SAMPLES), ctypes.c_ulonglong(after_us)
+        try:
+            array = self._array.fill(
+                SAMPLE_BYTES, lambda room, count: call(raw, kind, since, ctypes.byref(value_type), count, room)
+            )
+        except pynvml.NVMLError as error:
+            if error.value == Code.NOT_FOUND:  # idle, or asked too soon
+                return []
+            raise
+        return sample_entries(array, value_type.value)
+
+    def _process_busy(self, device: Device, rejected: Counter[str]) -> tuple[ProcessBusy, ...] | None:
+        """The cursor moves on with the device's own buffer too: else the driver averages an idle time in again."""
+        after_us = self._cursor(device.process_read_to, PROCESS_REACH_US)
+        array = process_utilization(device, self._array, after_us)
+        if array is None:
+            return None
+        busy, newest_us = process_busy(array, after_us, self._wall_us(), rejected)
+        device.process_read_to = max(newest_us, device.busy_read_to or newest_us)
+        return busy
+
+
+def _source(device: Device, busy: tuple[BusySample, ...] | None, percent: int | None) -> Source:
+    if busy is not None:
+        return Source.DEVICE_SAMPLES
+    return Source.DEVICE_RATE if device.lacks(_SAMPLES) and percent is not None else Source.NONE
+
+
+def _take_of_instance(device: Device, gpu_instance: int, _raw: Any, sample: Any) -> None:
+    """By the GPU and the instance's number: newer in the ABI than by the MIG handle, but it cannot be a reused one."""
+    pynvml.nvmlGpmMigSampleGet(device.raw, gpu_instance, sample)

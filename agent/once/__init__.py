@@ -1,0 +1,1 @@
+"""`gputally-agent --once`: one look at this node, for people and programs."""

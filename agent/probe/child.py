@@ -1,0 +1,68 @@
+"""A probe as its parent sees it: the process, the two pipes, and the board that says which GPU it touches."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+
+from gputally.agent.probe.board import Board, new_board_fd
+from gputally.agent.probe.main import ProbeSettings
+from gputally.agent.probe.message import Message
+
+
+class Child:
+    """A running probe. Its pipes can be closed though it hangs, which may make even killing it impossible."""
+
+    def __init__(self, command: Sequence[str], settings: ProbeSettings) -> None:
+        board_fd = new_board_fd()
+        up_read, up_write = os.pipe()
+        down_read, down_write = os.pipe()
+        theirs = (up_write, down_read, board_fd)
+        told = replace(settings, upward_fd=up_write, downward_fd=down_read, board_fd=board_fd)
+        self._process = subprocess.Popen([*command, told.to_json()], pass_fds=theirs)
+        self._board = Board(board_fd)
+        for fd in theirs:
+            os.close(fd)
+        os.set_blocking(down_write, False)  # a child that hangs reads nothing: it must not make its parent wait
+        self._upward = Connection(up_read, writable=False)
+        self._downward = Connection(down_write, readable=False)
+
+    @property
+    def touching(self) -> int | None:
+        """The index of the GPU that it was about to touch last, while it has not said that it is done."""
+        return self._board.read()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone; asking reaps it."""
+        return self._process.poll() is not None
+
+    def receive(self, timeout_us: int) -> Message | None:
+        """Its next message, None when none comes in time; raises EOFError or OSError when it is gone."""
+        if not self._upward.poll(timeout_us / 1e6):
+            return None
+        message: Message = self._upward.recv()
+        return message
+
+    def send(self, request: object) -> None:
+        """Tell it something; raises OSError when it does not read, or is gone."""
+        self._downward.send(request)
+
+    def disconnect(self) -> None:
+        """Close the pipes, which ends a child that is not stuck. Closing twice is harmless."""
+        self._upward.close()
+        self._downward.close()
+
+    def kill(self) -> None:
+        """SIGKILL, for which nobody waits: it may have to wait for the driver."""
+        self._process.send_signal(signal.SIGKILL)
+
+    def ends_within(self, wait_s: float) -> bool:
+        """Whether it is gone within so many seconds."""
+        try:
+            self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True

@@ -1,0 +1,193 @@
+"""The parent's side of the probe: start the child, take its samples, and start another when it falls silent or dies.
+
+A child that hangs in the driver may not even be killable; it is left behind and reaped when it ends. Where it hung in a
+call for one GPU, its successor leaves that GPU out.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gputally.agent.probe.child import Child
+from gputally.agent.probe.left_out import LeftOut
+from gputally.agent.probe.main import ProbeSettings
+from gputally.agent.probe.message import FLUSH, Failure, Known, Message, TakeUp
+from gputally.agent.sample import Sample
+
+_FIRST_BACKOFF_US = 500_000
+_LONGEST_BACKOFF_US = 30_000_000
+_LAST_WAIT_S = 2.0  # a child that reads its pipe ends within a tick
+_KILLED_WAIT_S = 0.5  # for all that were killed: those that are not in the driver are gone at once
+_LEFT_BEHIND = 16  # children stuck in the driver that we still remember to reap
+
+
+class Supervisor:
+    """One child at a time. `receive` returns its next message; silence longer than `deadline_us` ends the child."""
+
+    def __init__(
+        self,
+        settings: ProbeSettings,
+        deadline_us: int,
+        start_deadline_us: int,
+        monotonic_us: Callable[[], int],
+        pause: Callable[[float], object],
+        command: Sequence[str] = (sys.executable, "-m", "gputally.agent.probe.main"),
+    ) -> None:
+        self._settings = settings
+        self._deadline_us = deadline_us
+        self._start_deadline_us = start_deadline_us
+        self._monotonic_us = monotonic_us
+        self._pause = pause  # waits that many seconds, or less when the agent stops
+        self._command = command
+        self._child: Child | None = None
+        self._sampled = False  # this child has brought a sample
+        self._left_behind: list[Child] = []
+        self._left_out = LeftOut(self._start_scout, start_deadline_us, self._leave)
+        self._is_released = False
+        self._due_us = 0  # the child must have spoken by then
+        self._start_us = 0  # no new child before then
+        self._backoff_us = _FIRST_BACKOFF_US
+        self.starts = 0
+
+    @property
+    def problem(self) -> str:
+        """What the samples lack, one line; empty when they are of all GPUs."""
+        return self._left_out.problem
+
+    def receive(self, timeout_us: int) -> Message | None:
+        """The child's next message, or None when none came in time. Starts a child where there is none."""
+        if self._is_released:
+            self._pause(timeout_us / 1e6)
+            return None
+        if self._child is None and not self._start(timeout_us):
+            return None
+        if self._child is None:
+            return None
+        self._scout()
+        try:
+            message = self._child.receive(timeout_us)
+        except (EOFError, OSError):
+            return self._ended()
+        return self._silence() if message is None else self._take(message)
+
+    def flush(self, deadline_us: int) -> list[Sample]:
+        """The samples up to a full one that is taken from now on; without a full one when none came in time.
+
+        Those on the way count too: the driver's buffers were read for them. Where the driver gave nothing so far, or
+        says that it cannot, nobody waits.
+        """
+        asked_us = self._monotonic_us()
+        samples: list[Sample] = []
+        if self._sampled:
+            self._send(FLUSH)
+        while self._sampled and (left_us := asked_us + deadline_us - self._monotonic_us()) > 0:
+            message = self.receive(left_us)
+            if isinstance(message, Failure):
+                break
+            if isinstance(message, Sample):
+                samples.append(message)
+                if message.full and message.monotonic_us >= asked_us:
+                    break
+        return samples
+
+    def know(self, uids: frozenset[str]) -> None:
+        """Tell the child which pods are this node's."""
+        self._send(Known(uids))
+
+    def release(self) -> bool:
+        """End every child, so that nothing here has the driver open, until `take_up`; whether all could be ended."""
+        self._is_released = True
+        self.close()
+        return not self._left_behind
+
+    def take_up(self) -> None:
+        """Start a child again. The driver may be another one now."""
+        self._is_released = False
+        self._left_out.forget()
+        self._start_us = 0
+        self._backoff_us = _FIRST_BACKOFF_US
+
+    def close(self) -> None:
+        """Close the pipes, which ends the child, and wait for it a moment; a stuck one is left to the kernel."""
+        children = [child for child in (self._child, self._left_out.close()) if child]
+        self._disconnect()
+        for child in children:
+            if not child.ends_within(_LAST_WAIT_S / len(children)):
+                self._leave(child)
+        wait_s = _KILLED_WAIT_S / max(1, len(self._left_behind))
+        self._left_behind = [left for left in self._left_behind if not left.ends_within(wait_s)]
+
+    def _start(self, timeout_us: int) -> bool:
+        wait_us = self._start_us - self._monotonic_us()
+        if wait_us > 0:
+            self._pause(min(wait_us, timeout_us) / 1e6)
+            return False
+        self._reap()
+        self._child = Child(self._command, replace(self._settings, left_out=self._left_out.indices))
+        self._due_us = self._monotonic_us() + self._start_deadline_us
+        self.starts += 1
+        return True
+
+    def _start_scout(self, index: int) -> Child:
+        return Child(self._command, replace(self._settings, only=index))
+
+    def _scout(self) -> None:
+        """Once the others are well, see to those that are left out."""
+        if self._sampled and (index := self._left_out.step(self._monotonic_us())) is not None:
+            self._send(TakeUp(index))
+
+    def _take(self, message: Message) -> Message:
+        self._due_us = self._monotonic_us() + self._deadline_us
+        if isinstance(message, Sample):
+            self._backoff_us = _FIRST_BACKOFF_US
+            self._sampled = True
+            return self._left_out.complete(message)
+        if message.fatal:
+            self._left_out.forget()
+            self._replace()
+        return message
+
+    def _silence(self) -> Failure | None:
+        if self._monotonic_us() < self._due_us or self._child is None:
+            return None
+        index = self._child.touching
+        self._replace()
+        if index is None:
+            return Failure("the driver did not answer in time; a new probe is started")
+        self._left_out.add(index, self._monotonic_us())
+        return Failure(f"{self._left_out.name(index)} did not answer in time; a new probe is started without it")
+
+    def _ended(self) -> Failure:
+        self._replace()
+        return Failure("the probe ended unexpectedly; a new one is started")
+
+    def _replace(self) -> None:
+        """Give up on this child; nobody waits for it."""
+        child = self._child
+        self._disconnect()
+        if child is not None:
+            self._leave(child)
+        self._reap()
+        self._start_us = self._monotonic_us() + self._backoff_us
+        self._backoff_us = min(2 * self._backoff_us, _LONGEST_BACKOFF_US)
+
+    def _leave(self, child: Child) -> None:
+        child.kill()
+        self._left_behind.append(child)
+
+    def _reap(self) -> None:
+        self._left_behind = [left for left in self._left_behind if not left.has_ended][-_LEFT_BEHIND:]
+
+    def _disconnect(self) -> None:
+        if self._child is not None:
+            self._child.disconnect()
+        self._child = None
+        self._sampled = False
+
+    def _send(self, request: object) -> None:
+        if self._child is None:
+            return
+        try:
+            self._child.send(request)
+        except OSError:
+            self._replace()

@@ -1,0 +1,148 @@
+"""Simulated GPUs and their processes: a scenario behind the protocols that the sampler declares.
+
+They obey the physics of real ones: energy is the integral of power, the sample buffer holds means over its periods and
+forgets, and each query of process utilisation covers the time since the one before it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from gputally.accounting.states import Source
+from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverEvents
+from gputally.agent.sample import (
+    BusySample,
+    DeviceInfo,
+    GpuProcess,
+    Process,
+    ProcessBusy,
+    ProcessKind,
+    ProcessReading,
+    Reading,
+)
+from gputally.agent.simulated.scenario import FaultKind, Gpu, Scenario
+
+BUFFER_PERIOD_US = 166_667  # NVML: a utilisation sample covers between 1/6 s and 1 s, by product
+BUFFER_DEPTH = 72  # entries; with 1/6 s each about the ten seconds that real buffers reach back
+
+
+class SimulatedGpus:
+    """The `Driver` of a scenario, at the time that `wall_us` tells; it keeps two cursors per device.
+
+    Buffer entries end on multiples of `buffer_period_us` since the epoch: a scenario that changes on that grid is seen
+    exactly, any other with means rounded to a whole percent. A clock that was set back makes a device forget its
+    cursors, as if it were read for the first time.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        wall_us: Callable[[], int],
+        buffer_period_us: int = BUFFER_PERIOD_US,
+        buffer_depth: int = BUFFER_DEPTH,
+    ) -> None:
+        self._gpus = {gpu.info.uuid: gpu for gpu in scenario.gpus}
+        self._wall_us = wall_us
+        self._period_us = buffer_period_us
+        self._depth = buffer_depth
+        self._read_to: dict[str, int] = {}  # per device: the end of the newest buffer entry that was given out
+        self._asked_at: dict[str, int] = {}  # per device: when process utilisation was last asked for
+
+    def open(self) -> None:
+        """There is nothing to load. Process utilisation is measured from here on."""
+        now_us = self._wall_us()
+        for uuid in self._gpus:
+            self._asked_at.setdefault(uuid, now_us)
+
+    def close(self) -> None:
+        """There is nothing to let go of; cursors are kept, as for a driver that is opened again."""
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """All GPUs of the scenario, lost ones too."""
+        return tuple(gpu.info for gpu in self._gpus.values())
+
+    @property
+    def problem(self) -> str:
+        """Nothing is hidden."""
+        return ""
+
+    def events(self) -> DriverEvents:
+        """Simulated GPUs tell nothing of their own accord."""
+        return DriverEvents()
+
+    def read(self, uuid: str) -> Reading:
+        """The cheap values now; raises DeviceUnavailable or DeviceSilent where the scenario has a fault."""
+        now_us = self._wall_us()
+        gpu = self._healthy(uuid, now_us)
+        newest_us = now_us - now_us % self._period_us
+        return Reading(
+            busy=self._new_entries(gpu, newest_us) if gpu.sample_buffer else None,
+            busy_source=Source.DEVICE_SAMPLES if gpu.sample_buffer else Source.DEVICE_RATE,
+            utilization_percent=_mean_percent(
+                gpu.busy_integral(newest_us - self._period_us, newest_us), self._period_us
+            ),
+            memory_used_bytes=gpu.memory_used_bytes(now_us),
+            memory_total_bytes=gpu.memory_bytes,
+            power_mw=gpu.power_mw(now_us),
+            energy_mj=gpu.energy_mj(now_us) if gpu.energy_counter else None,
+            energy_supported=gpu.energy_counter,
+        )
+
+    def read_processes(self, uuid: str) -> ProcessReading:
+        """Who is on the device now, and how busy each was since the last query; raises as `read` does."""
+        now_us = self._wall_us()
+        gpu = self._healthy(uuid, now_us)
+        present = tuple(
+            GpuProcess(load.pid, ProcessKind.COMPUTE, load.memory_bytes)
+            for load in gpu.workloads
+            if load.present.at(now_us)
+        )
+        return ProcessReading(present, self._process_busy(gpu, now_us) if gpu.process_utilization else None)
+
+    def _healthy(self, uuid: str, now_us: int) -> Gpu:
+        gpu = self._gpus[uuid]
+        fault = gpu.fault(now_us)
+        if fault is FaultKind.LOST:
+            raise DeviceUnavailable(f"{uuid} is lost, as the scenario says")
+        if fault is FaultKind.SILENT:
+            raise DeviceSilent(f"{uuid} gives no answer, as the scenario says")
+        return gpu
+
+    def _new_entries(self, gpu: Gpu, newest_us: int) -> tuple[BusySample, ...]:
+        """The buffer's entries after the device's cursor, as far back as the buffer reaches."""
+        oldest_us = newest_us - self._depth * self._period_us
+        cursor_us = self._read_to.get(gpu.info.uuid, oldest_us)
+        start_us = max(cursor_us, oldest_us) if cursor_us <= newest_us else oldest_us
+        self._read_to[gpu.info.uuid] = newest_us
+        return tuple(
+            BusySample(end_us, _mean_percent(gpu.busy_integral(end_us - self._period_us, end_us), self._period_us))
+            for end_us in range(start_us + self._period_us, newest_us + 1, self._period_us)
+        )
+
+    def _process_busy(self, gpu: Gpu, now_us: int) -> tuple[ProcessBusy, ...] | None:
+        """Mean percent since the last query, of those above 0; None where no time has passed since then."""
+        since_us = self._asked_at.get(gpu.info.uuid, now_us)
+        self._asked_at[gpu.info.uuid] = now_us
+        if since_us >= now_us:
+            return None
+        busy = (
+            ProcessBusy(load.pid, _mean_percent(load.busy.integral(since_us, now_us), now_us - since_us))
+            for load in gpu.workloads
+        )
+        return tuple(each for each in busy if each.percent)
+
+
+class SimulatedProcesses:
+    """The `Processes` of a scenario: what /proc would say of its workloads at the time that `wall_us` tells."""
+
+    def __init__(self, scenario: Scenario, wall_us: Callable[[], int]) -> None:
+        self._workloads = {load.pid: load for load in scenario.workloads}
+        self._wall_us = wall_us
+
+    def resolve(self, pid: int) -> Process | None:
+        """The process with this pid now; None while none runs."""
+        load = self._workloads.get(pid)
+        return load.process(self._wall_us()) if load else None
+
+
+def _mean_percent(integral: int, span_us: int) -> int:
+    """The mean over a span, rounded half up to the whole percent that NVML gives."""
+    return (2 * integral + span_us) // (2 * span_us)

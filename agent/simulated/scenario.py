@@ -1,0 +1,189 @@
+"""A scenario: the GPUs, pods and workloads of a simulated node, as pure functions of wall time.
+
+Nothing here has state: the same instant gives the same answer, whatever was asked before. Times are microseconds since
+the Unix epoch, power is milliwatts, energy millijoules, memory bytes. `scenario_file.py` reads scenarios from JSON.
+"""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gputally.agent.sample import ContainerRef, DeviceInfo, Process
+from gputally.agent.simulated.pattern import Pattern
+
+_UID_SPACE = uuid.UUID("6c1f6b1e-7c3a-5f0e-9d52-2f4f6e2a9b10")  # any fixed value: UIDs are derived, never drawn
+_TICK_US = 10_000  # Linux reports start times in ticks of 1/100 s; the simulated node booted at the epoch
+_MINUTE_US = 60_000_000
+
+
+class FaultKind(StrEnum):
+    """What can go wrong with a GPU: it falls off the bus, or its driver gives no usable answer."""
+
+    LOST = "lost"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A GPU is in trouble while `when` is 1."""
+
+    kind: FaultKind
+    when: Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class PodRun:
+    """One life of a pod: a pod that repeats is a new one, with a new UID, each time."""
+
+    namespace: str
+    name: str
+    uid: str
+    start_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container and the UUIDs of the GPUs that it holds."""
+
+    name: str
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that is on the node while `present` is 1. `uid` is "" where it is to be derived from the name."""
+
+    namespace: str
+    name: str
+    containers: tuple[Container, ...]
+    present: Pattern
+    uid: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def run(self, us: int) -> PodRun | None:
+        """The pod that exists at this instant, if any; named as a CronJob names its pods where it repeats."""
+        start_us = self.present.run_start(us)
+        if start_us is None:
+            return None
+        name = f"{self.name}-{start_us // _MINUTE_US}" if self.present.repeats else self.name
+        uid = self.uid or str(uuid.uuid5(_UID_SPACE, f"{self.namespace}/{name}"))
+        return PodRun(self.namespace, name, uid, start_us)
+
+
+@dataclass(frozen=True, slots=True)
+class InContainer:
+    """A workload's place: a container of a pod of the scenario."""
+
+    pod: Pod
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnHost:
+    """A workload's place: outside pods, as this user, in this systemd unit ("" for none)."""
+
+    user: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A process while `present` is 1; on each of its GPUs it is `busy` percent of the time and holds `memory_bytes`."""
+
+    pid: int
+    place: InContainer | OnHost
+    busy: Pattern
+    present: Pattern
+    memory_bytes: int
+    command: str = ""
+
+    def process(self, us: int) -> Process | None:
+        """What /proc says of it at this instant; None while it does not run."""
+        start_us = self.present.run_start(us)
+        if start_us is None:
+            return None
+        ticks = start_us // _TICK_US
+        if isinstance(self.place, OnHost):
+            return Process(self.pid, ticks, None, self.place.user, self.place.unit, self.command)
+        return Process(self.pid, ticks, _container_ref(self.place, us), command=self.command)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU with all that happens on it. The flags say what its driver can tell."""
+
+    info: DeviceInfo
+    idle_mw: int
+    max_mw: int
+    memory_bytes: int
+    workloads: tuple[Workload, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    sample_buffer: bool = True
+    process_utilization: bool = True
+    energy_counter: bool = True
+
+    def busy_percent(self, us: int) -> int:
+        """Percent of the time in which a kernel executes, at this instant; its workloads never overlap."""
+        return sum(workload.busy.at(us) for workload in self.workloads)
+
+    def busy_integral(self, start_us: int, end_us: int) -> int:
+        """Percent-microseconds of busy time in [start_us, end_us); exact."""
+        return sum(workload.busy.integral(start_us, end_us) for workload in self.workloads)
+
+    def power_mw(self, us: int) -> int:
+        """Power at this instant: idle power, and the rest in proportion to the busy share; rounded down."""
+        return self.idle_mw + (self.max_mw - self.idle_mw) * self.busy_percent(us) // 100
+
+    def energy_mj(self, us: int) -> int:
+        """The hardware counter: the integral of power since the Unix epoch, rounded down once."""
+        dynamic = (self.max_mw - self.idle_mw) * self.busy_integral(0, us)  # 1/100 mW µs = 1/100 nJ
+        return (self.idle_mw * us * 100 + dynamic) // 100_000_000
+
+    def memory_used_bytes(self, us: int) -> int:
+        """The memory that the processes of this instant hold together."""
+        return sum(workload.memory_bytes for workload in self.workloads if workload.present.at(us))
+
+    def fault(self, us: int) -> FaultKind | None:
+        """What is wrong with the GPU at this instant, if anything."""
+        return next((fault.kind for fault in self.faults if fault.when.at(us)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A container of a living pod and the UUIDs of the GPUs that it holds."""
+
+    pod: PodRun
+    container: str
+    container_id: str
+    gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A simulated node."""
+
+    gpus: tuple[Gpu, ...]
+    pods: tuple[Pod, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+
+    def containers(self, us: int) -> tuple[Holding, ...]:
+        """Every container of the pods that exist at this instant, those without a GPU too."""
+        runs = ((pod, pod.run(us)) for pod in self.pods)
+        return tuple(_holding(run, container) for pod, run in runs if run is not None for container in pod.containers)
+
+
+def container_id(pod_uid: str, container: str) -> str:
+    """The id (64 hex digits) of a simulated container; derived, so that every reader finds the same."""
+    return hashlib.sha256(f"{pod_uid}/{container}".encode()).hexdigest()
+
+
+def _holding(run: PodRun, container: Container) -> Holding:
+    return Holding(run, container.name, container_id(run.uid, container.name), container.gpus)
+
+
+def _container_ref(place: InContainer, us: int) -> ContainerRef | None:
+    run = place.pod.run(us)
+    if run is None:
+        return None
+    return ContainerRef(run.uid, container_id(run.uid, place.container), "burstable", "containerd", "pod")

@@ -1,0 +1,1 @@
+"""SPOOL: windows on disk until the collector has committed them."""
