@@ -211,6 +211,9 @@ def _ingest(stats: IngestStats) -> Iterator[Metric]:
     yield _counter(
         "gputally_ingest_skewed_batches", "Batches of nodes whose clock is over two seconds off.", stats.skewed
     )
+    yield _counter(
+        "gputally_ingest_turned_away_streams", "Streams whose sender was not let in, or no longer.", stats.turned_away
+    )
 
 
 def _writer(stats: WriterStats) -> Iterator[Metric]:
