@@ -10,9 +10,8 @@ from itertools import pairwise
 
 from sqlalchemy import Connection
 
-from gputally.collector.applied import Kind, current
-from gputally.collector.rates.card import NANO
-from gputally.collector.yaml_file import (
+from gputally.collector.files.applied import Kind, current
+from gputally.collector.files.yaml_file import (
     Fields,
     FileMistakes,
     Mistakes,
@@ -23,6 +22,7 @@ from gputally.collector.yaml_file import (
     check_version,
     parse_yaml,
 )
+from gputally.collector.rates.card import NANO
 
 _TOP = ("version", "budgets")
 _UNITS = ("gpu_hours", "amount")

@@ -15,15 +15,15 @@ from sqlalchemy import Connection
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.states import OwnerKind
-from gputally.collector.allocation import read_allocation
+from gputally.collector.allocation.allocation import read_allocation
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.query import Query, Scope
+from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.steps import Step, local_date
 from gputally.collector.budgets import Budget, Unit, budgets_of, read_budgets
 from gputally.collector.budgets import Scope as BudgetScope
-from gputally.collector.grouping import By
-from gputally.collector.period import Period
-from gputally.collector.query import Query, Scope
 from gputally.collector.rates.card import NANO
-from gputally.collector.sheet import Row
-from gputally.collector.steps import Step, local_date
 
 _BY = (By.CLUSTER, By.NAMESPACE, By.TEAM)
 _DAY_US = 24 * HOUR_US

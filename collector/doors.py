@@ -7,7 +7,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from gputally.collector.address import Address
-from gputally.collector.kube_place import IN_CLUSTER, OFF
+from gputally.collector.cluster.place import IN_CLUSTER, OFF
 
 
 class AgentAuth(StrEnum):

@@ -16,11 +16,12 @@ from prometheus_client.registry import Collector
 from sqlalchemy import BigInteger, Connection, Engine, cast, func, select
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector import ledger, schema
-from gputally.collector.database import DATABASE_ERRORS, reading
-from gputally.collector.ingest import IngestStats
-from gputally.collector.retention import Removed
-from gputally.collector.writer import WriterStats
+from gputally.collector.database import schema
+from gputally.collector.database.engine import DATABASE_ERRORS, reading
+from gputally.collector.ingest.stream import IngestStats
+from gputally.collector.ingest.writer import WriterStats
+from gputally.collector.ledger import postings as ledger
+from gputally.collector.ledger.retention import Removed
 
 _US_PER_S = 1_000_000
 _MJ_PER_J = 1_000

@@ -23,22 +23,22 @@ from gputally.collector.api.service import Service
 from gputally.collector.api.status import status_app, status_routes
 from gputally.collector.auth.build import agents_of, grpc_tls, http_tls, readers_of
 from gputally.collector.auth.tls import ServerTls
-from gputally.collector.cluster import ClusterWatch
-from gputally.collector.cluster_history import ClusterHistory
+from gputally.collector.cluster.history import ClusterHistory
+from gputally.collector.cluster.kube import open_api
+from gputally.collector.cluster.place import kube_place
+from gputally.collector.cluster.watch import ClusterWatch
 from gputally.collector.command_line import read_settings
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database
+from gputally.collector.database.engine import open_database
+from gputally.collector.database.migrate import UnknownRevision
+from gputally.collector.database.startup import Database
 from gputally.collector.exposition import Work, make_registry, read_books
-from gputally.collector.ingest import Ingest, make_server
-from gputally.collector.kube_place import kube_place
-from gputally.collector.kube_watch import open_api
-from gputally.collector.migrate import UnknownRevision
-from gputally.collector.retention import Policy, Retention
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ingest.stream import Ingest, make_server
+from gputally.collector.ingest.writer import Writer
+from gputally.collector.ledger.retention import Policy, Retention
+from gputally.collector.ledger.settler import Settler
+from gputally.collector.ledger.upkeep import Upkeep
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
-from gputally.collector.settler import Settler
-from gputally.collector.startup import Database
-from gputally.collector.upkeep import Upkeep
-from gputally.collector.writer import Writer
 
 _LOG = logging.getLogger(__name__)
 

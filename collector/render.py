@@ -21,9 +21,9 @@ from rich.text import Text
 from gputally.accounting.ledger_hour import from_us
 from gputally.accounting.split import largest_remainder
 from gputally.accounting.states import OwnerKind
-from gputally.collector import money
-from gputally.collector.amounts import Amounts
-from gputally.collector.period import instant
+from gputally.collector.allocation import money
+from gputally.collector.allocation.amounts import Amounts
+from gputally.collector.allocation.period import instant
 from gputally.collector.rates.cost import rounded
 from gputally.collector.report import TOTAL, By, Report, Row
 

@@ -7,14 +7,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, select, union
 
 from gputally.accounting.ledger_hour import hour_start
-from gputally.collector import schema
-from gputally.collector.allocation import allocate
-from gputally.collector.amounts import Amounts, summed
-from gputally.collector.database import reading
-from gputally.collector.grouping import By
-from gputally.collector.money import NOTHING, Money, total
-from gputally.collector.period import Period
-from gputally.collector.query import Query
+from gputally.collector.allocation.allocation import allocate
+from gputally.collector.allocation.amounts import Amounts, summed
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.money import NOTHING, Money, total
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.query import Query
+from gputally.collector.database import schema
+from gputally.collector.database.engine import reading
 
 __all__ = ["TOTAL", "By", "Report", "Row", "ZoneMismatch", "report"]
 

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gputally.collector import doors
 from gputally.collector.address import Address, parse_address
-from gputally.collector.database import parse_url
+from gputally.collector.database.engine import parse_url
 from gputally.collector.doors import AgentAuth, ReaderAuth
 
 ENV_PREFIX = "GPUTALLY_"

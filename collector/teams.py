@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from gputally.collector.applied import Kind, current
-from gputally.collector.effective import Series, note_overlaps, read_validity
-from gputally.collector.label_history import LabelHistory, Labels, read_namespaces
-from gputally.collector.yaml_file import (
+from gputally.collector.cluster.labels import LabelHistory, Labels, read_namespaces
+from gputally.collector.files.applied import Kind, current
+from gputally.collector.files.effective import Series, note_overlaps, read_validity
+from gputally.collector.files.yaml_file import (
     Fields,
     FileMistakes,
     Mistakes,

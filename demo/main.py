@@ -16,8 +16,8 @@ from rich.console import Console
 from gputally.agent.probe.main import wall_us
 from gputally.agent.simulated.scenario import Scenario
 from gputally.agent.simulated.scenario_file import load
-from gputally.collector.database import open_database
-from gputally.collector.period import parse_period
+from gputally.collector.allocation.period import parse_period
+from gputally.collector.database.engine import open_database
 from gputally.collector.render import as_table
 from gputally.collector.report import By, report
 from gputally.collector.settings import ReadSettings, SettingsError

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gputally.collector.cluster import Change, ClusterError, Listing, ObjectKind, Seen, VersionGone
+from gputally.collector.cluster.watch import Change, ClusterError, Listing, ObjectKind, Seen, VersionGone
 
 
 class FakeCluster:

@@ -14,9 +14,9 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Engine
 
-from gputally.collector.database import is_sqlite, open_database, writing
-from gputally.collector.migrate import migrate
-from gputally.collector.schema import metadata
+from gputally.collector.database.engine import is_sqlite, open_database, writing
+from gputally.collector.database.migrate import migrate
+from gputally.collector.database.schema import metadata
 
 _MISSING = "PostgreSQL's server is not installed: apt-get install postgresql"
 _TEMPLATE = "migrated"

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine
 
-from gputally.collector.cluster import ObjectKind, Seen
-from gputally.collector.cluster_history import ClusterHistory
+from gputally.collector.cluster.history import ClusterHistory
+from gputally.collector.cluster.watch import ObjectKind, Seen
 
 
 class Labelled:

@@ -25,8 +25,8 @@ from tests.kube_review import FakeReviews, Token
 from tests.programs import Running, wait_until
 from tests.test_pipeline import free_port, http
 
-from gputally.collector.database import open_database
-from gputally.collector.schema import quarantine, window
+from gputally.collector.database.engine import open_database
+from gputally.collector.database.schema import quarantine, window
 
 PASSWORD = "a-database-password"
 AGENT_TOKEN, RENEWED_TOKEN = "agent.token.one", "agent.token.two"

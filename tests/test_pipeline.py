@@ -29,8 +29,8 @@ from tests.nvml import library
 from tests.nvml.library import Fault, NvmlScenario, ScriptedGpu, ScriptedProcess, Step
 from tests.programs import Running, module, running, wait_until
 
-from gputally.collector.database import open_database
-from gputally.collector.schema import device, line, owner, posting, window, window_device
+from gputally.collector.database.engine import open_database
+from gputally.collector.database.schema import device, line, owner, posting, window, window_device
 
 S = 1_000_000
 GPUS = tuple(f"GPU-0000000{n}-1111-4222-8333-444444444444" for n in range(4))

@@ -29,13 +29,13 @@ from gputally.accounting.states import Basis
 from gputally.agent.probe.main import wall_us
 from gputally.agent.simulated.scenario_file import load
 from gputally.agent.spool.spool import Spool
-from gputally.collector.database import is_sqlite, open_database, writing
-from gputally.collector.ledger import dump, pending, settle
-from gputally.collector.period import parse_period
+from gputally.collector.allocation.period import parse_period
+from gputally.collector.database.engine import is_sqlite, open_database, writing
+from gputally.collector.database.schema import AMOUNTS, line, namespace_total, posting, quarantine, window
+from gputally.collector.ledger.postings import dump, pending, settle
+from gputally.collector.ledger.silence import book_silence
 from gputally.collector.render import as_json
 from gputally.collector.report import By, report
-from gputally.collector.schema import AMOUNTS, line, namespace_total, posting, quarantine, window
-from gputally.collector.silence import book_silence
 from gputally.demo.backfill import MINUTE_US, live_through
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "demo" / "scenarios"

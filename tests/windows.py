@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gputally.accounting.keys import PLATFORM_KEY, WHOLE_GPU, Holding, LineKey, Owner
 from gputally.accounting.line import DeviceWindow, Line, Quality, Window
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source
-from gputally.collector.admission import Received, Refusal
+from gputally.collector.ingest.admission import Received, Refusal
 from gputally.proto import codec
 
 MINUTE_US = 60_000_000

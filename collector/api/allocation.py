@@ -6,15 +6,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from gputally.accounting.states import State
-from gputally.collector import query as question
+from gputally.collector.allocation import query as question
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.steps import Step
 from gputally.collector.api import figures, models
 from gputally.collector.api.parameters import Format, LedgerParameters, choices, ledger_query
 from gputally.collector.api.problems import responses
 from gputally.collector.api.service import Service, TheReader, TheService, scope_of
 from gputally.collector.api.table import MEDIA_TYPE, as_csv
 from gputally.collector.auth.reader import Reader
-from gputally.collector.grouping import By
-from gputally.collector.steps import Step
 
 router = APIRouter()
 

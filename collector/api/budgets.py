@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
+from gputally.collector.allocation.money import DIGITS, printed
+from gputally.collector.allocation.period import instant
 from gputally.collector.api.parameters import AsOf, Parameters, TimeZone, dated, month_of
 from gputally.collector.api.problems import responses
 from gputally.collector.api.service import TheReader, TheService, scope_of
 from gputally.collector.burn import Burn, burns
-from gputally.collector.money import DIGITS, printed
-from gputally.collector.period import instant
 from gputally.collector.rates.cost import rounded
 
 router = APIRouter()

@@ -6,16 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import Connection
 
-from gputally.collector.allocation import Allocation
-from gputally.collector.amounts import Amounts, summed
+from gputally.collector.allocation.allocation import Allocation
+from gputally.collector.allocation.amounts import Amounts, summed
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.query import Query as Question
 from gputally.collector.api import figures, models
 from gputally.collector.api.parameters import Format, LedgerParameters, ledger_query
 from gputally.collector.api.problems import responses
 from gputally.collector.api.service import Service, TheReader, TheService, scope_of
 from gputally.collector.api.table import MEDIA_TYPE, as_csv
-from gputally.collector.grouping import By
-from gputally.collector.label_history import LabelHistory, read_nodes
-from gputally.collector.query import Query as Question
+from gputally.collector.cluster.labels import LabelHistory, read_nodes
 
 router = APIRouter()
 

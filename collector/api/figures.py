@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from gputally.accounting.states import State
-from gputally.collector.allocation import Allocation
-from gputally.collector.amounts import Amounts
+from gputally.collector.allocation.allocation import Allocation
+from gputally.collector.allocation.amounts import Amounts
+from gputally.collector.allocation.money import Money, column
+from gputally.collector.allocation.period import Period, instant
+from gputally.collector.allocation.query import Query
+from gputally.collector.allocation.sheet import Row
 from gputally.collector.api import models
-from gputally.collector.money import Money, column
-from gputally.collector.period import Period, instant
-from gputally.collector.query import Query
-from gputally.collector.sheet import Row
 
 _TIMES = (
     *("capacity_us", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us"),

@@ -7,15 +7,15 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.allocation import Allocation
+from gputally.collector.allocation.allocation import Allocation
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.money import column
+from gputally.collector.allocation.sheet import Row
 from gputally.collector.api import figures, models
 from gputally.collector.api.parameters import Format, LedgerParameters, choices, ledger_query
 from gputally.collector.api.problems import responses
 from gputally.collector.api.service import TheReader, TheService, scope_of
 from gputally.collector.api.table import MEDIA_TYPE, as_csv
-from gputally.collector.grouping import By
-from gputally.collector.money import column
-from gputally.collector.sheet import Row
 
 router = APIRouter()
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
+from gputally.collector.allocation.history import NamespaceAt, namespaces_at
 from gputally.collector.api.parameters import AsOf, Parameters, TimeZone, dated
 from gputally.collector.api.problems import responses
 from gputally.collector.api.service import TheReader, TheService, scope_of
-from gputally.collector.history import NamespaceAt, namespaces_at
 
 router = APIRouter()
 

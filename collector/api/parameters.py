@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gputally.accounting.ledger_hour import to_us
 from gputally.accounting.states import State
+from gputally.collector.allocation.asked_period import asked_period
+from gputally.collector.allocation.filter import EVERYTHING, FilterError, parse_filter
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.period import Period, PeriodError
+from gputally.collector.allocation.query import Query, Scope, Spread
+from gputally.collector.allocation.steps import Step, midnight
 from gputally.collector.api.problems import QueryMistakes
-from gputally.collector.asked_period import asked_period
-from gputally.collector.filter import EVERYTHING, FilterError, parse_filter
-from gputally.collector.grouping import By
-from gputally.collector.period import Period, PeriodError
-from gputally.collector.query import Query, Scope, Spread
 from gputally.collector.settings import nearest
-from gputally.collector.steps import Step, midnight
 
 MAX_ROWS = 10_000  # of one answer; the rest is asked for with offset
 _LONGEST = 4096

@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from gputally.collector.allocation.query import QueryError
 from gputally.collector.auth.errors import Forbidden, Unauthenticated, Undecided
-from gputally.collector.database import DATABASE_ERRORS
-from gputally.collector.deadline import TooSlow
-from gputally.collector.query import QueryError
+from gputally.collector.database.deadline import TooSlow
+from gputally.collector.database.engine import DATABASE_ERRORS
 from gputally.collector.settings import nearest
 
 MEDIA_TYPE = "application/problem+json"

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
+from gputally.collector.allocation.history import RatesAt, rates_at
+from gputally.collector.allocation.period import instant
 from gputally.collector.api.parameters import AsOf, Dated, Parameters, TimeZone, dated
 from gputally.collector.api.problems import responses
 from gputally.collector.api.service import TheReader, TheService, scope_of
-from gputally.collector.history import RatesAt, rates_at
-from gputally.collector.period import instant
 from gputally.collector.rates.card import Rule, exact
 
 router = APIRouter()

@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 
-from gputally.collector.allocation import Allocation, read_allocation
+from gputally.collector.allocation.allocation import Allocation, read_allocation
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.query import Query, Scope
 from gputally.collector.api.desk import Desk
 from gputally.collector.auth.reader import Reader, Readers
-from gputally.collector.deadline import reading_within
-from gputally.collector.ledger import settle
-from gputally.collector.period import Period
-from gputally.collector.query import Query, Scope
+from gputally.collector.database.deadline import reading_within
+from gputally.collector.ledger.postings import settle
 
 SETTLE_AT_MOST = 512  # pairs of hour and node for one question; the settler does the rest, the answer says how many
 DEADLINE_S = 30.0

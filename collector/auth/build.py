@@ -8,7 +8,6 @@ from functools import partial
 
 from sqlalchemy import Engine, select
 
-from gputally.collector import schema
 from gputally.collector.auth.access_review import AccessReviews
 from gputally.collector.auth.agent import Agents, AnyAgent
 from gputally.collector.auth.certificate import CertifiedAgents
@@ -19,8 +18,9 @@ from gputally.collector.auth.service_account import TokenAgents
 from gputally.collector.auth.static_tokens import StaticTokens
 from gputally.collector.auth.tls import ServerTls
 from gputally.collector.auth.token_review import TokenReviews
+from gputally.collector.cluster.place import kube_place
+from gputally.collector.database import schema
 from gputally.collector.doors import AgentAuth, ReaderAuth
-from gputally.collector.kube_place import kube_place
 from gputally.collector.settings import CollectorSettings
 
 

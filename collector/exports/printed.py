@@ -6,8 +6,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.period import instant
-from gputally.collector.query import Spread
+from gputally.collector.allocation.period import instant
+from gputally.collector.allocation.query import Spread
 from gputally.collector.rates.card import exact
 from gputally.collector.rates.cost import rounded
 from gputally.collector.statement.item import ItemKey, Meter

@@ -1,1 +1,1 @@
-"""The schema's history, run by `gputally.collector.migrate`."""
+"""The schema's history, run by `gputally.collector.database.migrate`."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from zoneinfo import ZoneInfo
 
-from gputally.collector.effective import gaps, note_overlaps
-from gputally.collector.period import instant
+from gputally.collector.allocation.period import instant
+from gputally.collector.files.effective import gaps, note_overlaps
+from gputally.collector.files.yaml_file import Mistake, Mistakes
 from gputally.collector.rates.card import Card, Match, Quantity, Rule, Use
 from gputally.collector.rates.match import Book, Shelf, specificity
 from gputally.collector.rates.parse import read_card
 from gputally.collector.settings import nearest
-from gputally.collector.yaml_file import Mistake, Mistakes
 
 
 @dataclass(frozen=True, slots=True)

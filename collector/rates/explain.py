@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from gputally.collector.period import instant
+from gputally.collector.allocation.period import instant
 from gputally.collector.rates.card import Quantity, Rule, Use
 from gputally.collector.rates.match import Book, Shelf, mismatches
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from gputally.collector.database.schema import device, node
 from gputally.collector.rates.pricing import Key
-from gputally.collector.schema import device, node
 
 
 class NotFound(LookupError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from gputally.collector.effective import Series
+from gputally.collector.files.effective import Series
 from gputally.collector.rates.card import Card, Match, Quantity, Rule, Use, profile_key
 
 Specificity = tuple[bool, bool, bool, bool, int, bool]

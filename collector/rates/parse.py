@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gputally.collector.effective import read_validity
-from gputally.collector.rates.card import NANO, Card, Match, Quantity, Rule, model_key, profile_key
-from gputally.collector.yaml_file import (
+from gputally.collector.files.effective import read_validity
+from gputally.collector.files.yaml_file import (
     Fields,
     FileMistakes,
     Mistakes,
@@ -21,6 +20,7 @@ from gputally.collector.yaml_file import (
     parse_yaml,
     required,
 )
+from gputally.collector.rates.card import NANO, Card, Match, Quantity, Rule, model_key, profile_key
 
 _TOP = ("version", "currency", "models", "prices", "energy", "carbon")
 _MATCH = ("namespace", "team", "profile", "model", "node_labels", "cluster")

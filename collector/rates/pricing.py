@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, case, func, null, select
 
 from gputally.accounting.states import OwnerKind
-from gputally.collector.applied import Applied, Kind, current
-from gputally.collector.effective import FOREVER_US
-from gputally.collector.label_history import LabelHistory, Labels, read_nodes
+from gputally.collector.cluster.labels import LabelHistory, Labels, read_nodes
+from gputally.collector.database.schema import device, node, owner, posting
+from gputally.collector.files.applied import Applied, Kind, current
+from gputally.collector.files.effective import FOREVER_US
 from gputally.collector.rates.card import Quantity, Rule, Use
 from gputally.collector.rates.match import Book
 from gputally.collector.rates.parse import parse_card
-from gputally.collector.schema import device, node, owner, posting
 from gputally.collector.teams import Assignment, TeamBook, read_teams
 
 PRICES = (Quantity.GPU_HOUR, Quantity.KWH, Quantity.PUE)  # carbon may change every hour, which money does not
@@ -111,11 +111,12 @@ class Pricer:
     def edges(self, keys: Mapping[Key, tuple[int, int]], start_us: int, end_us: int) -> list[int]:
         """The start of a period and every instant in it from which some key has another rate or team, ascending.
 
-        `keys` leads to the first and the last hour of each key's postings, as `keys_of` reads them.
+        `keys` leads to the first and the last hour of each key's postings, as `keys_of` reads them. What changed before
+        a key's first hour counts too: a sum is priced by what holds where its piece begins.
         """
         found = {start_us}
-        for key, (first_us, last_us) in keys.items():
-            stretches = self.over(key, max(start_us, first_us), min(end_us, last_us + 1))
+        for key, (_, last_us) in keys.items():
+            stretches = self.over(key, start_us, min(end_us, last_us + 1))
             found.update(stretch.from_us for stretch in list(stretches)[1:])
         return sorted(found)
 

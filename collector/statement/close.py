@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, insert, text
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.database import is_sqlite, writing
-from gputally.collector.ledger import settle
-from gputally.collector.ledger_state import read_state
-from gputally.collector.period import instant
-from gputally.collector.schema_statement import statement
+from gputally.collector.allocation.period import instant
+from gputally.collector.database.engine import is_sqlite, writing
+from gputally.collector.database.schema_statement import statement
+from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.state import read_state
 from gputally.collector.statement.content import Closing, Statement, draw_up
 from gputally.collector.statement.document import as_json, digest
 from gputally.collector.statement.frozen import write_lines

@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, func, select
 
-from gputally.collector import schema
-from gputally.collector.applied import Applied, Kind, version
-from gputally.collector.cells import read_cells
-from gputally.collector.database import reading
-from gputally.collector.ledger import settle
-from gputally.collector.query import Query
+from gputally.collector.allocation.cells import read_cells
+from gputally.collector.allocation.query import Query
+from gputally.collector.database import schema
+from gputally.collector.database.engine import reading
+from gputally.collector.files.applied import Applied, Kind, version
+from gputally.collector.ledger.postings import settle
 from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.currency import decimals
 from gputally.collector.statement.idle import Workload, idle_workloads

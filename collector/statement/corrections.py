@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
-from gputally.collector.period import Period
-from gputally.collector.schema import posting
+from gputally.collector.allocation.period import Period
+from gputally.collector.database.schema import posting
 from gputally.collector.statement.frozen import frozen_between
 from gputally.collector.statement.line import Amounts, Holding, Line
 from gputally.collector.statement.live import live_lines

@@ -10,8 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gputally.accounting.ledger_hour import to_us
-from gputally.collector.period import instant
-from gputally.collector.query import Spread
+from gputally.collector.allocation.period import instant
+from gputally.collector.allocation.query import Spread
 from gputally.collector.rates.card import NANO, exact
 from gputally.collector.statement.content import Closing, RateVersion, Statement
 from gputally.collector.statement.idle import Workload

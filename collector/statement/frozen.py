@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, select
 
-from gputally.collector.bulk import insert_rows
-from gputally.collector.period import Period
-from gputally.collector.schema_statement import statement_account, statement_line
+from gputally.collector.allocation.period import Period
+from gputally.collector.database.schema_statement import statement_account, statement_line
+from gputally.collector.ingest.bulk import insert_rows
 from gputally.collector.statement.line import Amounts, Holding, Line, Terms
 from gputally.collector.statement.live import BATCH
 

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from gputally.collector.database import reading
-from gputally.collector.ledger import settle
+from gputally.collector.database.engine import reading
+from gputally.collector.ledger.postings import settle
 from gputally.collector.statement.content import Statement, draw_up
 from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.document import from_json

@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Select, cast, func, select
 
 from gputally.accounting.states import OwnerKind
-from gputally.collector.cells import NAMED
-from gputally.collector.period import Period
+from gputally.collector.allocation.cells import NAMED
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.spans import piece_of
+from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.rates.cost import time_cost
 from gputally.collector.rates.pricing import Key
-from gputally.collector.schema import device, node, owner, posting
-from gputally.collector.spans import piece_of
 from gputally.collector.statement.line import Terms
 from gputally.collector.statement.terms import TermsBook
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.amounts import Amounts
-from gputally.collector.cells import Cell
+from gputally.collector.allocation.amounts import Amounts
+from gputally.collector.allocation.cells import Cell
 from gputally.collector.rates.cost import rounded
 from gputally.collector.statement.line import Line, Terms, payer
 

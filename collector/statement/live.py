@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from gputally.collector.cells import NAMED
-from gputally.collector.period import Period
-from gputally.collector.schema import device, node, owner, posting
+from gputally.collector.allocation.cells import NAMED
+from gputally.collector.allocation.period import Period
+from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.statement.line import Amounts, Holding, Line
 from gputally.collector.statement.terms import TermsBook
 

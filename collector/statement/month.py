@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from gputally.collector.period import Period, PeriodError, parse_period
-from gputally.collector.steps import local_date
+from gputally.collector.allocation.period import Period, PeriodError, parse_period
+from gputally.collector.allocation.steps import local_date
 
 
 @dataclass(frozen=True, slots=True, order=True)

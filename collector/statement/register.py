@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, select
 
 from gputally.accounting.ledger_hour import from_us
-from gputally.collector.period import Period
-from gputally.collector.schema_statement import statement
+from gputally.collector.allocation.period import Period
+from gputally.collector.database.schema_statement import statement
 
 _columns = statement.c
 _HEADS = select(

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from gputally.collector.effective import FOREVER_US
-from gputally.collector.label_history import LabelHistory, read_namespaces
-from gputally.collector.period import Period
+from gputally.collector.allocation.period import Period
+from gputally.collector.cluster.labels import LabelHistory, read_namespaces
+from gputally.collector.files.effective import FOREVER_US
 from gputally.collector.rates.cost import overhead_price
 from gputally.collector.rates.pricing import PRICES, Key, Pricer, keys_of, read_pricer
 from gputally.collector.statement.line import Terms

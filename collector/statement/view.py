@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.query import WHOLE, Scope, Spread
+from gputally.collector.allocation.query import WHOLE, Scope, Spread
+from gputally.collector.allocation.spread import Part, spread
 from gputally.collector.rates.cost import rounded
-from gputally.collector.spread import Part, spread
 from gputally.collector.statement.content import Statement
 from gputally.collector.statement.idle import Workload, dearest
 from gputally.collector.statement.item import Item

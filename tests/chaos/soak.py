@@ -23,8 +23,8 @@ from tests.chaos.truth import Verdict, judge
 from tests.databases import CRASH_SAFE, running_postgres
 from tests.proxy import Proxy
 
-from gputally.collector.database import open_database
-from gputally.collector.ledger import settle
+from gputally.collector.database.engine import open_database
+from gputally.collector.ledger.postings import settle
 
 NODES = 2
 COLLECTORS = 2

@@ -7,7 +7,7 @@ from sqlalchemy import Column, ColumnElement, Engine, func, select
 from tests.chaos.parts import HOST_PERCENT, TRAIN_PERCENT
 
 from gputally.accounting.states import Basis, OwnerKind, Reason
-from gputally.collector.schema import device, line, node, owner, posting, quarantine, window, window_device
+from gputally.collector.database.schema import device, line, node, owner, posting, quarantine, window, window_device
 
 _STATES = ("used", "idle", "unallocated", "unavailable", "unobserved")
 

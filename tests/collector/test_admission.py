@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.windows import MINUTE_US, START_US, device, histories, pod, received, reserved, window
 
 from gputally.accounting.line import Window
-from gputally.collector.admission import (
+from gputally.collector.ingest.admission import (
     ACCEPTED,
     DUPLICATE,
     MAX_AHEAD_US,

@@ -26,17 +26,17 @@ from tests.windows import (
 from gputally.accounting.ledger_hour import HOUR_US, hour_end, hour_start, to_us
 from gputally.accounting.line import Window
 from gputally.accounting.states import State
-from gputally.collector.allocation import Allocation, allocate
-from gputally.collector.amounts import Amounts, summed
-from gputally.collector.applied import Kind, apply_file
-from gputally.collector.commit import Committer
-from gputally.collector.filter import parse_filter
-from gputally.collector.grouping import By
-from gputally.collector.money import Money, total
-from gputally.collector.period import Period
-from gputally.collector.query import Query, QueryError, Scope, Spread
-from gputally.collector.sheet import Row
-from gputally.collector.steps import Step
+from gputally.collector.allocation.allocation import Allocation, allocate
+from gputally.collector.allocation.amounts import Amounts, summed
+from gputally.collector.allocation.filter import parse_filter
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.money import Money, total
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.query import Query, QueryError, Scope, Spread
+from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.steps import Step
+from gputally.collector.files.applied import Kind, apply_file
+from gputally.collector.ingest.commit import Committer
 
 UTC = ZoneInfo("UTC")
 END_US = START_US + 4 * HOUR_US  # after the last window of any history

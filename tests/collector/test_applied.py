@@ -5,8 +5,8 @@ import threading
 
 from sqlalchemy import Engine
 
-from gputally.collector.applied import Kind, apply_file, current, version, versions, whoami
-from gputally.collector.database import reading
+from gputally.collector.database.engine import reading
+from gputally.collector.files.applied import Kind, apply_file, current, version, versions, whoami
 
 
 def test_every_version_is_kept_byte_for_byte(engine: Engine) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.accounting.ledger_hour import hour_end, hour_start, to_us
-from gputally.collector.asked_period import asked_period
-from gputally.collector.period import Period, PeriodError
+from gputally.collector.allocation.asked_period import asked_period
+from gputally.collector.allocation.period import Period, PeriodError
 
 BERLIN, UTC, KOLKATA = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC"), ZoneInfo("Asia/Kolkata")
 NOW = "2026-03-31T23:30:00+02:00"  # a Tuesday

@@ -17,16 +17,16 @@ from tests.kube_review import Token
 from tests.windows import minutes
 
 from gputally.accounting.line import Window
-from gputally.collector import schema
-from gputally.collector.admission import RefusalReason, Verdict
 from gputally.collector.auth.agent import Agents
 from gputally.collector.auth.certificate import CertifiedAgents
 from gputally.collector.auth.memo import KEPT_S
 from gputally.collector.auth.service_account import TokenAgents
 from gputally.collector.auth.tls import ServerTls
 from gputally.collector.auth.token_review import TokenReviews
-from gputally.collector.commit import Committer
-from gputally.collector.ingest import Ingest, make_server, receive
+from gputally.collector.database import schema
+from gputally.collector.ingest.admission import RefusalReason, Verdict
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ingest.stream import Ingest, make_server, receive
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
@@ -348,7 +348,7 @@ def test_whoever_is_refused_again_and_again_does_not_fill_the_log(
 def test_a_window_of_another_node_is_kept_in_quarantine_and_leaves_no_other_trace(engine: Engine) -> None:
     """Not even the node that it claims is made known; the true node's window of that time is taken afterwards."""
     from gputally.collector.auth.agent import Identity
-    from gputally.collector.ingest import identity_refusal
+    from gputally.collector.ingest.stream import identity_refusal
 
     told = message(MINE)
     refusal = identity_refusal(Identity(MINE.cluster, "gpu-999"), told)

@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import Engine
 
-from gputally.collector.applied import Kind, apply_file
 from gputally.collector.budgets import Scope, Unit, budgets_of, parse_budgets, read_budgets
-from gputally.collector.database import reading
+from gputally.collector.database.engine import reading
+from gputally.collector.files.applied import Kind, apply_file
+from gputally.collector.files.yaml_file import FileMistakes
 from gputally.collector.rates.card import NANO
-from gputally.collector.yaml_file import FileMistakes
 
 BUDGETS = b"""\
 version: 1

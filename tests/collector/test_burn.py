@@ -11,16 +11,16 @@ from sqlalchemy import Engine
 from tests.windows import MINUTE_US, START_US, all_received, device, pod, reserved, window
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.applied import Kind, apply_file
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.query import WHOLE, Scope
 from gputally.collector.budgets import Budget, Unit
 from gputally.collector.budgets import Scope as BudgetScope
 from gputally.collector.burn import Burn, Forecast, Standing, burns, forecast
 from gputally.collector.burn_metrics import burn_metrics
-from gputally.collector.commit import Committer
-from gputally.collector.database import reading
-from gputally.collector.ledger import settle
-from gputally.collector.period import Period
-from gputally.collector.query import WHOLE, Scope
+from gputally.collector.database.engine import reading
+from gputally.collector.files.applied import Kind, apply_file
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.postings import settle
 from gputally.collector.rates.cost import SCALE
 
 UTC = ZoneInfo("UTC")

@@ -15,10 +15,11 @@ from tests.windows import MINUTE_US, START_US, all_received, device, minutes, un
 from typer.testing import CliRunner, Result
 
 from gputally.accounting.line import Window
-from gputally.collector import cli
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database
-from gputally.collector.migrate import is_current
+from gputally.collector.allocation.grouping import By
+from gputally.collector.cli import main as cli
+from gputally.collector.database.engine import open_database
+from gputally.collector.database.migrate import is_current
+from gputally.collector.ingest.commit import Committer
 
 JULY = ("--month", "2026-07")
 
@@ -77,7 +78,7 @@ def test_every_mistake_is_told_at_once() -> None:
     done = gputally("report", "--by", "namspace", "--format", "xml", "--timezone", "Mars", "--database-url", "x")
     assert done.exit_code == 2
     assert done.stderr.splitlines() == [
-        "gputally: --by namspace: expected one of cluster, namespace, node, model, pod: did you mean namespace?",
+        f"gputally: --by namspace: expected one of {', '.join(By)}: did you mean namespace?",
         "gputally: --format xml: expected one of table, csv, json",
         *[line for line in done.stderr.splitlines() if "--database-url: " in line],
         "gputally: --timezone: expected an IANA time zone, such as UTC or Europe/Berlin (got 'Mars')",

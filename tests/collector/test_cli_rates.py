@@ -10,8 +10,8 @@ from tests.rate_cards import CARD, JULY_US
 from tests.windows import START_US, all_received, minutes
 from typer.testing import CliRunner, Result
 
-from gputally.collector.cli_rates import app, example_card
-from gputally.collector.commit import Committer
+from gputally.collector.cli.rates import app, example_card
+from gputally.collector.ingest.commit import Committer
 from gputally.collector.rates.check import check
 
 AT = ("--at", "2026-07-01T00:10:00Z")

@@ -10,8 +10,8 @@ from tests.histories import Labelled
 from tests.windows import START_US, all_received, minutes
 from typer.testing import CliRunner, Result
 
-from gputally.collector.cli_teams import budgets, teams
-from gputally.collector.commit import Committer
+from gputally.collector.cli.teams import budgets, teams
+from gputally.collector.ingest.commit import Committer
 
 MAPPING = """\
 version: 1

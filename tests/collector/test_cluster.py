@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from tests.clusters import FakeCluster
 
-from gputally.collector.cluster import ClusterWatch, Listing, ObjectKind, Seen
+from gputally.collector.cluster.watch import ClusterWatch, Listing, ObjectKind, Seen
 
 
 class Notes:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 from tests.databases import empty
 
-from gputally.collector.cluster import Listing, ObjectKind, Seen
-from gputally.collector.cluster_history import ClusterHistory
-from gputally.collector.database import reading
-from gputally.collector.label_history import read_namespaces
-from gputally.collector.schema_billing import cluster_sync, namespace_history, node_history, node_presence
+from gputally.collector.cluster.history import ClusterHistory
+from gputally.collector.cluster.labels import read_namespaces
+from gputally.collector.cluster.watch import Listing, ObjectKind, Seen
+from gputally.collector.database.engine import reading
+from gputally.collector.database.schema_billing import cluster_sync, namespace_history, node_history, node_presence
 from gputally.collector.teams import read_teams
 
 

@@ -26,11 +26,11 @@ from tests.windows import (
 )
 
 from gputally.accounting.line import Window
-from gputally.collector import schema
-from gputally.collector.admission import Outcome, Received, Refusal, RefusalReason, Verdict
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database, reading, writing
-from gputally.collector.ledger import dump, settle
+from gputally.collector.database import schema
+from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, Verdict
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.postings import dump, settle
 
 NOW_US = START_US + 3600 * MINUTE_US
 modest = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

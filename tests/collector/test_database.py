@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from gputally.collector.database import DatabaseUrlError, is_sqlite, open_database, reading, upsert, writing
-from gputally.collector.schema import node, window_device
+from gputally.collector.database.engine import DatabaseUrlError, is_sqlite, open_database, reading, upsert, writing
+from gputally.collector.database.schema import node, window_device
 
 
 @pytest.mark.parametrize(

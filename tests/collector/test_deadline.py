@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import Engine, text
 
-from gputally.collector.database import DATABASE_ERRORS, is_sqlite
-from gputally.collector.deadline import TooSlow, reading_within
+from gputally.collector.database.deadline import TooSlow, reading_within
+from gputally.collector.database.engine import DATABASE_ERRORS, is_sqlite
 
 LONG = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 1000000000) SELECT max(n) FROM t"
 

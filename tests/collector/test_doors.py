@@ -12,7 +12,7 @@ from gputally.collector.auth.kube_readers import KubeReaders
 from gputally.collector.auth.reader import Anybody
 from gputally.collector.auth.service_account import TokenAgents
 from gputally.collector.auth.static_tokens import StaticTokens, TokenFileError
-from gputally.collector.database import open_database
+from gputally.collector.database.engine import open_database
 from gputally.collector.doors import AgentAuth, ReaderAuth
 from gputally.collector.settings import Address, CollectorSettings, load
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.accounting.ledger_hour import from_us, hour_start
-from gputally.collector.effective import Series, gaps, note_overlaps, read_hour
-from gputally.collector.yaml_file import Mistakes, Scalar
+from gputally.collector.files.effective import Series, gaps, note_overlaps, read_hour
+from gputally.collector.files.yaml_file import Mistakes, Scalar
 
 
 @dataclass(frozen=True)

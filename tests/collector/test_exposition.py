@@ -17,15 +17,15 @@ from sqlalchemy import Engine
 from tests.windows import MINUTE_US, MODEL, START_US, all_received, device, pod, received, reserved, unallocated, window
 
 from gputally.accounting.line import Window
-from gputally.collector.admission import Refusal, RefusalReason
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database
+from gputally.collector.database.engine import open_database
 from gputally.collector.exposition import Books, Total, Work, make_registry, read_books
-from gputally.collector.ingest import IngestStats
-from gputally.collector.ledger import settle
+from gputally.collector.ingest.admission import Refusal, RefusalReason
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ingest.stream import IngestStats
+from gputally.collector.ingest.writer import WriterStats
+from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.retention import Removed
 from gputally.collector.report import By, report
-from gputally.collector.retention import Removed
-from gputally.collector.writer import WriterStats
 
 UTC = ZoneInfo("UTC")
 SEARCH = Total("east", "pod", "search", MODEL, (3_000_001, 2, 0, 0, 7), 1_234)

@@ -21,13 +21,13 @@ from tests.windows import START_US, all_received, minutes
 
 from gputally.agent.probe.main import wall_us
 from gputally.agent.spool.spool import Spool
-from gputally.collector import writer
-from gputally.collector.admission import ACCEPTED, DUPLICATE
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database, reading
-from gputally.collector.schema import dirty_hour, line, namespace_total
-from gputally.collector.schema import window as window_table
-from gputally.collector.writer import Writer
+from gputally.collector.database.engine import open_database, reading
+from gputally.collector.database.schema import dirty_hour, line, namespace_total
+from gputally.collector.database.schema import window as window_table
+from gputally.collector.ingest import writer
+from gputally.collector.ingest.admission import ACCEPTED, DUPLICATE
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ingest.writer import Writer
 
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)  # SQLite has no server to lose
 

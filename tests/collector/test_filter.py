@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, insert, select
 
-from gputally.collector.filter import EVERYTHING, KEYS, Clause, Filter, FilterError, Operator, parse_filter
-from gputally.collector.grouping import By
-from gputally.collector.schema import node
+from gputally.collector.allocation.filter import EVERYTHING, KEYS, Clause, Filter, FilterError, Operator, parse_filter
+from gputally.collector.allocation.grouping import By
+from gputally.collector.database.schema import node
 
 OPERATORS = st.sampled_from(list(Operator))
 NAMES = st.text(st.sampled_from('abAB%_\\" +,:'), max_size=4)

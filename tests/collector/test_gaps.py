@@ -19,15 +19,15 @@ from gputally.accounting.keys import Holding
 from gputally.accounting.ledger_hour import hours
 from gputally.accounting.line import DeviceWindow, Window
 from gputally.accounting.states import Reason
-from gputally.collector.admission import ACCEPTED, Received
-from gputally.collector.commit import Committer
-from gputally.collector.database import reading, writing
-from gputally.collector.ledger import dump, pending, settle
-from gputally.collector.schema import AMOUNTS, dirty_hour, line, node, owner, posting
-from gputally.collector.schema import device as device_table
-from gputally.collector.schema_billing import node_presence
-from gputally.collector.schema_gaps import FOREVER_US, gap
-from gputally.collector.silence import GRACE_US, book_silence, rebook_node
+from gputally.collector.database.engine import reading, writing
+from gputally.collector.database.schema import AMOUNTS, dirty_hour, line, node, owner, posting
+from gputally.collector.database.schema import device as device_table
+from gputally.collector.database.schema_billing import node_presence
+from gputally.collector.database.schema_gaps import FOREVER_US, gap
+from gputally.collector.ingest.admission import ACCEPTED, Received
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.postings import dump, pending, settle
+from gputally.collector.ledger.silence import GRACE_US, book_silence, rebook_node
 
 HOUR_US = 60 * MINUTE_US
 NOW_US = START_US + 90 * 24 * HOUR_US

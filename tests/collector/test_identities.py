@@ -5,9 +5,9 @@ import threading
 import pytest
 from sqlalchemy import Engine, delete, select
 
-from gputally.collector.database import open_database, reading, writing
-from gputally.collector.identities import Identities, Key
-from gputally.collector.schema import node
+from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.database.schema import node
+from gputally.collector.ingest.identities import Identities, Key
 
 
 def nodes(size: int = 100) -> Identities:

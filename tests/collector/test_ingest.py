@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.windows import minutes, window
 
 from gputally.accounting.line import Window
-from gputally.collector.admission import ACCEPTED, Outcome, Received, Refusal, RefusalReason, Verdict
-from gputally.collector.ingest import (
+from gputally.collector.ingest.admission import ACCEPTED, Outcome, Received, Refusal, RefusalReason, Verdict
+from gputally.collector.ingest.stream import (
     FLAGGED_SKEW_US,
     REFUSED_SKEW_US,
     Ingest,

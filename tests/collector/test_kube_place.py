@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gputally.collector.kube_place import SERVICE_ACCOUNT, KubePlace, kube_place
+from gputally.collector.cluster.place import SERVICE_ACCOUNT, KubePlace, kube_place
 
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from tests.kube_api import FakeKubeApi, Trouble
 
-from gputally.collector import kube_watch
-from gputally.collector.cluster import ClusterError, ObjectKind, VersionGone
-from gputally.collector.kube_place import KubePlace
-from gputally.collector.kube_watch import KubeApi, lines, open_api
+from gputally.collector.cluster import kube as kube_watch
+from gputally.collector.cluster.kube import KubeApi, lines, open_api
+from gputally.collector.cluster.place import KubePlace
+from gputally.collector.cluster.watch import ClusterError, ObjectKind, VersionGone
 
 CREATED_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 

@@ -6,9 +6,9 @@ from sqlalchemy import Engine
 from tests.histories import Labelled
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.cluster import ObjectKind
-from gputally.collector.database import reading
-from gputally.collector.label_history import LabelHistory, read_namespaces, read_nodes
+from gputally.collector.cluster.labels import LabelHistory, read_namespaces, read_nodes
+from gputally.collector.cluster.watch import ObjectKind
+from gputally.collector.database.engine import reading
 
 UTC = ZoneInfo("UTC")
 T_US = 1_782_864_000_000_000  # 2026-07-01T00:00:00Z

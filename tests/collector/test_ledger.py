@@ -19,11 +19,11 @@ from tests.windows import MINUTE_US, START_US, all_received, device, histories, 
 from gputally.accounting.ledger_hour import hour_start, to_us
 from gputally.accounting.line import Line, Window
 from gputally.accounting.states import Source
-from gputally.collector.admission import Verdict
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database, reading
-from gputally.collector.ledger import dump, pending, settle
-from gputally.collector.schema import AMOUNTS, MEMOS, dirty_hour, line, posting
+from gputally.collector.database.engine import open_database, reading
+from gputally.collector.database.schema import AMOUNTS, MEMOS, dirty_hour, line, posting
+from gputally.collector.ingest.admission import Verdict
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.postings import dump, pending, settle
 
 NOW_US = START_US + 36_000 * MINUTE_US
 HOUR_US = 60 * MINUTE_US

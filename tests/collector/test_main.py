@@ -23,8 +23,8 @@ from tests.programs import Running, module, running, wait_until
 from tests.windows import MINUTE_US, minutes
 
 from gputally.accounting.line import Window
-from gputally.collector.database import open_database, reading
-from gputally.collector.schema import window as window_table
+from gputally.collector.database.engine import open_database, reading
+from gputally.collector.database.schema import window as window_table
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
@@ -109,7 +109,7 @@ def test_windows_become_a_report_and_a_scrape(collector: Collector, database_url
     assert collector.send(recent(3)) == 3
     assert collector.get("/readyz") == (200, "ready\n")
     assert 'namespace="search",state="used"} 135.0\n' in collector.get("/metrics")[1]
-    command = module("gputally.collector.cli", "report", "--database-url", database_url, "--format", "json")
+    command = module("gputally.collector.cli.main", "report", "--database-url", database_url, "--format", "json")
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, check=True, text=True)
     (row,) = [row for row in json.loads(done.stdout)["rows"] if row["namespace"] == "search"]
     assert (row["used_us"], row["reserved_us"], row["energy_mj"]) == (135_000_000, 180_000_000, 27_000)

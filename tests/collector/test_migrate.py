@@ -8,9 +8,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from gputally.collector.database import open_database, writing
-from gputally.collector.migrate import UnknownRevision, is_current, migrate
-from gputally.collector.schema import metadata
+from gputally.collector.database.engine import open_database, writing
+from gputally.collector.database.migrate import UnknownRevision, is_current, migrate
+from gputally.collector.database.schema import metadata
 
 
 def test_the_history_leads_to_the_tables_of_the_schema(empty_database_url: str) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector.money import DIGITS, Money, Purse, column, printed, total
+from gputally.collector.allocation.money import DIGITS, Money, Purse, column, printed, total
 from gputally.collector.rates.card import Match, Quantity, Rule
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.rates.pricing import Rate

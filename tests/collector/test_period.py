@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.accounting.ledger_hour import hour_start, hours, to_us
-from gputally.collector.period import Period, PeriodError, instant, parse_period
+from gputally.collector.allocation.period import Period, PeriodError, instant, parse_period
 
 BERLIN = ZoneInfo("Europe/Berlin")
 KOLKATA = ZoneInfo("Asia/Kolkata")

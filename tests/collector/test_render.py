@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector.amounts import Amounts
-from gputally.collector.money import Money
+from gputally.collector.allocation.amounts import Amounts
+from gputally.collector.allocation.money import Money
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.render import Format, as_csv, as_json, as_table, render
 from gputally.collector.report import By, Report, Row

@@ -27,8 +27,8 @@ from gputally.accounting.keys import WHOLE_GPU, LineKey, Owner
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.line import Line, Window
 from gputally.accounting.states import Basis, OwnerKind, Source
-from gputally.collector.amounts import Amounts, summed
-from gputally.collector.commit import Committer
+from gputally.collector.allocation.amounts import Amounts, summed
+from gputally.collector.ingest.commit import Committer
 from gputally.collector.report import By, Report, Row, ZoneMismatch, report
 
 UTC = ZoneInfo("UTC")

@@ -13,14 +13,14 @@ from tests.windows import MINUTE_US, START_US, all_received, device, minutes, po
 
 from gputally.accounting.keys import Holding
 from gputally.accounting.line import Window
-from gputally.collector.admission import ACCEPTED, Refusal, RefusalReason
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database, reading, writing
-from gputally.collector.ledger import dump, settle
-from gputally.collector.retention import Policy, Removed, Retention
-from gputally.collector.schema import dirty_hour, line, posting, quarantine, window_device
-from gputally.collector.schema import window as window_table
-from gputally.collector.schema_gaps import gap
+from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.database.schema import dirty_hour, line, posting, quarantine, window_device
+from gputally.collector.database.schema import window as window_table
+from gputally.collector.database.schema_gaps import gap
+from gputally.collector.ingest.admission import ACCEPTED, Refusal, RefusalReason
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.postings import dump, settle
+from gputally.collector.ledger.retention import Policy, Removed, Retention
 
 DAY_US = 86_400_000_000
 HOUR_US = 60 * MINUTE_US
@@ -119,7 +119,7 @@ def test_zero_days_keep_lines_for_ever(engine: Engine) -> None:
 
 
 def test_many_windows_go_in_small_transactions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gputally.collector.retention._WINDOWS", 7)
+    monkeypatch.setattr("gputally.collector.ledger.retention._WINDOWS", 7)
     commit(engine, minutes(59) + minutes(59, node="b"))
     settle(engine, UTC)
     assert forget(engine, PAST_US).windows == 2 * 58

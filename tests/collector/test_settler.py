@@ -4,7 +4,7 @@ import threading
 
 from sqlalchemy.exc import OperationalError
 
-from gputally.collector.settler import Settler
+from gputally.collector.ledger.settler import Settler
 
 DEADLINE_S = 10
 

@@ -5,8 +5,8 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector.query import Spread
-from gputally.collector.spread import Part, Shared, spread
+from gputally.collector.allocation.query import Spread
+from gputally.collector.allocation.spread import Part, Shared, spread
 
 EAST = (0, "east")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from gputally.collector.database import open_database, writing
-from gputally.collector.migrate import is_current
+from gputally.collector.database.engine import open_database, writing
+from gputally.collector.database.migrate import is_current
+from gputally.collector.database.startup import Database
 from gputally.collector.settings import shown
-from gputally.collector.startup import Database
 
 NOWHERE = "postgresql://ann:secret@127.0.0.1:1/ledger"
 DEADLINE_S = 30

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.accounting.ledger_hour import hour_start, to_us
-from gputally.collector.period import Period
-from gputally.collector.steps import Step, first_of, following, local_date, midnight, steps
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.steps import Step, first_of, following, local_date, midnight, steps
 
 HOUR = 3_600_000_000
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/Havana", "Pacific/Apia"]

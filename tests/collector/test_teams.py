@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 from tests.histories import Labelled
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.applied import Kind, apply_file
-from gputally.collector.database import reading
+from gputally.collector.database.engine import reading
+from gputally.collector.files.applied import Kind, apply_file
+from gputally.collector.files.yaml_file import FileMistakes
 from gputally.collector.teams import Assignment, TeamBook, parse_mapping, read_teams
-from gputally.collector.yaml_file import FileMistakes
 
 UTC = ZoneInfo("UTC")
 T_US = 1_782_864_000_000_000  # 2026-07-01T00:00:00Z

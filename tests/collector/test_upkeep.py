@@ -5,11 +5,11 @@ from datetime import UTC
 from sqlalchemy import Engine, func, select
 from tests.windows import START_US, all_received, window
 
-from gputally.collector.commit import Committer
-from gputally.collector.database import reading
-from gputally.collector.retention import Policy, Retention
-from gputally.collector.schema import line, posting
-from gputally.collector.upkeep import Upkeep
+from gputally.collector.database.engine import reading
+from gputally.collector.database.schema import line, posting
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.retention import Policy, Retention
+from gputally.collector.ledger.upkeep import Upkeep
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US

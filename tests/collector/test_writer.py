@@ -9,11 +9,12 @@ from sqlalchemy import Connection, Engine, event, func, select
 from sqlalchemy.exc import OperationalError
 from tests.windows import MINUTE_US, START_US, all_received, minutes, received, window
 
-from gputally.collector import schema, writer
-from gputally.collector.admission import ACCEPTED, DUPLICATE, Outcome, Received, Refusal, RefusalReason, Verdict
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database, reading, writing
-from gputally.collector.writer import Writer
+from gputally.collector.database import schema
+from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.ingest import writer
+from gputally.collector.ingest.admission import ACCEPTED, DUPLICATE, Outcome, Received, Refusal, RefusalReason, Verdict
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ingest.writer import Writer
 
 NOW_US = START_US + 3600 * MINUTE_US
 DEADLINE_S = 30.0

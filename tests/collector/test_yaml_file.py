@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector import yaml_file
-from gputally.collector.yaml_file import Fields, Items, Mistakes, Node, Scalar, as_fields, as_text, parse_yaml
+from gputally.collector.files import yaml_file
+from gputally.collector.files.yaml_file import Fields, Items, Mistakes, Node, Scalar, as_fields, as_text, parse_yaml
 
 
 def read(text: str | bytes) -> tuple[Node | None, list[str]]:

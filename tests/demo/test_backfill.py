@@ -12,8 +12,8 @@ from gputally.accounting.invariants import violations
 from gputally.accounting.keys import Owner
 from gputally.accounting.line import Line, Window
 from gputally.accounting.states import OwnerKind
-from gputally.agent.scenario import InContainer, Scenario, Workload
-from gputally.agent.scenario_file import load
+from gputally.agent.simulated.scenario import InContainer, Scenario, Workload
+from gputally.agent.simulated.scenario_file import load
 from gputally.demo.backfill import DAY_US, MINUTE_US, days, live_through
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "demo" / "scenarios"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.collector_fake import FakeCollector
 
-from gputally.agent.probe import wall_us
-from gputally.agent.scenario import Scenario
-from gputally.agent.scenario_file import load
+from gputally.agent.probe.main import wall_us
+from gputally.agent.simulated.scenario import Scenario
+from gputally.agent.simulated.scenario_file import load
 from gputally.demo import fill
 from gputally.demo.backfill import DAY_US, MINUTE_US
 from gputally.demo.fill import BackFill

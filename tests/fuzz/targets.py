@@ -24,15 +24,16 @@ from gputally.agent.probe import cgroup
 from gputally.agent.reservations.kubelet import parse_allocatable, parse_claims, parse_list
 from gputally.agent.simulated import scenario_file
 from gputally.collector import command_line as collector_settings
-from gputally.collector import schema, settings
-from gputally.collector.admission import Verdict
-from gputally.collector.commit import Committer
-from gputally.collector.database import open_database, reading
-from gputally.collector.filter import FilterError, parse_filter
-from gputally.collector.ingest import receive
-from gputally.collector.migrate import migrate
+from gputally.collector import settings
+from gputally.collector.allocation.filter import FilterError, parse_filter
+from gputally.collector.database import schema
+from gputally.collector.database.engine import open_database, reading
+from gputally.collector.database.migrate import migrate
+from gputally.collector.files.yaml_file import FileMistakes
+from gputally.collector.ingest.admission import Verdict
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ingest.stream import receive
 from gputally.collector.rates.parse import parse_card
-from gputally.collector.yaml_file import FileMistakes
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 from gputally.proto.podresources_pb2 import AllocatableResourcesResponse, ListPodResourcesResponse

@@ -17,10 +17,10 @@ from gputally.accounting.line import Window
 from gputally.collector.api.app import make_app
 from gputally.collector.api.desk import Desk
 from gputally.collector.api.service import Service
-from gputally.collector.applied import Kind, apply_file
 from gputally.collector.auth.errors import Unauthenticated
 from gputally.collector.auth.reader import Anybody, Reader, Readers, Role
-from gputally.collector.commit import Committer
+from gputally.collector.files.applied import Kind, apply_file
+from gputally.collector.ingest.commit import Committer
 
 UTC = ZoneInfo("UTC")
 NOW_US = START_US + 2 * HOUR_US - MINUTE_US  # in the second hour of 1 July 2026

@@ -13,7 +13,7 @@ from tests.collector.api.fixtures import DAY, TOKENS, application, fill, get
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.collector.api.desk import Desk
-from gputally.collector.schema import metadata, posting
+from gputally.collector.database.schema import metadata, posting
 
 PATH = "/api/v1/allocation"
 

@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import (
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 from tests.collector.api.fixtures import application, fill
 
-from gputally.collector.database import open_database
-from gputally.collector.migrate import migrate
+from gputally.collector.database.engine import open_database
+from gputally.collector.database.migrate import migrate
 
 CHECKS = [
     not_a_server_error,

@@ -9,9 +9,9 @@ from sqlalchemy import Engine, insert
 from tests.collector.api.fixtures import CARD, NOW_US, TOKENS, application, fill, get
 from tests.windows import START_US
 
-from gputally.collector.applied import Kind, apply_file
-from gputally.collector.database import writing
-from gputally.collector.schema_billing import namespace_history
+from gputally.collector.database.engine import writing
+from gputally.collector.database.schema_billing import namespace_history
+from gputally.collector.files.applied import Kind, apply_file
 
 DAY_US = 86_400_000_000
 

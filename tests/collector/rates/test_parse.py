@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.rate_cards import CARD, JANUARY_US, UTC, card
 
+from gputally.collector.files.yaml_file import FileMistakes, Mistakes
 from gputally.collector.rates.card import NANO, Match, Quantity
 from gputally.collector.rates.parse import parse_card, read_card
-from gputally.collector.yaml_file import FileMistakes, Mistakes
 
 
 def mistakes_of(text: str, zone: ZoneInfo = UTC) -> list[str]:

@@ -13,10 +13,10 @@ from tests.rate_cards import CARD, H100, JULY_US, UTC
 from tests.windows import all_received, minutes
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.applied import Kind, apply_file
-from gputally.collector.commit import Committer
-from gputally.collector.database import reading
-from gputally.collector.ledger import settle
+from gputally.collector.database.engine import reading
+from gputally.collector.files.applied import Kind, apply_file
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.postings import settle
 from gputally.collector.rates.card import NANO, Quantity
 from gputally.collector.rates.cost import in_currency, time_cost
 from gputally.collector.rates.lookup import NotFound, Question, find_key, fleet_models

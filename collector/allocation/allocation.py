@@ -1,0 +1,75 @@
+"""Allocation: the one reading of the ledger behind the report, the API, statements and exports.
+
+Every row has one kind of owner, so that time nobody held never hides in a namespace's row. Time is summed as integers
+and money as fractions, so I5 (disjoint periods add up) and I6 (every grouping has the same total) hold exactly.
+"""
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine, func, select
+
+from gputally.collector.allocation.amounts import Amounts
+from gputally.collector.allocation.cells import read_cells
+from gputally.collector.allocation.money import Money, total
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.query import Query
+from gputally.collector.allocation.sheet import Row, Sheet
+from gputally.collector.database import schema
+from gputally.collector.database.engine import reading
+from gputally.collector.ledger.content_hash import ledger_hash
+from gputally.collector.ledger.postings import settle
+from gputally.collector.rates.pricing import PRICES, keys_of, read_pricer
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What an answer rests on: `pending` counts pairs of hour and node of the period that are not settled yet."""
+
+    ledger_hash: str
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """An answer. Rows come step by step, and within one the largest capacity first.
+
+    `amounts` and `money` are the whole of what was asked for. `currency` is empty where there are no prices.
+    """
+
+    query: Query
+    currency: str
+    rows: tuple[Row, ...]
+    amounts: Amounts
+    money: Money
+    ground: Ground
+
+
+def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
+    """The ledger's answer; raises QueryError. `billing` is the zone that the ledger is booked in.
+
+    What arrived and is not in the postings yet is settled first, so an answer never lags behind its windows.
+    """
+    query.check(billing)
+    settle(engine, billing)
+    with reading(engine) as connection:
+        return read_allocation(connection, billing, query)
+
+
+def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
+    """The same from the postings as they are; all of it sees one state of the database."""
+    ground = Ground(ledger_hash(connection, query), _pending(connection, query.period))
+    pricer = read_pricer(connection, billing, query.as_of_us, PRICES)
+    start_us, end_us = query.period.start_us, query.period.end_us
+    sheet = Sheet(query, pricer, pricer.edges(keys_of(connection, start_us, end_us), start_us, end_us))
+    for cell in read_cells(connection, query, sheet.edges):
+        sheet.add(cell)
+    rows = sheet.rows()
+    money = total(row.money for row in rows)
+    return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground)
+
+
+def _pending(connection: Connection, period: Period) -> int:
+    hour_us = schema.dirty_hour.c.hour_us
+    within = select(func.count()).where(hour_us >= period.start_us, hour_us < period.end_us)
+    return connection.execute(within).scalar_one()

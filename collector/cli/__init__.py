@@ -1,0 +1,1 @@
+"""`gputally`: the commands."""

@@ -1,0 +1,81 @@
+"""What commands share: their settings, a database that this version can read, and how they end with a mistake."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from sqlalchemy import Engine
+
+from gputally.accounting.ledger_hour import to_us
+from gputally.collector.database.engine import DATABASE_ERRORS, open_database
+from gputally.collector.database.migrate import is_current
+from gputally.collector.settings import DatabaseSettings, ReadSettings, SettingsError, load, shown, sqlite_file
+
+Settings = TypeVar("Settings", bound=DatabaseSettings)
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(help=str(DatabaseSettings.model_fields["database_url"].description), metavar="URL"),
+]
+Timezone = Annotated[
+    str | None, typer.Option(help=str(ReadSettings.model_fields["timezone"].description), metavar="NAME")
+]
+
+
+def settings_of(model: type[Settings], **flags: str | None) -> Settings:
+    """The settings that flags and environment give; ends the command with every mistake in them."""
+    try:
+        return load(model, {name: value for name, value in flags.items() if value is not None})
+    except SettingsError as error:
+        fail(2, error.mistakes)
+
+
+@contextmanager
+def ledger(settings: DatabaseSettings) -> Iterator[Engine]:
+    """The database for as long as the block lasts; ends the command where it is not there or cannot be used."""
+    if not is_there(settings):
+        fail(1, [f"there is no database {sqlite_file(settings.database_url)} yet: {_how_to_make(settings)}"])
+    engine = open_database(settings.database_url)
+    try:
+        if not is_current(engine):
+            name = shown(settings.database_url)
+            fail(1, [f"database {name} does not have this version's schema: {_how_to_make(settings)}"])
+        yield engine
+    except DATABASE_ERRORS as error:
+        fail(1, [f"database {shown(settings.database_url)} cannot be used: {str(error).partition(chr(10))[0]}"])
+    finally:
+        engine.dispose()
+
+
+def is_there(settings: DatabaseSettings) -> bool:
+    """False where the database is a file that does not exist: reading must not make it."""
+    file = sqlite_file(settings.database_url)
+    return file is None or file.exists()
+
+
+def instant_of(flag: str, text: str | None, mistakes: list[str]) -> int | None:
+    """Microseconds since the epoch; None where nothing was given. What is no instant goes to `mistakes`."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        mistakes.append(f"{flag} {text}: expected an instant with its offset, such as 2026-11-01T00:00:00Z")
+        return None
+    return to_us(moment)
+
+
+def fail(status: int, messages: Sequence[str]) -> NoReturn:
+    """End the command."""
+    for message in messages:
+        sys.stderr.write(f"gputally: {message}\n")
+    raise typer.Exit(status)
+
+
+def _how_to_make(settings: DatabaseSettings) -> str:
+    return "start gputally-collector, or run: gputally migrate --database-url " + shown(settings.database_url)

@@ -1,0 +1,1 @@
+"""The Kubernetes cluster's word: namespaces, nodes and their labels, as they were."""

@@ -1,0 +1,156 @@
+"""The watch of a Kubernetes cluster: what namespaces and nodes there are and how they are labelled, as it changes.
+
+Optional: without it nodes have no known labels and namespaces no known team, which the collector says instead of
+guessing. Any number of replicas may watch one cluster; they write the same facts once.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Protocol
+
+from gputally.collector.database.engine import DATABASE_ERRORS
+
+_LOG = logging.getLogger(__name__)
+
+RETRY_S = 5.0  # after an error; the API server and the database have their own ways to be busy
+
+
+class ObjectKind(StrEnum):
+    """What is watched, by its name in the API."""
+
+    NAMESPACE = "namespaces"
+    NODE = "nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A namespace or node as the API showed it at `version`; a node's annotations are left out."""
+
+    name: str
+    uid: str
+    created_us: int
+    version: int
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects of a kind, and the version from which a watch goes on."""
+
+    objects: Sequence[Seen]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a watch tells: the version it has come to, and the object that changed (None: only the version)."""
+
+    version: str
+    seen: Seen | None = None
+    deleted: bool = False
+
+
+class ClusterError(OSError):
+    """The API cannot be asked, or refuses; the message says what to do."""
+
+
+class VersionGone(Exception):
+    """A watch cannot go on from its version: the objects have to be listed again."""
+
+
+class ClusterApi(Protocol):
+    """What the watch needs of Kubernetes. Both raise ClusterError; a watch also VersionGone."""
+
+    def objects(self, kind: ObjectKind) -> Listing:
+        """All objects there are."""
+
+    def changes(self, kind: ObjectKind, version: str) -> Iterator[Change]:
+        """The changes after a version, as they happen, until the server ends the watch."""
+
+
+class History(Protocol):
+    """Where it is written; what may be raised is DATABASE_ERRORS."""
+
+    def replace(self, kind: ObjectKind, listing: Listing) -> None:
+        """Take over a complete list: what is not on it is gone."""
+
+    def put(self, kind: ObjectKind, seen: Seen) -> None:
+        """Take over a new or changed object."""
+
+    def delete(self, kind: ObjectKind, seen: Seen) -> None:
+        """Take over that an object is gone."""
+
+    def synced(self, kind: ObjectKind) -> None:
+        """Everything of a kind is known as of now."""
+
+
+class ClusterWatch:
+    """Follows one cluster into a history, in a thread for each kind, until it is closed."""
+
+    def __init__(self, api: ClusterApi, history: History, retry_s: float = RETRY_S) -> None:
+        self._api = api
+        self._history = history
+        self._retry_s = retry_s
+        self._stop = threading.Event()
+        self._errors: dict[ObjectKind, str] = {}
+        self._threads = [
+            threading.Thread(target=partial(self._run, kind), name=f"watch-{kind}", daemon=True) for kind in ObjectKind
+        ]
+
+    @property
+    def last_error(self) -> str:
+        """What keeps the watch from being complete, one line; empty while nothing does."""
+        ended = [f"{thread.name} has ended" for thread in self._threads if thread.ident and not thread.is_alive()]
+        return "; ".join([*(text for _, text in sorted(self._errors.items())), *ended])
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, timeout_s: float) -> None:
+        """End after the change at hand; a watch that is silent ends with the process."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(timeout_s / len(self._threads))
+
+    def _run(self, kind: ObjectKind) -> None:
+        while not self._stop.is_set():
+            if not self.follow(kind, self._stop.is_set):
+                self._stop.wait(self._retry_s)
+
+    def follow(self, kind: ObjectKind, stopped: Callable[[], bool]) -> bool:
+        """List, then watch until the version is gone or `stopped`; False where it failed, which is noted."""
+        try:
+            listing = self._api.objects(kind)
+            self._history.replace(kind, listing)
+            version = listing.version
+            while not stopped():
+                self._history.synced(kind)
+                self._errors.pop(kind, None)
+                version = self._watch(kind, version, stopped)
+        except VersionGone:
+            return True
+        except (ClusterError, *DATABASE_ERRORS) as error:
+            self._errors[kind] = f"the cluster's {kind} cannot be followed: {str(error).partition(chr(10))[0]}"
+            _LOG.warning("%s; trying again in %g s", self._errors[kind], self._retry_s)
+            return False
+        return True
+
+    def _watch(self, kind: ObjectKind, version: str, stopped: Callable[[], bool]) -> str:
+        """Take over what one watch tells; the version it came to."""
+        for change in self._api.changes(kind, version):
+            if change.seen is not None and change.deleted:
+                self._history.delete(kind, change.seen)
+            elif change.seen is not None:
+                self._history.put(kind, change.seen)
+            version = change.version
+            if stopped():
+                break
+        return version

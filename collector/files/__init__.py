@@ -1,0 +1,1 @@
+"""Files that people apply: YAML with line numbers, kept version by version, dated."""

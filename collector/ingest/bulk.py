@@ -1,0 +1,54 @@
+"""Many rows into one table, the fastest way each database has: COPY or arrays on PostgreSQL, executemany on SQLite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Integer, Table
+
+from gputally.collector.database.engine import is_sqlite
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows whose values are in the order of the table's columns, without looking for conflicts."""
+    if not rows:
+        return
+    if is_sqlite(connection):
+        marks = ", ".join("?" * len(table.columns))
+        statement = f'INSERT INTO "{table.name}" VALUES ({marks})'  # noqa: S608 - our own name
+        connection.exec_driver_sql(statement, list(rows))
+    else:
+        _copy(connection, table, rows)
+
+
+def upsert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], key: Sequence[str]) -> None:
+    """Insert rows whose values are in the order of the table's columns; where the key is taken, replace the rest."""
+    if not rows:
+        return
+    names = [column.name for column in table.columns]
+    rest = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in key)
+    conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {rest}"
+    if is_sqlite(connection):
+        marks = ", ".join("?" * len(names))
+        connection.exec_driver_sql(f'INSERT INTO "{table.name}" VALUES ({marks}) {conflict}', list(rows))  # noqa: S608
+    else:  # one statement: each column is one array
+        arrays = ", ".join(f"%s::{_type_name(column.type)}[]" for column in table.columns)
+        columns = ", ".join(f'"{name}"' for name in names)
+        statement = f'INSERT INTO "{table.name}" ({columns}) SELECT * FROM unnest({arrays}) {conflict}'  # noqa: S608
+        connection.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
+
+
+def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Binary COPY through psycopg's own connection; it raises psycopg's errors."""
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    driver: Any = connection.connection.driver_connection
+    statement = f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)'
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types([_type_name(column.type) for column in table.columns])
+        for row in rows:
+            copy.write_row(row)
+
+
+def _type_name(kind: object) -> str:
+    if isinstance(kind, BigInteger):
+        return "int8"
+    return "int4" if isinstance(kind, Integer) else "text"

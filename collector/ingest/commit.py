@@ -1,0 +1,301 @@
+"""One group of windows into the database, in one transaction: each is accepted whole, known already, or quarantined.
+
+Windows of one node are judged under that node's row lock, so no two writers accept windows that overlap, whichever
+replicas they run on; a node's agent talks to one replica at a time, so the lock is hardly ever waited for.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, select
+
+from gputally.accounting.ledger_hour import HOUR_US, hour_start
+from gputally.accounting.line import Window
+from gputally.collector.database import schema
+from gputally.collector.database.engine import VALUE_ERRORS, is_sqlite, upsert, writing
+from gputally.collector.ingest.admission import (
+    ACCEPTED,
+    MAX_WINDOW_US,
+    Outcome,
+    Received,
+    Refusal,
+    RefusalReason,
+    Span,
+    Timeline,
+    Verdict,
+    age_refusal,
+    future_refusal,
+    invalidity,
+)
+from gputally.collector.ingest.bulk import insert_rows
+from gputally.collector.ingest.identities import Identities, Key
+from gputally.collector.ingest.rows import device_key, device_rows, line_rows, owner_key, owners_of
+from gputally.collector.ledger.gaps import Covered, Skip, fill
+from gputally.collector.ledger.marks import set_marks
+from gputally.collector.ledger.totals import add_to_totals
+
+_NODES = 10_000  # ids remembered: a fleet's nodes,
+_DEVICES = 100_000  # their devices,
+_OWNERS = 100_000  # and the containers that held them lately
+_LONGEST_TEXT = 1000  # characters of a refused window's names, and of what is wrong with it
+
+_LOCK = (
+    select(schema.node.c.id)
+    .where(schema.node.c.id.in_(bindparam("nodes", expanding=True)))
+    .order_by(schema.node.c.id)
+    .with_for_update(key_share=True)
+)
+
+_window = schema.window.c
+_NEAR = select(_window.node_id, _window.start_us, _window.end_us, _window.content_hash).where(
+    _window.node_id.in_(bindparam("nodes", expanding=True)),
+    _window.start_us > bindparam("after"),
+    _window.start_us < bindparam("before"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """A window with its content hash; `invalid` says why it can never be accepted, whatever is in the database."""
+
+    received: Received
+    content_hash: bytes
+    invalid: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A window that may be accepted, and its node."""
+
+    examined: _Examined
+    node_id: int
+
+    @property
+    def received(self) -> Received:
+        """The window as it came in."""
+        return self.examined.received
+
+    @property
+    def window(self) -> Window:
+        """What it says."""
+        return self.examined.received.window
+
+    @property
+    def span(self) -> Span:
+        """Its time and content, as the rules between windows see it."""
+        return Span(self.window.start_us, self.window.end_us, self.examined.content_hash)
+
+
+class Committer:
+    """Commits groups of windows; one thread at a time, any number of processes.
+
+    `zone` is the billing time zone; `max_age_us` is how long lines are kept, None for ever.
+    """
+
+    def __init__(self, engine: Engine, zone: tzinfo, max_age_us: int | None) -> None:
+        self._engine = engine
+        self._zone = zone
+        self._max_age_us = max_age_us
+        self._nodes = Identities(schema.node, ("cluster", "name"), _NODES)
+        self._devices = Identities(schema.device, ("uuid", "model"), _DEVICES)
+        owner = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
+        self._owners = Identities(schema.owner, owner, _OWNERS)
+
+    def commit(self, group: Sequence[Received], now_us: int) -> list[Outcome]:
+        """What became of each window, in order, now that it is committed; raises one of DATABASE_ERRORS, and then
+        nothing of the group is written. A window whose values the database refuses is quarantined as invalid."""
+        examined = [_examine(received, self._zone) for received in group]
+        try:
+            return self._commit(examined, now_us)
+        except VALUE_ERRORS as error:
+            if len(group) == 1:
+                return [self._set_aside(examined[0], str(error).partition("\n")[0])]
+            return [outcome for received in group for outcome in self.commit([received], now_us)]
+
+    def _commit(self, group: Sequence[_Examined], now_us: int) -> list[Outcome]:
+        identities = (self._nodes, self._devices, self._owners)
+        try:
+            with writing(self._engine) as connection:
+                outcomes = self._judge_and_write(connection, group, now_us)
+        except BaseException:
+            for known in identities:
+                known.forget()
+            raise
+        for known in identities:
+            known.keep()
+        return outcomes
+
+    def _judge_and_write(self, connection: Connection, group: Sequence[_Examined], now_us: int) -> list[Outcome]:
+        candidates = self._candidates(connection, [examined for examined in group if not examined.invalid])
+        judged = list(zip(candidates, self._judge(connection, candidates, now_us), strict=True))
+        self._write(connection, [candidate for candidate, outcome in judged if outcome is ACCEPTED], now_us)
+        verdicts = iter(judged)
+        outcomes = [
+            Outcome(Verdict.REFUSED, examined.invalid) if examined.invalid else next(verdicts)[1] for examined in group
+        ]
+        _quarantine(connection, zip(group, outcomes, strict=True))
+        return outcomes
+
+    def _candidates(self, connection: Connection, windows: Sequence[_Examined]) -> list[_Candidate]:
+        keys = [(examined.received.window.cluster, examined.received.window.node) for examined in windows]
+        ids = self._nodes.resolve(connection, set(keys))
+        if not is_sqlite(connection):  # there a writer is alone already
+            connection.execute(_LOCK, {"nodes": sorted(ids.values())})
+        return [_Candidate(examined, ids[key]) for examined, key in zip(windows, keys, strict=True)]
+
+    def _judge(self, connection: Connection, candidates: Sequence[_Candidate], now_us: int) -> Iterator[Outcome]:
+        """The verdict on each candidate, in order; one that is accepted counts for those after it."""
+        timelines = _timelines(connection, candidates)
+        for candidate in candidates:
+            timeline = timelines[candidate.node_id]
+            outcome = timeline.judge(candidate.span)
+            refusal = candidate.received.refusal or self._time_refusal(candidate.window, now_us)
+            if outcome is ACCEPTED and refusal:
+                outcome = Outcome(Verdict.REFUSED, refusal)
+            if outcome is ACCEPTED:
+                timeline.add(candidate.span)
+            yield outcome
+
+    def _time_refusal(self, window: Window, now_us: int) -> Refusal | None:
+        return age_refusal(window, now_us, self._max_age_us) or future_refusal(window, now_us)
+
+    def _write(self, connection: Connection, accepted: Sequence[_Candidate], now_us: int) -> None:
+        if not accepted:
+            return
+        devices = [device for candidate in accepted for device in candidate.window.devices]
+        device_ids = self._devices.resolve(connection, {device_key(device) for device in devices})
+        owner_keys = {owner: owner_key(owner) for owner in owners_of(devices)}
+        ids = self._owners.resolve(connection, owner_keys.values())
+        owner_ids = {owner: ids[key] for owner, key in owner_keys.items()}
+        window_ids = _insert_windows(connection, accepted, now_us)
+        windows = list(zip(window_ids, (candidate.window for candidate in accepted), strict=True))
+        insert_rows(connection, schema.window_device, list(device_rows(windows, device_ids, owner_ids)))
+        insert_rows(connection, schema.line, list(line_rows(windows, device_ids, owner_ids)))
+        covered = list(_covered(zip(window_ids, accepted, strict=True), device_ids))
+        self._mark_hours(connection, accepted, covered, now_us)
+        add_to_totals(connection, window_ids)
+
+    def _mark_hours(
+        self, connection: Connection, accepted: Sequence[_Candidate], covered: Sequence[Covered], now_us: int
+    ) -> None:
+        """Have the windows' hours recomputed, and those whose gaps they change."""
+        oldest_us = 0 if self._max_age_us is None else now_us - self._max_age_us
+        own = {(hour_start(candidate.window.start_us, self._zone), candidate.node_id) for candidate in accepted}
+        set_marks(connection, own | fill(connection, covered, list(_skips(accepted)), self._zone, oldest_us))
+
+    def _set_aside(self, examined: _Examined, error: str) -> Outcome:
+        outcome = Outcome(Verdict.REFUSED, Refusal(RefusalReason.INVALID, f"the database refuses its values: {error}"))
+        with writing(self._engine) as connection:
+            _quarantine(connection, [(examined, outcome)])
+        return outcome
+
+
+def _examine(received: Received, zone: tzinfo) -> _Examined:
+    """What can be said about a window without the database, and so outside its transaction."""
+    # What no sender vouches for must not even make a node known.
+    final = received.refusal and received.refusal.reason in (RefusalReason.INVALID, RefusalReason.IDENTITY)
+    content_hash = hashlib.sha256(received.message).digest()
+    return _Examined(received, content_hash, received.refusal if final else invalidity(received, zone))
+
+
+def _timelines(connection: Connection, candidates: Sequence[_Candidate]) -> Mapping[int, Timeline]:
+    """Per node, the accepted windows that the candidates could overlap."""
+    timelines: defaultdict[int, Timeline] = defaultdict(Timeline)
+    for cluster in _clusters(candidates):
+        for node_id, start_us, end_us, content_hash in _accepted_near(connection, cluster):
+            timelines[node_id].add(Span(start_us, end_us, content_hash))
+    return timelines
+
+
+def _clusters(candidates: Sequence[_Candidate]) -> Iterator[list[_Candidate]]:
+    """The candidates in runs without a gap of an hour, so that late windows do not make us read all between."""
+    run: list[_Candidate] = []
+    for candidate in sorted(candidates, key=lambda candidate: candidate.span.start_us):
+        if run and candidate.span.start_us - run[-1].span.start_us > HOUR_US:
+            yield run
+            run = []
+        run.append(candidate)
+    if run:
+        yield run
+
+
+def _accepted_near(connection: Connection, cluster: Sequence[_Candidate]) -> Sequence[Row[int, int, int, bytes]]:
+    bounds = {
+        "nodes": sorted({candidate.node_id for candidate in cluster}),
+        "after": cluster[0].span.start_us - MAX_WINDOW_US,
+        "before": max(candidate.span.end_us for candidate in cluster),
+    }
+    return connection.execute(_NEAR, bounds).all()
+
+
+def _insert_windows(connection: Connection, accepted: Iterable[_Candidate], now_us: int) -> Sequence[int]:
+    rows = [_window_row(candidate, now_us) for candidate in accepted]
+    statement = insert(schema.window).returning(schema.window.c.id, sort_by_parameter_order=True)
+    return connection.execute(statement, rows).scalars().all()
+
+
+def _window_row(candidate: _Candidate, now_us: int) -> dict[str, object]:
+    received, window = candidate.received, candidate.window
+    return {
+        "node_id": candidate.node_id,
+        "start_us": window.start_us,
+        "end_us": window.end_us,
+        "content_hash": candidate.examined.content_hash,
+        "agent_id": received.agent_id,
+        "boot_id": received.boot_id,
+        "sequence": received.sequence,
+        "skipped_us": window.skipped_us,
+        "waited_us": window.waited_us,
+        "accepted_us": now_us,
+    }
+
+
+def _covered(windows: Iterable[tuple[int, _Candidate]], device_ids: Mapping[Key, int]) -> Iterator[Covered]:
+    """What the windows cover of each device's time: a device that came in the middle of one was there at its end."""
+    for window_id, candidate in windows:
+        end_us = candidate.window.end_us
+        for device in candidate.window.devices:
+            if device.capacity_us:
+                device_id = device_ids[device_key(device)]
+                yield Covered(candidate.node_id, device_id, window_id, end_us - device.capacity_us, end_us)
+
+
+def _skips(accepted: Iterable[_Candidate]) -> Iterator[Skip]:
+    for candidate in accepted:
+        window = candidate.window
+        if window.skipped_us:
+            yield Skip(candidate.node_id, window.start_us - window.skipped_us, window.start_us)
+
+
+def _quarantine(connection: Connection, judged: Iterable[tuple[_Examined, Outcome]]) -> None:
+    """Keep what was refused, whole; the same bytes stand there once."""
+    rows = {
+        examined.content_hash: _quarantine_row(examined, outcome.refusal)
+        for examined, outcome in judged
+        if outcome.refusal
+    }
+    if rows:
+        statement = upsert(connection, schema.quarantine).on_conflict_do_nothing(index_elements=["content_hash"])
+        connection.execute(statement, [rows[content_hash] for content_hash in sorted(rows)])
+
+
+def _quarantine_row(examined: _Examined, refusal: Refusal) -> dict[str, object]:
+    received = examined.received
+    return {
+        "cluster": _clean(received.window.cluster),
+        "node": _clean(received.window.node),
+        "start_us": received.window.start_us,
+        "content_hash": examined.content_hash,
+        "received_us": received.received_us,
+        "reason": refusal.reason.value,
+        "detail": _clean(refusal.detail),
+        "message": received.message,
+    }
+
+
+def _clean(text: str) -> str:
+    """The text as any database can hold it: without NULs, and not without end."""
+    return text.replace("\0", "\ufffd")[:_LONGEST_TEXT]

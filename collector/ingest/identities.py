@@ -1,0 +1,69 @@
+"""Ids of nodes, devices and owners: made when first seen, and remembered once they are committed."""
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, Table, bindparam, select, tuple_
+
+from gputally.collector.database.engine import upsert
+
+_CHUNK = 400  # keys of one statement: 8 columns each stay far below SQLite's 32766 and PostgreSQL's 65535 parameters
+
+Key = tuple[str | int, ...]
+
+
+class Identities:
+    """The ids of one table's natural keys.
+
+    An id found in a transaction is remembered only once `keep` says that it was committed; `forget` drops it, and
+    all others too: after an error nothing is taken for granted. `size` bounds what is remembered, oldest use first out.
+    """
+
+    def __init__(self, table: Table, columns: Sequence[str], size: int) -> None:
+        self._table = table
+        self._columns = tuple(columns)
+        self._size = size
+        self._known: OrderedDict[Key, int] = OrderedDict()
+        self._fresh: dict[Key, int] = {}
+        key = tuple_(*(table.c[name] for name in columns))
+        named = key.in_(bindparam("keys", expanding=True))
+        self._find = select(table.c.id, *(table.c[name] for name in columns)).where(named)
+
+    def resolve(self, connection: Connection, keys: Collection[Key]) -> Mapping[Key, int]:
+        """The id of every key; keys that the table does not have are inserted, in order, so that writers never
+        wait for each other in a circle."""
+        ids = {key: self._known[key] for key in keys if key in self._known}
+        for key in ids:
+            self._known.move_to_end(key)
+        missing = sorted(key for key in keys if key not in ids)
+        found = self._select(connection, missing)
+        absent = [key for key in missing if key not in found]
+        if absent:
+            rows = [dict(zip(self._columns, key, strict=True)) for key in absent]
+            connection.execute(upsert(connection, self._table).on_conflict_do_nothing(), rows)
+            found |= self._select(connection, absent)
+        self._fresh |= found
+        return ids | found
+
+    def keep(self) -> None:
+        """What was resolved is committed: remember it."""
+        self._known |= self._fresh
+        self._fresh.clear()
+        while len(self._known) > self._size:
+            self._known.popitem(last=False)
+
+    def forget(self) -> None:
+        """What was resolved may not be committed: remember nothing."""
+        self._known.clear()
+        self._fresh.clear()
+
+    def _select(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, int]:
+        found: dict[Key, int] = {}
+        for chunk in _chunks(keys):
+            for id_, *key in connection.execute(self._find, {"keys": chunk}):
+                found[tuple(key)] = id_
+        return found
+
+
+def _chunks(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:
+    return (keys[at : at + _CHUNK] for at in range(0, len(keys), _CHUNK))

@@ -1,0 +1,311 @@
+"""The agents' door: streams of windows in, acknowledgements out, once the writer has committed what they stand for.
+
+Each stream is read only while the writer has room, so a slow database slows the agents down and nothing piles up
+here. A window that cannot be decoded, that comes with a clock that is far off, or that claims a node which is not its
+sender's, goes to the writer too, marked as refused: it is quarantined, never dropped.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol, TypeAlias
+
+import grpc.aio
+
+from gputally.accounting.line import Window
+from gputally.collector.auth.agent import Agents, AnyAgent, Identity
+from gputally.collector.auth.errors import AuthError, Forbidden, Unauthenticated, Undecided
+from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason
+from gputally.proto import codec, telemetry_pb2_grpc
+from gputally.proto import telemetry_pb2 as pb
+
+_LOG = logging.getLogger(__name__)
+
+FLAGGED_SKEW_US = 2_000_000  # an agent's clock that is further off is counted,
+REFUSED_SKEW_US = 300_000_000  # and one that is further off than this cannot be booked
+MAX_MESSAGE_BYTES = 16 << 20  # a batch; agents send a quarter of a MiB
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # An agent has one stream; whoever opens more shares what one connection gets.
+    ("grpc.max_concurrent_streams", 8),
+    # Streams are re-balanced over the replicas: half an hour (gRPC spreads it by 10 %), then half a minute to end.
+    ("grpc.max_connection_age_ms", 1_800_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    # A node that vanished without a word is noticed within 80 s.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # An agent may ask as often as once in 10 s whether we are alive, without being cut off for it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A port that another process listens on is an error at the start, not every second stream lost.
+    ("grpc.so_reuseport", 0),
+)
+
+_REASONS: Mapping[RefusalReason, pb.Refusal.Reason] = {
+    RefusalReason.INVALID: pb.Refusal.REFUSAL_INVALID,
+    RefusalReason.CONFLICT: pb.Refusal.REFUSAL_CONFLICT,
+    RefusalReason.CLOCK: pb.Refusal.REFUSAL_CLOCK,
+    RefusalReason.TOO_OLD: pb.Refusal.REFUSAL_TOO_OLD,
+    RefusalReason.IDENTITY: pb.Refusal.REFUSAL_IDENTITY,
+}
+
+_CODES: Mapping[type[AuthError], grpc.StatusCode] = {
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    Undecided: grpc.StatusCode.UNAVAILABLE,
+}
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[pb.Batch, pb.Ack]"
+
+
+class Writes(Protocol):
+    """What the door needs of a writer: `writer.Writer` here."""
+
+    def submit(self, received: Received, done: Callable[[Outcome], None]) -> bool:
+        """Take a window, or say that there is no room; `done` is called on another thread, after the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestStats:
+    """What came in since the start, and how many streams are read now; a snapshot.
+
+    `skewed` counts batches whose clock is more than 2 s off, `turned_away` streams whose sender could not be
+    identified, or no longer.
+    """
+
+    streams: int = 0
+    batches: int = 0
+    windows: int = 0
+    skewed: int = 0
+    turned_away: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one stream may be told: which of its windows have an outcome."""
+
+    _pending: Counter[int] = field(default_factory=Counter)
+    _settled: set[int] = field(default_factory=set)
+    _refusals: list[pb.Refusal] = field(default_factory=list)
+    _committed_through: int = 0
+    _told_through: int = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether windows were received that have no outcome yet."""
+        return bool(self._pending)
+
+    def received(self, sequence: int) -> None:
+        """A window came in; the same sequence may come again."""
+        self._pending[sequence] += 1
+
+    def settled(self, sequence: int, refusal: Refusal | None) -> None:
+        """A window that was received has its outcome."""
+        self._pending[sequence] -= 1
+        if not self._pending[sequence]:
+            del self._pending[sequence]
+            self._settled.add(sequence)
+        if refusal:
+            self._refusals.append(pb.Refusal(sequence=sequence, reason=_REASONS[refusal.reason], detail=refusal.detail))
+        self._advance()
+
+    def news(self) -> pb.Ack | None:
+        """The acknowledgement that is due, once; None where nothing changed since the last."""
+        if self._committed_through == self._told_through and not self._refusals:
+            return None
+        ack = pb.Ack(committed_through=self._committed_through, refusals=self._refusals)
+        self._told_through = self._committed_through
+        self._refusals = []
+        return ack
+
+    def _advance(self) -> None:
+        """Up to the highest sequence below which nothing that was received waits."""
+        first = min(self._pending, default=None)
+        done = {sequence for sequence in self._settled if first is None or sequence < first}
+        self._settled -= done
+        self._committed_through = max(done | {self._committed_through})
+
+
+@dataclass(slots=True)
+class Skew:
+    """How far an agent's clock is off: a batch's sent time against its arrival.
+
+    What waits because this side did not read is no fault of the agent's clock: `held_us` is for how long, since the
+    last batch that arrived promptly, the stream was not read.
+    """
+
+    held_us: int = 0
+
+    def hold(self, us: int) -> None:
+        """The stream was not read for so long."""
+        self.held_us += us
+
+    def measure(self, sent_us: int, arrived_us: int) -> int:
+        """Microseconds by which the agent's clock is behind (positive) or ahead (negative)."""
+        lag = arrived_us - sent_us
+        if abs(lag) <= FLAGGED_SKEW_US:
+            self.held_us = 0
+        return max(0, lag - self.held_us) if lag > 0 else lag
+
+
+class Ingest(telemetry_pb2_grpc.TelemetryServicer):
+    """Serves every agent's stream. `now_us` is the wall clock; it lives in the event loop that made it.
+
+    `agents` says who they are, at the beginning of a stream and again with each batch.
+    """
+
+    def __init__(self, writes: Writes, now_us: Callable[[], int], agents: Agents | None = None) -> None:
+        self._writes = writes
+        self._now_us = now_us
+        self._agents = agents or AnyAgent()
+        self._loop = asyncio.get_running_loop()
+        self._readers: set[asyncio.Future[None]] = set()
+        self._draining = False
+        self._room = asyncio.Event()
+        self._last_turned_away = ""
+        self._counts: Counter[str] = Counter()
+
+    def stats(self) -> IngestStats:
+        """What came in so far; from any thread."""
+        counts = self._counts
+        return IngestStats(
+            len(self._readers), counts["batches"], counts["windows"], counts["skewed"], counts["turned_away"]
+        )
+
+    def drain(self) -> None:
+        """Read no more; every stream ends once all that was handed to the writer is acknowledged."""
+        self._draining = True
+        for reader in self._readers:
+            reader.cancel()
+
+    async def Stream(self, request_iterator: object, context: _Context) -> AsyncIterator[pb.Ack]:  # noqa: ARG002, N802
+        """One agent's conversation: acknowledges as windows are committed, until all that was read has an outcome."""
+        stream = _Stream()
+        reader = self._start_reader(stream, context)
+        try:
+            while not (reader.done() and not stream.progress.waiting):
+                stream.changed.clear()
+                if ack := stream.progress.news():
+                    yield ack
+                else:
+                    await stream.changed.wait()
+            if ack := stream.progress.news():
+                yield ack
+            if not reader.cancelled():
+                reader.result()
+        except AuthError as error:
+            await self._turn_away(context, error)
+        finally:
+            reader.cancel()
+
+    async def _turn_away(self, context: _Context, error: AuthError) -> None:
+        """End the stream; the agent keeps what was not acknowledged, and tries again."""
+        self._counts["turned_away"] += 1
+        if str(error) != self._last_turned_away:  # whoever tries again and again does not fill the log
+            _LOG.warning("a stream from %s is turned away: %s", context.peer(), error)
+        self._last_turned_away = str(error)
+        await context.abort(_CODES[type(error)], str(error))
+
+    def _start_reader(self, stream: "_Stream", context: _Context) -> "asyncio.Future[None]":
+        reader = asyncio.ensure_future(self._read(stream, context))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+        reader.add_done_callback(lambda _: stream.changed.set())
+        if self._draining:
+            reader.cancel()
+        return reader
+
+    async def _read(self, stream: "_Stream", context: _Context) -> None:
+        """Until the agent ends the stream, or we are to stop."""
+        await self._agents.identify(context)
+        while isinstance(batch := await context.read(), pb.Batch):  # at the end it is grpc.aio.EOF
+            started = monotonic()
+            await self._take(stream, batch, await self._agents.identify(context))
+            stream.skew.hold(int((monotonic() - started) * 1_000_000))
+
+    async def _take(self, stream: "_Stream", batch: pb.Batch, identity: Identity | None) -> None:
+        """Hand a batch's windows to the writer, as soon as it has room for each."""
+        arrived_us = self._now_us()
+        skew_us = stream.skew.measure(batch.sent_at_us, arrived_us)
+        self._counts["batches"] += 1
+        self._counts["windows"] += len(batch.windows)
+        self._counts["skewed"] += abs(skew_us) > FLAGGED_SKEW_US
+        clock = clock_refusal(skew_us)
+        if clock:
+            _LOG.warning("agent %s: %s", _name_of(batch), clock.detail)
+        for message in batch.windows:
+            refusal = identity_refusal(identity, message) or clock
+            await self._admit(stream, receive(message, arrived_us, refusal))
+            await asyncio.sleep(0)  # decoding takes its time: let other streams have theirs
+
+    async def _admit(self, stream: "_Stream", received: Received) -> None:
+        def done(outcome: Outcome) -> None:  # on the writer's thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                self._loop.call_soon_threadsafe(self._settle, stream, received.sequence, outcome)
+
+        while True:
+            self._room.clear()
+            if self._writes.submit(received, done):
+                # In this turn of the loop, and so before the outcome can arrive in it.
+                stream.progress.received(received.sequence)
+                return
+            await self._room.wait()
+
+    def _settle(self, stream: "_Stream", sequence: int, outcome: Outcome) -> None:
+        stream.progress.settled(sequence, outcome.refusal)
+        stream.changed.set()
+        self._room.set()
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The state of one conversation."""
+
+    progress: Progress = field(default_factory=Progress)
+    skew: Skew = field(default_factory=Skew)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def identity_refusal(identity: Identity | None, message: pb.Window) -> Refusal | None:
+    """Refuses a window of another node than the sender's; None as identity: nobody asks."""
+    objection = identity.objection(message.cluster, message.node) if identity else ""
+    return Refusal(RefusalReason.IDENTITY, objection) if objection else None
+
+
+def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None) -> Received:
+    """A window as the writer takes it; one that contradicts itself is refused, and has no devices."""
+    try:
+        window = codec.decode(message)
+    except codec.WireError as error:
+        window = Window(message.cluster, message.node, message.start_us, message.end_us, ())
+        refusal = refusal or Refusal(RefusalReason.INVALID, str(error))
+    content = message.SerializeToString(deterministic=True)
+    return Received(content, window, message.agent_id, message.boot_id, message.sequence, arrived_us, refusal)
+
+
+def clock_refusal(skew_us: int) -> Refusal | None:
+    """Refuses what comes with a clock that is more than five minutes off; `skew_us` is positive where it is behind."""
+    if abs(skew_us) <= REFUSED_SKEW_US:
+        return None
+    direction = "behind" if skew_us > 0 else "ahead of"
+    seconds = abs(skew_us) // 1_000_000
+    return Refusal(
+        RefusalReason.CLOCK, f"the node's clock is {seconds} s {direction} the collector's: synchronise it (NTP)"
+    )
+
+
+def _name_of(batch: pb.Batch) -> str:
+    """Whose batch it is, for the log."""
+    return f"{batch.windows[0].cluster}/{batch.windows[0].node}" if batch.windows else "without windows"
+
+
+def make_server(ingest: Ingest) -> grpc.aio.Server:
+    """A server of the Telemetry service, without a port yet."""
+    server = grpc.aio.server(options=OPTIONS)
+    telemetry_pb2_grpc.add_TelemetryServicer_to_server(ingest, server)  # type: ignore[no-untyped-call]  # generated
+    return server

@@ -1,0 +1,158 @@
+"""The time of devices that no accepted window covers: a window that is accepted takes its part out of a row.
+
+The rows are a function of the accepted windows, whatever their order: a device has one row before its first window, one
+between any two that do not touch, and one after its last. They change under the node's row lock, in the transaction
+that accepts the windows.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
+from typing import TypeAlias
+
+from sqlalchemy import Connection, bindparam, delete, select
+
+from gputally.accounting.gap import Span
+from gputally.collector.database.schema_gaps import FOREVER_US, gap
+from gputally.collector.ingest.bulk import upsert_rows
+from gputally.collector.ledger.marks import Mark, marks_of
+from gputally.collector.ledger.state import State, shared_state
+
+_Device: TypeAlias = tuple[int, int]  # (node_id, device_id)
+_BEGINNING_US = 0  # where the gap before a device's first window begins
+
+_NEAR = select(gap.c.node_id, gap.c.device_id, gap.c.start_us, gap.c.end_us, gap.c.before_id, gap.c.after_id).where(
+    gap.c.node_id.in_(bindparam("nodes", expanding=True)), gap.c.end_us > bindparam("first")
+)
+_DROP = delete(gap).where(
+    gap.c.node_id == bindparam("of_node"),
+    gap.c.end_us == bindparam("ending"),
+    gap.c.device_id == bindparam("of_device"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """The time of a device that an accepted window covers."""
+
+    node_id: int
+    device_id: int
+    window_id: int
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Wall time that a forward step of a node's clock skipped: no gap of any of its devices."""
+
+    node_id: int
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    start_us: int
+    end_us: int
+    before_id: int | None = None
+    after_id: int | None = None
+
+
+@dataclass(slots=True)
+class _Gaps:
+    """The gaps of one device that end after some instant, in order; `touched` is where time may be booked otherwise."""
+
+    rows: list[_Gap] = field(default_factory=list)
+    touched: list[Span] = field(default_factory=list)
+
+    def take(self, covered: Covered) -> None:
+        """Take a window's time out of the gap that holds it."""
+        if not self.rows:
+            self.rows = [_Gap(_BEGINNING_US, FOREVER_US)]
+        at = bisect_left(self.rows, covered.end_us, key=lambda row: row.end_us)
+        row = self.rows[at]
+        if row.start_us > covered.start_us:
+            raise ValueError(f"no gap of device {covered.device_id} holds the accepted window {covered.window_id}")
+        left = replace(row, end_us=covered.start_us, after_id=covered.window_id)
+        right = replace(row, start_us=covered.end_us, before_id=covered.window_id)
+        self.rows[at : at + 1] = [part for part in (left, right) if part.start_us < part.end_us]
+        first_us = covered.start_us if row.before_id is None else row.start_us
+        self.touched += [(first_us, covered.end_us), (covered.end_us, row.end_us)]
+
+    def touch(self, skip: Skip) -> None:
+        """A step of the clock shortens the gaps that it lies in."""
+        near = (row for row in self.rows if row.before_id is not None)
+        self.touched += [
+            (row.start_us, row.end_us) for row in near if row.start_us < skip.end_us and skip.start_us < row.end_us
+        ]
+
+
+def fill(
+    connection: Connection, covered: Sequence[Covered], skips: Sequence[Skip], zone: tzinfo, oldest_us: int
+) -> set[Mark]:
+    """Take the time of new windows out of the gaps; which hours are to be recomputed because of it.
+
+    Hours that end before `oldest_us` are as they are: their lines may be gone. The nodes' rows must be locked.
+    """
+    if not covered and not skips:
+        return set()
+    state = shared_state(connection)
+    before = _read(connection, covered, skips)
+    devices = {key: _Gaps(list(rows)) for key, rows in before.items()}
+    for part in sorted(covered, key=lambda part: part.start_us):
+        devices.setdefault((part.node_id, part.device_id), _Gaps()).take(part)
+    for skip in skips:
+        for (node_id, _), gaps in devices.items():
+            if node_id == skip.node_id:
+                gaps.touch(skip)
+    _write(connection, before, devices)
+    return set(_marks(devices, zone, max(oldest_us, state.lines_from_us), state))
+
+
+def _marks(devices: dict[_Device, _Gaps], zone: tzinfo, oldest_us: int, state: State) -> Iterator[Mark]:
+    spans: set[tuple[int, Span]] = set()
+    for (node_id, _), gaps in devices.items():
+        spans |= {(node_id, closed(span, state)) for span in gaps.touched}
+    for node_id, span in spans:
+        yield from marks_of(node_id, span, zone, oldest_us)
+
+
+def closed(span: Span, state: State) -> Span:
+    """A gap, up to where it may be booked if it is still open."""
+    return (span[0], state.booked_until_us) if span[1] == FOREVER_US else span
+
+
+def _read(connection: Connection, covered: Sequence[Covered], skips: Sequence[Skip]) -> dict[_Device, list[_Gap]]:
+    parts: Sequence[Covered | Skip] = (*covered, *skips)
+    nodes = sorted({part.node_id for part in parts})
+    first = min(part.start_us for part in parts)
+    found: defaultdict[_Device, list[_Gap]] = defaultdict(list)
+    for node_id, device_id, *row in connection.execute(_NEAR, {"nodes": nodes, "first": first}):
+        found[node_id, device_id].append(_Gap(*row))
+    for rows in found.values():
+        rows.sort(key=lambda row: row.end_us)
+    return found
+
+
+def _write(connection: Connection, before: dict[_Device, list[_Gap]], after: dict[_Device, _Gaps]) -> None:
+    old = {(*key, row) for key, rows in before.items() for row in rows}
+    new = {(*key, row) for key, gaps in after.items() for row in gaps.rows}
+    kept = {_key(place) for place in new}
+    gone = sorted(_key(place) for place in old - new if _key(place) not in kept)
+    if gone:
+        connection.execute(_DROP, [dict(zip(("of_node", "ending", "of_device"), key, strict=True)) for key in gone])
+    upsert_rows(connection, gap, sorted(_rows(new - old)), ("node_id", "end_us", "device_id"))
+
+
+def _key(place: tuple[int, int, _Gap]) -> tuple[int, int, int]:
+    node_id, device_id, row = place
+    return node_id, row.end_us, device_id
+
+
+def _rows(places: Iterable[tuple[int, int, _Gap]]) -> Iterator[tuple[int | None, ...]]:
+    """Rows of the table, in the order of its columns."""
+    for node_id, device_id, row in places:
+        yield node_id, row.end_us, device_id, row.start_us, row.before_id, row.after_id

@@ -1,0 +1,107 @@
+"""The ledger: lines summed into postings per (hour, node), recomputed whenever lines arrived, never incremented."""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Engine, bindparam, case, delete, func, insert, select, tuple_
+
+from gputally.accounting.ledger_hour import hour_end
+from gputally.accounting.states import Source
+from gputally.collector.database.engine import writing
+from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, line, node, owner, posting, window
+from gputally.collector.ledger.gap_postings import add_gaps
+from gputally.collector.ledger.state import read_state
+
+_BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
+
+# Never least certain: `none` counts only where nothing else was measured.
+_CERTAINTY = {source.value: 0 if source is Source.NONE else rank for rank, source in enumerate(Source, start=1)}
+_SOURCES = {rank: source for source, rank in _CERTAINTY.items()}
+
+_KEY = (line.c.device_id, line.c.partition, line.c.owner_id, line.c.basis, line.c.reason, line.c.profile)
+_LEAST_CERTAIN = case(_SOURCES, value=func.max(case(_CERTAINTY, value=line.c.source)))
+
+_TAKE = (
+    select(dirty_hour.c.hour_us, dirty_hour.c.node_id)
+    .where(tuple_(dirty_hour.c.hour_us, dirty_hour.c.node_id) < tuple_(bindparam("hour"), bindparam("node")))
+    .order_by(dirty_hour.c.hour_us.desc(), dirty_hour.c.node_id.desc())
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
+_SUM_LINES = insert(posting).from_select(
+    ["hour_us", "node_id", *(column.name for column in _KEY), "source", *AMOUNTS, *MEMOS],
+    select(
+        bindparam("hour", type_=posting.c.hour_us.type),
+        window.c.node_id,
+        *_KEY,
+        _LEAST_CERTAIN,
+        *(func.sum(line.c[name]) for name in (*AMOUNTS, *MEMOS)),
+    )
+    .select_from(window)
+    .join(line, line.c.window_id == window.c.id)
+    .where(window.c.node_id.in_(_NODES), window.c.start_us >= bindparam("hour"), window.c.start_us < bindparam("end"))
+    .group_by(window.c.node_id, *_KEY),
+)
+_DROP_POSTINGS = delete(posting).where(posting.c.hour_us == bindparam("hour"), posting.c.node_id.in_(_NODES))
+_DROP_MARKS = delete(dirty_hour).where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id.in_(_NODES))
+
+_NAMED = posting.join(node).join(device).join(owner)
+
+
+def settle(engine: Engine, zone: tzinfo, limit: int | None = None) -> int:
+    """Recompute postings whose lines changed, newest hour first; how many pairs of hour and node were done.
+
+    At most `limit` pairs, and each at most once, so that it ends while lines keep arriving. Any number of processes
+    may do this at once: each takes what no other has taken.
+    """
+    done, below = 0, (2**63 - 1, 2**63 - 1)
+    while limit is None or done < limit:
+        pairs = _settle_batch(engine, zone, below, _BATCH if limit is None else min(_BATCH, limit - done))
+        if not pairs:
+            break
+        done += len(pairs)
+        below = pairs[-1]
+    return done
+
+
+def pending(connection: Connection) -> int:
+    """How many pairs of hour and node wait to be recomputed."""
+    return connection.execute(select(func.count()).select_from(dirty_hour)).scalar_one()
+
+
+def dump(connection: Connection) -> list[tuple[Any, ...]]:
+    """The ledger by names instead of ids, in one order: two ledgers are the same where their dumps are equal."""
+    names = (posting.c.hour_us, node.c.cluster, node.c.name, device.c.uuid, device.c.model, posting.c.partition)
+    owners = [column for column in owner.c if column is not owner.c.id]
+    amounts = (posting.c[name] for name in (*AMOUNTS, *MEMOS, "gap_us"))
+    rest = (posting.c.profile, posting.c.basis, posting.c.reason, posting.c.source, *amounts)
+    rows = connection.execute(select(*names, *owners, *rest).select_from(_NAMED)).all()
+    return sorted((tuple(row) for row in rows), key=lambda row: tuple(str(value) for value in row))
+
+
+def _settle_batch(engine: Engine, zone: tzinfo, below: tuple[int, int], most: int) -> list[tuple[int, int]]:
+    """Take up to `most` pairs before `below`, recompute them and remove their marks, in one transaction.
+
+    A writer that adds lines to a taken hour waits for its mark until this commits, and sets it anew.
+    """
+    with writing(engine) as connection:
+        taken = connection.execute(_TAKE, {"hour": below[0], "node": below[1], "most": most}).all()
+        pairs = [(hour_us, node_id) for hour_us, node_id in taken]
+        lines_from_us = read_state(connection).lines_from_us
+        for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
+            nodes = [node_id for _, node_id in of_hour]
+            if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
+                _recompute(connection, hour_us, hour_end(hour_us, zone), nodes)
+            connection.execute(_DROP_MARKS, {"hour": hour_us, "nodes": nodes})
+    return pairs
+
+
+def _recompute(connection: Connection, hour_us: int, end_us: int, nodes: Sequence[int]) -> None:
+    of_hour = {"hour": hour_us, "end": end_us, "nodes": nodes}
+    connection.execute(_DROP_POSTINGS, of_hour)
+    connection.execute(_SUM_LINES, of_hour)
+    add_gaps(connection, hour_us, end_us, nodes)
