@@ -6,6 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
+
+from gputally.agent import exposition as of_agent
+from gputally.agent.snapshot import Snapshot, StreamState
+from gputally.collector import exposition as of_collector
+from gputally.collector.ingest.stream import IngestStats
+from gputally.collector.ingest.writer import WriterStats
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -112,3 +119,15 @@ def test_the_names_of_problems_are_those_of_the_code(name: str) -> None:
     """A class that is renamed would take its lines out of the test above."""
     files = (path.read_text() for path in (ROOT / "agent").rglob("*.py"))
     assert any(re.search(rf"^class {name}\b", text, re.MULTILINE) for text in files)
+
+
+def metrics() -> set[str]:
+    """The names of everything that the two processes show to Prometheus."""
+    work = of_collector.Work(IngestStats(), WriterStats(), settled=0)
+    registry = of_collector.make_registry(lambda: of_collector.Books((), 0), lambda: work)
+    shown = of_agent.render(Snapshot("node", stream=StreamState())) + generate_latest(registry)
+    return set(re.findall(r"^# TYPE (\S+)", shown.decode(), re.MULTILINE))
+
+
+def test_every_metric_that_the_page_names_exists() -> None:
+    assert set(re.findall(r"\bgputally_\w+", PAGE)) - metrics() == set()
