@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
@@ -12,9 +13,18 @@ from sqlalchemy import Engine
 from gputally.accounting.ledger_hour import to_us
 from gputally.collector.database.engine import DATABASE_ERRORS, open_database
 from gputally.collector.database.migrate import is_current
-from gputally.collector.settings import DatabaseSettings, ReadSettings, SettingsError, load, shown, sqlite_file
+from gputally.collector.settings import (
+    DatabaseSettings,
+    ReadSettings,
+    SettingsError,
+    load,
+    nearest,
+    shown,
+    sqlite_file,
+)
 
 Settings = TypeVar("Settings", bound=DatabaseSettings)
+Choice = TypeVar("Choice", bound=StrEnum)
 
 DatabaseUrl = Annotated[
     str | None,
@@ -25,12 +35,21 @@ Timezone = Annotated[
 ]
 
 
-def settings_of(model: type[Settings], **flags: str | None) -> Settings:
-    """The settings that flags and environment give; ends the command with every mistake in them."""
+def settings_of(model: type[Settings], mistakes: Sequence[str] = (), **flags: str | None) -> Settings:
+    """The settings that flags and environment give; ends the command with every mistake in them, after `mistakes`."""
     try:
         return load(model, {name: value for name, value in flags.items() if value is not None})
     except SettingsError as error:
-        fail(2, error.mistakes)
+        fail(2, [*mistakes, *error.mistakes])
+
+
+def choice(name: str, text: str, choices: type[Choice], mistakes: list[str]) -> Choice:
+    """The choice that `text` names; the first where it names none, and then it goes to `mistakes`."""
+    known = list(choices)
+    if text in known:
+        return choices(text)
+    mistakes.append(f"{name} {text}: expected one of {', '.join(known)}{nearest(text, known)}")
+    return known[0]
 
 
 @contextmanager
@@ -38,11 +57,18 @@ def ledger(settings: DatabaseSettings) -> Iterator[Engine]:
     """The database for as long as the block lasts; ends the command where it is not there or cannot be used."""
     if not is_there(settings):
         fail(1, [f"there is no database {sqlite_file(settings.database_url)} yet: {_how_to_make(settings)}"])
-    engine = open_database(settings.database_url)
-    try:
+    with database(settings) as engine:
         if not is_current(engine):
             name = shown(settings.database_url)
             fail(1, [f"database {name} does not have this version's schema: {_how_to_make(settings)}"])
+        yield engine
+
+
+@contextmanager
+def database(settings: DatabaseSettings) -> Iterator[Engine]:
+    """The same whatever is in it, made where it is a file that is missing."""
+    engine = open_database(settings.database_url)
+    try:
         yield engine
     except DATABASE_ERRORS as error:
         fail(1, [f"database {shown(settings.database_url)} cannot be used: {str(error).partition(chr(10))[0]}"])
