@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gputally.collector.cli import export, migrate, rates, report, statement, teams
+from gputally.collector.cli import budgets, export, migrate, rates, report, statement, teams
 
 COMMANDS = "gputally.commands"  # the entry points' group: each names a Typer app
 
@@ -23,7 +23,7 @@ app.command()(report.report)
 app.command()(migrate.migrate)
 app.add_typer(rates.app, name="rates")
 app.add_typer(teams.teams, name="teams")
-app.add_typer(teams.budgets, name="budgets")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(statement.app, name="statement")
 app.command()(export.export)
 

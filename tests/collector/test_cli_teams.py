@@ -1,4 +1,4 @@
-"""`gputally teams` and `gputally budgets`: mistakes by line, versions kept, and what it comes to."""
+"""`gputally teams`: mistakes by line, versions kept, and what it comes to."""
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from tests.histories import Labelled
 from tests.windows import START_US, all_received, minutes
 from typer.testing import CliRunner, Result
 
-from gputally.collector.cli.teams import budgets, teams
+from gputally.collector.cli.teams import teams
 from gputally.collector.ingest.commit import Committer
 
 MAPPING = """\
@@ -19,13 +19,6 @@ namespaces:
   - namespace: search
     team: Search
     valid_from: 2026-07-02
-"""
-BUDGETS = """\
-version: 1
-budgets:
-  - team: Search
-    gpu_hours: 5000
-    from: 2026-07
 """
 
 
@@ -80,23 +73,3 @@ def test_a_mapping_with_mistakes_is_not_applied(engine: Engine, database_url: st
     file.write_text("version: 1\nnamespaces: x\n")
     assert run(teams, "apply", str(file), "--database-url", database_url).exit_code == 2
     assert run(teams, "history", "--database-url", database_url).stdout == "No teams were ever applied.\n"
-
-
-def test_budgets_are_applied_and_shown_by_month(engine: Engine, database_url: str, file: Path) -> None:
-    where = ("--database-url", database_url)
-    file.write_text(BUDGETS)
-    assert run(budgets, "check", str(file)).stdout == f"{file}: 1 budgets, nothing wrong\n"
-    assert "budgets version 1" in run(budgets, "apply", str(file), *where).stdout
-    shown = run(budgets, "show", "--month", "2026-07", *where).stdout.splitlines()
-    assert shown[1].split() == ["team", "Search", "all", "5000", "GPU-hours"]
-    assert run(budgets, "show", "--month", "2026-06", *where).stdout == "There is no budget for 2026-06.\n"
-    assert run(budgets, "show", "--month", "June", *where).exit_code == 2
-    assert run(budgets, "history", *where).exit_code == 0
-
-
-def test_budgets_with_mistakes_are_not_applied(engine: Engine, database_url: str, file: Path) -> None:
-    file.write_text(BUDGETS.replace("5000", "many"))
-    for command in (("check", str(file)), ("apply", str(file), "--database-url", database_url)):
-        done = run(budgets, *command)
-        assert done.exit_code == 2
-        assert f"{file}:4: error: gpu_hours many: expected a number" in done.stderr
