@@ -39,6 +39,7 @@ from gputally.collector.ledger.retention import Policy, Retention
 from gputally.collector.ledger.settler import Settler
 from gputally.collector.ledger.upkeep import Upkeep
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
+from gputally.collector.statement.register import status_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ async def _serving(
 ) -> AsyncIterator[_Doors]:
     """The API and, on their own port or beside it, the pages for machines: there from the start to the very end."""
     readers = readers_of(settings, engine)
-    service = Service(engine, settings.zone, readers, Desk(), _now_us)
+    service = Service(engine, settings.zone, readers, Desk(), _now_us, status_of)
     status = [] if settings.metrics_listen else status_routes(registry, problems, readers)
     tls = http_tls(settings)
     app = make_app(service, status=status)

@@ -102,7 +102,8 @@ class View:
     def amount(self) -> int | None:
         """What it comes to, in the smallest unit of the currency; None where nothing has a price."""
         known = [item.amount for item in self.items if item.amount is not None]
-        return sum(known) + sum(one.amount for one in self.shares) if known or not self.items else None
+        known += [one.amount for one in self.shares]
+        return sum(known) if known or not self.items else None
 
     @property
     def capacity_us(self) -> int:

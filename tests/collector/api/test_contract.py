@@ -31,7 +31,17 @@ CHECKS = [
 ]
 
 
-ADDRESSES = ["allocation", "idle", "devices", "coverage", "rates", "namespaces", "budgets"]
+ADDRESSES = [
+    "allocation",
+    "idle",
+    "devices",
+    "coverage",
+    "rates",
+    "namespaces",
+    "budgets",
+    "statements",
+    "statements/{month}",
+]
 
 
 @pytest.fixture(scope="module")
