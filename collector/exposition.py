@@ -16,8 +16,11 @@ from prometheus_client.registry import Collector
 from sqlalchemy import BigInteger, Connection, Engine, cast, func, select
 
 from gputally.accounting.states import OwnerKind, State
+from gputally.collector.burn import Burn
+from gputally.collector.burn_metrics import burn_metrics
 from gputally.collector.database import schema
 from gputally.collector.database.engine import DATABASE_ERRORS, reading
+from gputally.collector.ingest.spool_reports import Spools, read_spools, spool_metrics
 from gputally.collector.ingest.stream import IngestStats
 from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.ledger import postings as ledger
@@ -63,6 +66,7 @@ class Books:
     gaps: tuple[Gaps, ...] = ()
     quarantined: int = 0
     quarantine_bytes: int = 0
+    spools: tuple[Spools, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def read_books(engine: Engine) -> Books | None:
                 ledger.pending(connection),
                 tuple(Gaps(*row) for row in connection.execute(_GAPS)),
                 *connection.execute(_QUARANTINE).one(),
+                tuple(read_spools(connection)),
             )
     except DATABASE_ERRORS:
         return None
@@ -114,17 +119,27 @@ def _totals(connection: Connection) -> Iterator[Total]:
         yield Total(cluster, kind, namespace, model, tuple(state_us), sum(known) if known else None)
 
 
-def make_registry(books: Callable[[], Books | None], work: Callable[[], Work]) -> CollectorRegistry:
-    """A registry that takes a new snapshot at every scrape."""
+Burns = Callable[[], Sequence[Burn] | None]
+
+
+def no_burns() -> None:
+    """Of a collector that keeps no budgets: nothing is known of them."""
+
+
+def make_registry(
+    books: Callable[[], Books | None], work: Callable[[], Work], burns: Burns = no_burns
+) -> CollectorRegistry:
+    """A registry that takes a new snapshot at every scrape; `burns` has to answer at once, None: they are not known."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Fleet(books, work))
+    registry.register(_Fleet(books, work, burns))
     return registry
 
 
 class _Fleet(Collector):
-    def __init__(self, books: Callable[[], Books | None], work: Callable[[], Work]) -> None:
+    def __init__(self, books: Callable[[], Books | None], work: Callable[[], Work], burns: Burns) -> None:
         self._books = books
         self._work = work
+        self._burns = burns
 
     def collect(self) -> Iterator[Metric]:
         books = self._books()
@@ -135,9 +150,13 @@ class _Fleet(Collector):
             yield _namespace_energy(books.totals)
             yield _capacity(books.totals)
             yield _gap_seconds(books.gaps)
+            yield from spool_metrics(books.spools)
             yield _gauge("gputally_ledger_pending", "Hours of nodes that wait to be recomputed.", books.pending)
             yield _gauge("gputally_quarantine_windows", "Refused windows that are kept.", books.quarantined)
             yield _gauge("gputally_quarantine_bytes", "What the refused windows hold.", books.quarantine_bytes)
+        burns = self._burns()
+        if burns is not None:
+            yield from burn_metrics(burns)
         work = self._work()
         yield _counter("gputally_ledger_settled", "Hours of nodes recomputed by this process.", work.settled)
         yield from _ingest(work.ingest)

@@ -23,6 +23,7 @@ from gputally.collector.api.service import Service
 from gputally.collector.api.status import status_app, status_routes
 from gputally.collector.auth.build import agents_of, grpc_tls, http_tls, readers_of
 from gputally.collector.auth.tls import ServerTls
+from gputally.collector.burn_watch import BurnWatch, read_burns
 from gputally.collector.cluster.history import ClusterHistory
 from gputally.collector.cluster.kube import open_api
 from gputally.collector.cluster.place import kube_place
@@ -45,7 +46,7 @@ _LOG = logging.getLogger(__name__)
 
 SETTLE_EVERY_S = 2.0  # a report settles what it needs itself, so this only keeps its work small
 RETRY_DATABASE_S = 5.0
-WATCH_S = 1.0  # a watch that is silent ends with the process
+WATCH_S = 1.0  # a watch that is silent ends with the process, and so does a question about budgets
 DRAIN_S = 10.0  # for each of the two: streams to be acknowledged, the queue to be committed
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
@@ -82,6 +83,7 @@ async def _run(settings: CollectorSettings) -> None:
     upkeep = Upkeep(engine, settings.zone, absent_after_us, retention, _now_us)
     settler = Settler(upkeep.turn, SETTLE_EVERY_S)
     watch = _watch(settings, engine)
+    burns = BurnWatch(lambda: read_burns(engine, settings.zone, _now_us()), _monotonic_us)
     ingest = Ingest(writer, _now_us, agents_of(settings))
 
     def work() -> Work:
@@ -94,13 +96,14 @@ async def _run(settings: CollectorSettings) -> None:
         watching = watch.last_error if watch else ""
         return [text for text in (writing, settler.last_error, watching) if text]
 
-    registry = make_registry(partial(read_books, engine), work)
+    registry = make_registry(partial(read_books, engine), work, burns.burns)
     async with _serving(settings, engine, registry, problems) as doors:
         if await database.migrated(stop):
-            for part in (writer, settler, watch):
+            for part in (writer, settler, watch, burns):
                 if part:
                     part.start()
             await _serve_streams(settings, ingest, doors, database, stop)
+        burns.close(WATCH_S)
         if watch:
             watch.close(WATCH_S)
         settler.close(DRAIN_S)
@@ -185,6 +188,10 @@ def _policy(settings: CollectorSettings) -> Policy:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine
-from tests.windows import START_US, all_received, minutes
+from tests.windows import MINUTE_US, START_US, all_received, minutes
 from typer.testing import CliRunner, Result
 
 from gputally.collector.cli import budgets
 from gputally.collector.ingest.commit import Committer
 
+LATER_US = START_US + 60 * MINUTE_US
 BUDGETS = """\
 version: 1
 budgets:
@@ -68,12 +69,12 @@ def test_what_is_spent_stands_beside_the_budget_and_where_the_month_ended(
     engine: Engine, database_url: str, file: Path
 ) -> None:
     """Money that some of the time has no price for is marked: it is not all of it."""
-    Committer(engine, ZoneInfo("UTC"), max_age_us=None).commit(all_received(minutes(15)), now_us=START_US)
+    Committer(engine, ZoneInfo("UTC"), max_age_us=None).commit(all_received(minutes(15)), now_us=LATER_US)
     file.write_text(SEARCH)
     run("apply", str(file), "--database-url", database_url)
     shown = run("show", "--month", "2026-07", "--database-url", database_url).stdout
     assert [line.split() for line in shown.splitlines()[1:3]] == [
-        ["namespace", "search", "all", "GPU-hours", "1,000.00", "0.08", "0%", "0.08", "within", "a", "small", "one"],
+        ["namespace", "search", "all", "GPU-hours", "1,000.00", "0.25", "0%", "0.25", "within", "a", "small", "one"],
         ["namespace", "search", "all", "money", "0.00", "0.00+", "\N{EN DASH}", "0.00", "within"],
     ]
     assert "some of the time has no price" in shown
