@@ -207,6 +207,20 @@ dirty_hour = Table(
     comment="Postings that no longer match their lines and wait to be recomputed",
 )
 
+spool_report = Table(
+    "spool_report",
+    metadata,
+    Column("node_id", BigInteger, ForeignKey("node.id"), primary_key=True),
+    Column("agent_id", String, primary_key=True, comment="one spool; a node whose spool was lost has another"),
+    Column("refused_windows", BigInteger, nullable=False, comment="that it could not keep, since it was made"),
+    Column("refused_us", BigInteger, nullable=False, comment="device time of these windows: it is unobserved"),
+    Column("waiting_windows", BigInteger, nullable=False, comment="not yet committed when it said so"),
+    Column("oldest_us", BigInteger, nullable=False, comment="start of the oldest that waits; 0: none"),
+    Column("reported_us", BigInteger, nullable=False, comment="when it said so"),
+    comment="What agents say of their spools: nobody else could know what never arrived",
+    sqlite_with_rowid=False,
+)
+
 namespace_total = Table(
     "namespace_total",
     metadata,

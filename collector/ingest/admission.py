@@ -58,6 +58,19 @@ DUPLICATE = Outcome(Verdict.DUPLICATE)
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolState:
+    """What an agent says of its spool: what it refused since it was made (`refused_us` is device time), what waits.
+
+    `oldest_us` is the start of the oldest window that waits, 0 where none does.
+    """
+
+    refused_windows: int
+    refused_us: int
+    waiting_windows: int
+    oldest_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A window as it came in: its bytes, and what they say.
 
@@ -72,6 +85,7 @@ class Received:
     sequence: int
     received_us: int
     refusal: Refusal | None = None
+    spool: SpoolState | None = None  # with the last window of a batch
 
 
 def invalidity(received: Received, zone: tzinfo) -> Refusal | None:

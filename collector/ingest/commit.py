@@ -33,6 +33,7 @@ from gputally.collector.ingest.admission import (
 from gputally.collector.ingest.bulk import insert_rows
 from gputally.collector.ingest.identities import Identities, Key
 from gputally.collector.ingest.rows import device_key, device_rows, line_rows, owner_key, owners_of
+from gputally.collector.ingest.spool_reports import keep_reports
 from gputally.collector.ledger.gaps import Covered, Skip, fill
 from gputally.collector.ledger.marks import set_marks
 from gputally.collector.ledger.totals import add_to_totals
@@ -132,6 +133,7 @@ class Committer:
         candidates = self._candidates(connection, [examined for examined in group if not examined.invalid])
         judged = list(zip(candidates, self._judge(connection, candidates, now_us), strict=True))
         self._write(connection, [candidate for candidate, outcome in judged if outcome is ACCEPTED], now_us)
+        keep_reports(connection, ((candidate.node_id, candidate.received) for candidate in candidates))
         verdicts = iter(judged)
         outcomes = [
             Outcome(Verdict.REFUSED, examined.invalid) if examined.invalid else next(verdicts)[1] for examined in group

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol, TypeAlias
 
@@ -19,7 +19,7 @@ import grpc.aio
 from gputally.accounting.line import Window
 from gputally.collector.auth.agent import Agents, AnyAgent, Identity
 from gputally.collector.auth.errors import AuthError, Forbidden, Unauthenticated, Undecided
-from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason
+from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, SpoolState
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
@@ -238,9 +238,10 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         clock = clock_refusal(skew_us)
         if clock:
             _LOG.warning("agent %s: %s", _name_of(batch), clock.detail)
-        for message in batch.windows:
+        for number, message in enumerate(batch.windows, start=1):
             refusal = identity_refusal(identity, message) or clock
-            await self._admit(stream, receive(message, arrived_us, refusal))
+            spool = spool_state(batch) if number == len(batch.windows) else None
+            await self._admit(stream, replace(receive(message, arrived_us, refusal), spool=spool))
             await asyncio.sleep(0)  # decoding takes its time: let other streams have theirs
 
     async def _admit(self, stream: "_Stream", received: Received) -> None:
@@ -275,6 +276,16 @@ def identity_refusal(identity: Identity | None, message: pb.Window) -> Refusal |
     """Refuses a window of another node than the sender's; None as identity: nobody asks."""
     objection = identity.objection(message.cluster, message.node) if identity else ""
     return Refusal(RefusalReason.IDENTITY, objection) if objection else None
+
+
+def spool_state(batch: pb.Batch) -> SpoolState | None:
+    """What the batch says of its sender's spool; None: nothing, or nonsense."""
+    if not batch.HasField("spool"):
+        return None
+    said = batch.spool
+    state = SpoolState(said.refused_windows, said.refused_us, said.waiting_windows, said.oldest_us)
+    fits = all(0 <= number < 2**63 for number in (said.refused_windows, said.refused_us, said.waiting_windows))
+    return state if fits and said.oldest_us >= 0 else None
 
 
 def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None) -> Received:
