@@ -13,6 +13,8 @@ from gputally.accounting.line import DeviceWindow, Line, Window
 
 MAX_WINDOW_US = 60_000_000  # the longest grid cell; also how far back a window can reach that overlaps another
 MAX_AHEAD_US = 300_000_000  # a clock that is further off than this cannot be booked
+MAX_DEVICES = 1_024  # of a node; the largest have 16, and MIG does not make more of them
+MAX_LINES = 50_000  # of a window: 16 devices × 7 instances × hundreds of containers
 MAX_TEXT_BYTES = 256  # a Kubernetes name has at most 253; the keys of names must fit PostgreSQL's index rows
 MAX_AMOUNT = 10**14  # µs, mJ, byte-seconds: 3 years, 27 GWh, 1.6 TB for a minute; thousands still fit a total
 _LATEST_US = 4_102_444_800_000_000  # the year 2100: past it a clock is not wrong but nonsense
@@ -162,6 +164,10 @@ def _wrong_time(window: Window, zone: tzinfo) -> str:
 def _misfit(received: Received) -> str:
     """What a column cannot hold, so that no statement fails on it later; '' where all of it fits."""
     window = received.window
+    lines = sum(len(device.lines) for device in window.devices)
+    edges = sum(len(device.start_holders) + len(device.end_holders) for device in window.devices)
+    if len(window.devices) > MAX_DEVICES or max(lines, edges) > MAX_LINES:
+        return f"{len(window.devices)} devices, {lines} lines and {edges} holders are more than a node has"
     holders = [held for device in window.devices for held in (*device.start_holders, *device.end_holders)]
     owners = {line.key.owner for device in window.devices for line in device.lines} | {held.owner for held in holders}
     texts = [window.cluster, window.node, received.agent_id, received.boot_id]

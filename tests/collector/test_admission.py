@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.windows import MINUTE_US, START_US, device, histories, pod, received, reserved, window
+from tests.windows import MINUTE_US, START_US, device, histories, pod, received, reserved, unallocated, window
 
 from gputally.accounting.line import Window
 from gputally.collector.ingest.admission import (
@@ -15,6 +15,7 @@ from gputally.collector.ingest.admission import (
     DUPLICATE,
     MAX_AHEAD_US,
     MAX_AMOUNT,
+    MAX_DEVICES,
     Received,
     RefusalReason,
     Span,
@@ -157,3 +158,11 @@ def test_a_window_of_the_future_is_refused() -> None:
     refusal = future_refusal(content, content.end_us - MAX_AHEAD_US - 1_000_000)
     assert refusal is not None
     assert (refusal.reason, refusal.detail) == (RefusalReason.CLOCK, "the window ends 301 s in the future")
+
+
+def test_a_window_of_more_than_a_node_can_have_is_invalid() -> None:
+    """One message must not become millions of rows."""
+    many = tuple(replace(device(unallocated(1)), uuid=f"GPU-{number}") for number in range(MAX_DEVICES + 1))
+    refusal = invalidity(received(replace(window(), devices=many)), UTC)
+    assert refusal is not None
+    assert refusal.detail == "1025 devices, 1025 lines and 0 holders are more than a node has"
