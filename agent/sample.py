@@ -163,17 +163,32 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a device is: degrees Celsius, MHz, and why its clocks are not higher, as NVML's mask of reasons.
+
+    For people and alerts; nothing is billed by it.
+    """
+
+    temperature_c: int | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    clocks_event_reasons: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessReading:
     """The costly values of one device: who is on it, and how busy each was since the previous such reading.
 
     `processes` is None when the lists could not be read. `busy` is None where the driver cannot tell per process,
     () when every process was idle. `since_us`: the stamp from which `busy` is an average; None: the previous query.
+    `vitals` cost little but change slowly, so they are read as rarely.
     """
 
     processes: tuple[GpuProcess, ...] | None = None
     busy: tuple[ProcessBusy, ...] | None = None
     rejected: dict[str, int] = field(default_factory=dict)
     since_us: int | None = None
+    vitals: Vitals = field(default_factory=Vitals)
 
     @property
     def ghost_memory_bytes(self) -> int | None:
@@ -201,12 +216,25 @@ class DeviceSample:
     xids: tuple[int, ...] = ()  # Xid events since the last sample; 79 makes the device unavailable
 
 
+CALL_BOUNDS_US = (100, 1_000, 10_000, 100_000, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """How long calls of one name took: `counts` of those within each of CALL_BOUNDS_US, and last of the longer ones."""
+
+    call: str
+    counts: tuple[int, ...]
+    total_us: int
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """All devices at one instant, by the monotonic clock; `wall_us` is what the wall clock said at that instant.
 
     `full`: processes were asked for too, whether or not any device could tell. `problem`: one line, which devices are
-    not in it and what to do; empty when nothing is known to be missing.
+    not in it and what to do; empty when nothing is known to be missing. `took_us`: how long it took to take, None
+    unknown. `calls`: how long the driver's calls took, since the sample before that has any.
     """
 
     monotonic_us: int
@@ -214,3 +242,5 @@ class Sample:
     devices: tuple[DeviceSample, ...]
     full: bool = False
     problem: str = ""
+    took_us: int | None = None
+    calls: tuple[CallTimes, ...] = ()

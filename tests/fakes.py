@@ -12,7 +12,7 @@ from gputally.agent.reservations.kubelet import (
     Reservations,
     ReservationsUnavailable,
 )
-from gputally.agent.sample import DeviceInfo, GpuProcess, Process, ProcessReading, Reading
+from gputally.agent.sample import CallTimes, DeviceInfo, GpuProcess, Process, ProcessReading, Reading
 
 
 @dataclass
@@ -62,6 +62,9 @@ class FakeDriver:
     def read_processes(self, uuid: str) -> ProcessReading:
         self._ask("read_processes", uuid)
         return ProcessReading(self.on_device.get(uuid, ()), ())
+
+    def call_times(self) -> tuple[CallTimes, ...]:
+        return ()
 
     def count(self, what: str) -> int:
         return sum(asked == what for asked, _ in self.asked)

@@ -93,6 +93,8 @@ class Device(Handle):
         self.info = replace(self.info, slices=slices)
         found = self.ask("nvmlDeviceGetMigDeviceHandleByIndex", nvml_mig.instances, needed=True)
         self.instances = found
+        for each in found or ():
+            each.latency = self.latency
         if found is not None:
             self.info = replace(self.info, instances=tuple(each.info for each in found))
 

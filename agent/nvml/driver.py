@@ -2,8 +2,8 @@
 
 What a device can do is learned by asking it: a call that it refuses for good is left out until the next enumeration.
 
-A tick costs five driver calls per GPU (samples, rates, memory, power, energy), a process reading four, GPM two every
-five seconds. A partitioned GPU has no samples, rates or process utilisation, and is not asked for them; each of its
+A tick costs five driver calls per GPU (samples, rates, memory, power, energy), a process reading eight, of which four
+are cheap (temperature, two clocks, the clocks' reasons), GPM two every five seconds. A partitioned GPU has no samples, rates or process utilisation, and is not asked for them; each of its
 MIG devices costs three calls per tick (memory, GPM) and four per process reading.
 """
 
@@ -24,6 +24,7 @@ from gputally.agent.nvml.errors import DRIVER_GONE, NO_GPU, Code, device_error, 
 from gputally.agent.nvml.events import Events
 from gputally.agent.nvml.gpm import SHORTEST_US, Gpm
 from gputally.agent.nvml.handle import Array, Handle, memory, symbol
+from gputally.agent.nvml.latency import Latency
 from gputally.agent.nvml.processes import process_lists, process_utilization
 from gputally.agent.nvml.records import (
     AHEAD_US,
@@ -37,9 +38,11 @@ from gputally.agent.nvml.records import (
     process_busy,
     sample_entries,
 )
+from gputally.agent.nvml.vitals import read_vitals
 from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverEvents, DriverUnavailable
 from gputally.agent.sample import (
     BusySample,
+    CallTimes,
     DeviceInfo,
     GpmReading,
     GpuProcess,
@@ -74,6 +77,7 @@ class Nvml:
         self._array = Array()
         self._gpm = Gpm(wall_us)
         self._events = Events()
+        self._latency = Latency()
         self._is_open = False
         self._denied = 0
 
@@ -146,13 +150,20 @@ class Nvml:
         device = self._usable_device(uuid)
         rejected: Counter[str] = Counter()
         if device.info.mig_enabled:
-            return ProcessReading(self._instance_processes(device, rejected), None, dict(rejected))
+            found = self._instance_processes(device, rejected)
+            vitals = read_vitals(device, rejected)
+            return ProcessReading(found, None, dict(rejected), vitals=vitals)
         lists = process_lists(device, self._array)
         processes = None if lists is None else merge_processes(lists, rejected)
         since_us = self._wall_us() - PROCESS_REACH_US if device.process_read_to is None else None
         busy = self._process_busy(device, rejected)
+        vitals = read_vitals(device, rejected)
         device.is_proven = True
-        return ProcessReading(processes, busy, dict(rejected), since_us)
+        return ProcessReading(processes, busy, dict(rejected), since_us, vitals)
+
+    def call_times(self) -> tuple[CallTimes, ...]:
+        """How long the calls took since this was asked before."""
+        return self._latency.take()
 
     def _forget_handles(self) -> None:
         for device in self._devices.values():
@@ -170,7 +181,7 @@ class Nvml:
                 raise
             refusals.append((error.value, str(error)))
             return True
-        device = self._devices.setdefault(uuid, Device(info=DeviceInfo(uuid, index, "")))
+        device = self._devices.setdefault(uuid, Device(info=DeviceInfo(uuid, index, ""), latency=self._latency))
         device.take(raw)
         device.info = replace(device.info, index=index)
         try:

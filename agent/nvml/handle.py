@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import pynvml
 
 from gputally.agent.nvml.errors import DEVICE_GONE, DRIVER_GONE, NOT_ALLOWED, NOT_OF_THIS_DEVICE, Code, device_error
+from gputally.agent.nvml.latency import Latency
 from gputally.agent.nvml.records import ONES_64, known
 
 ARRAY_BYTES = 64 * 1024  # 4096 buffer entries or 2730 processes; the driver's ring holds 72, its pid list 950
@@ -31,6 +32,7 @@ class Handle:
 
     raw: Any = None
     is_proven: bool = False
+    latency: Latency = field(default_factory=Latency)
     _lacking: set[str] = field(default_factory=set)
     _denied: set[str] = field(default_factory=set)
 
@@ -57,11 +59,14 @@ class Handle:
         """The call's answer; None where there is none. `needed`: a refusal that may pass makes the device silent."""
         if name in self._lacking:
             return None
+        began_ns = self.latency.clock_ns()
         try:
             return call(self.raw)
         except pynvml.NVMLError as error:
             self._refuse(name, error, needed)
             return None
+        finally:
+            self.latency.add(name, began_ns)
 
     def _refuse(self, name: str, error: Any, needed: bool) -> None:
         code = error.value

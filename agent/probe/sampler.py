@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from gputally.agent.sample import DeviceInfo, DeviceSample, GpuProcess, Process, ProcessReading, Reading, Sample
+from gputally.agent.sample import (
+    CallTimes,
+    DeviceInfo,
+    DeviceSample,
+    GpuProcess,
+    Process,
+    ProcessReading,
+    Reading,
+    Sample,
+)
 
 _CLOCKS_APART_US = 5_000  # a tenth of what counts as a step of the wall clock
 _CLOCK_TRIES = 5
@@ -75,6 +84,9 @@ class Driver(Protocol):
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device, with `process` not yet filled in; raises as `read` does."""
 
+    def call_times(self) -> tuple[CallTimes, ...]:
+        """How long its calls took since this was asked before; () where they are not measured."""
+
 
 class Processes(Protocol):
     """What the sampler needs of /proc."""
@@ -131,7 +143,9 @@ class Sampler:
         failed_before, self._failing = self._failing, set()
         samples = tuple(self._device(info, detail=detail) for info in self._devices)
         self._plan(now_us, failed_before, enumerated=enumerated)
-        return Sample(now_us, wall_us, samples, detail, self._driver.problem)
+        took_us = self._monotonic_us() - now_us
+        calls = self._driver.call_times() if detail else ()
+        return Sample(now_us, wall_us, samples, detail, self._driver.problem, took_us, calls)
 
     def enumerate_next(self) -> None:
         """Have the next sample enumerate the devices, as there may be others."""

@@ -10,6 +10,7 @@ from gputally.accounting.states import Source
 from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverEvents
 from gputally.agent.sample import (
     BusySample,
+    CallTimes,
     DeviceInfo,
     GpuProcess,
     Process,
@@ -17,11 +18,15 @@ from gputally.agent.sample import (
     ProcessKind,
     ProcessReading,
     Reading,
+    Vitals,
 )
 from gputally.agent.simulated.scenario import FaultKind, Gpu, Scenario
 
 BUFFER_PERIOD_US = 166_667  # NVML: a utilisation sample covers between 1/6 s and 1 s, by product
 BUFFER_DEPTH = 72  # entries; with 1/6 s each about the ten seconds that real buffers reach back
+_COOL_C, _WARM_C = 30, 70  # an H100 in cooled air: at rest, and at work
+_SLOW_MHZ, _FAST_MHZ, _MEMORY_MHZ = 345, 1980, 2619  # its SM and memory clocks
+_GPU_IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
 
 
 class SimulatedGpus:
@@ -95,7 +100,12 @@ class SimulatedGpus:
             for load in gpu.workloads
             if load.present.at(now_us)
         )
-        return ProcessReading(present, self._process_busy(gpu, now_us) if gpu.process_utilization else None)
+        busy = self._process_busy(gpu, now_us) if gpu.process_utilization else None
+        return ProcessReading(present, busy, vitals=vitals(gpu.busy_percent(now_us)))
+
+    def call_times(self) -> tuple[CallTimes, ...]:
+        """There is no driver whose calls could take time."""
+        return ()
 
     def _healthy(self, uuid: str, now_us: int) -> Gpu:
         gpu = self._gpus[uuid]
@@ -141,6 +151,13 @@ class SimulatedProcesses:
         """The process with this pid now; None while none runs."""
         load = self._workloads.get(pid)
         return load.process(self._wall_us()) if load else None
+
+
+def vitals(percent: int) -> Vitals:
+    """Of a GPU that is so busy: at rest it is cool and its clocks are low for that reason, at work they are high."""
+    clock_mhz = _FAST_MHZ if percent else _SLOW_MHZ
+    heat_c = (_WARM_C - _COOL_C) * percent // 100
+    return Vitals(_COOL_C + heat_c, clock_mhz, _MEMORY_MHZ, 0 if percent else _GPU_IDLE)
 
 
 def _mean_percent(integral: int, span_us: int) -> int:

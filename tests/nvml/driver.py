@@ -9,7 +9,7 @@ from tests.nvml.remote import Remote
 
 from gputally.agent.nvml.driver import Nvml
 from gputally.agent.probe.sampler import DriverEvents
-from gputally.agent.sample import DeviceInfo, ProcessReading, Reading
+from gputally.agent.sample import CallTimes, DeviceInfo, ProcessReading, Reading
 
 
 class NvmlInChild:
@@ -60,6 +60,10 @@ class NvmlInChild:
         reading: ProcessReading = self.remote.call(read_processes, uuid)
         return reading
 
+    def call_times(self) -> tuple[CallTimes, ...]:
+        times: tuple[CallTimes, ...] = self.remote.call(take_call_times)
+        return times
+
     def held(self) -> tuple[int, int]:
         """(GPM samples, event sets) that were not freed."""
         held: tuple[int, int] = self.remote.call(held_by_the_library)
@@ -107,3 +111,7 @@ def read(uuid: str) -> Reading:
 
 def read_processes(uuid: str) -> ProcessReading:
     return _driver.read_processes(uuid)
+
+
+def take_call_times() -> tuple[CallTimes, ...]:
+    return _driver.call_times()

@@ -9,7 +9,8 @@
 
 #include "call.h"
 
-enum { RING = 72, GPU_UTILIZATION_SAMPLES = 1, VALUE_UNSIGNED_INT = 1, RECOVERY_ACTION = 230, MEMORY_V2 = 0x02000028 };
+enum { RING = 72, GPU_UTILIZATION_SAMPLES = 1, VALUE_UNSIGNED_INT = 1, RECOVERY_ACTION = 230, MEMORY_V2 = 0x02000028,
+       TEMPERATURE_V1 = 0x0100000C, SM_CLOCK = 1, MEMORY_CLOCK = 2, GPU_IDLE = 1 };
 #define NO_INSTANCE 0xFFFFFFFFu
 
 /* ---- the ABI ---- */
@@ -18,6 +19,7 @@ typedef struct { char legacy[16]; u32 domain, bus, device, device_id, subsystem_
 typedef struct { u64 total, free, used; } Memory;
 typedef struct { u32 version; u64 total, reserved, free, used; } MemoryV2;
 typedef struct { u32 gpu, memory; } Utilization;
+typedef struct { u32 version; int sensor, temperature; } Temperature;
 typedef struct { u64 time_stamp; union { u32 ui; u64 ull; double d; } value; } Sample;
 typedef struct { u32 pid; u64 memory; u32 gpu_instance, compute_instance; } ProcessInfo;
 typedef struct { u32 pid; u64 time_stamp; u32 sm, memory, encoder, decoder; } ProcessUtilization;
@@ -195,6 +197,50 @@ API int nvmlDeviceGetTotalEnergyConsumption(void *handle, u64 *millijoules)
     if (c.code != SUCCESS) return c.code;
     *millijoules = value_in(&c, energy_mj(c.s, c.gpu, c.now));
     return SUCCESS;
+}
+
+/* At rest 30 degrees and low clocks, for the reason that it is idle; at work up to 70 degrees and full clocks. */
+static u64 celsius(const Call *c) { return 30 + 40 * percent_at(c->s, c->gpu, 0, c->now) / 100; }
+static u64 reasons(const Call *c) { return percent_at(c->s, c->gpu, 0, c->now) ? 0 : GPU_IDLE; }
+
+API int nvmlDeviceGetTemperatureV(void *handle, Temperature *temperature)
+{
+    Call c = enter_gpu(__func__, handle);
+    if (c.code != SUCCESS) return c.code;
+    if (temperature->version != TEMPERATURE_V1) return ARGUMENT_VERSION_MISMATCH;
+    temperature->temperature = (int)value_in(&c, celsius(&c));
+    return temperature->sensor == 0 ? SUCCESS : INVALID_ARGUMENT;
+}
+
+API int nvmlDeviceGetTemperature(void *handle, int sensor, u32 *temperature)
+{
+    Call c = enter_gpu(__func__, handle);
+    if (c.code != SUCCESS) return c.code;
+    *temperature = (u32)value_in(&c, celsius(&c));
+    return sensor == 0 ? SUCCESS : INVALID_ARGUMENT;
+}
+
+API int nvmlDeviceGetClockInfo(void *handle, int kind, u32 *mhz)
+{
+    Call c = enter_gpu(__func__, handle);
+    if (c.code != SUCCESS) return c.code;
+    if (kind != SM_CLOCK && kind != MEMORY_CLOCK) return INVALID_ARGUMENT;
+    *mhz = (u32)value_in(&c, kind == MEMORY_CLOCK ? 2619 : reasons(&c) ? 345 : 1980);
+    return SUCCESS;
+}
+
+API int nvmlDeviceGetCurrentClocksEventReasons(void *handle, u64 *mask)
+{
+    Call c = enter_gpu(__func__, handle);
+    if (c.code == SUCCESS) *mask = value_in(&c, reasons(&c));
+    return c.code;
+}
+
+API int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, u64 *mask)
+{
+    Call c = enter_gpu(__func__, handle);
+    if (c.code == SUCCESS) *mask = value_in(&c, reasons(&c));
+    return c.code;
 }
 
 static u32 sample_value(const Call *c, i64 end)

@@ -1,0 +1,36 @@
+"""How long the driver's calls take, by name: counts in a few buckets, which each full sample carries to the agent."""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gputally.agent.sample import CALL_BOUNDS_US, CallTimes
+
+
+@dataclass(slots=True)
+class _Times:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(CALL_BOUNDS_US) + 1))
+    total_ns: int = 0
+
+
+class Latency:
+    """One for all GPUs of a driver. The names are those that the code asks by, so there are few."""
+
+    def __init__(self, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self.clock_ns = clock_ns
+        self._times: dict[str, _Times] = {}
+
+    def add(self, call: str, began_ns: int) -> None:
+        """A call that began then is over now."""
+        took_ns = self.clock_ns() - began_ns
+        times = self._times.get(call)
+        if times is None:
+            times = self._times[call] = _Times()
+        times.counts[bisect_left(CALL_BOUNDS_US, took_ns / 1000)] += 1
+        times.total_ns += took_ns
+
+    def take(self) -> tuple[CallTimes, ...]:
+        """What was measured since the last time."""
+        taken, self._times = self._times, {}
+        return tuple(CallTimes(call, tuple(t.counts), t.total_ns // 1000) for call, t in sorted(taken.items()))
