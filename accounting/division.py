@@ -156,7 +156,8 @@ class Division:
             key = LineKey(WHOLE_GPU, owner, Basis.PROCESS)
             line, part = self.line(key), used * busy / total
             line.add_time(State.USED, part)
-            line.intruder_us += busy - part
+            if owner not in self.stretch.monitors:
+                line.intruder_us += busy - part
             line.measured_by(Source.PROCESS_SAMPLES)
             self.busy[key] = busy
         return used

@@ -39,7 +39,7 @@ class Stretch:
     `clients`: the driver cannot tell processes apart here (MPS, an instance), and these holders have one that runs;
     None: it can. `unused_share`: of the free part, what claims hold that no pod uses. `memory_byte_us`: bytes times
     microseconds that each owner's processes held, the platform's for overhead (an owner's None: not known); None:
-    no process list. `quality`: GPM's figures.
+    no process list. `quality`: GPM's figures. `monitors`: owners that are here to look, and no intruders.
 
     `instances`: the device is partitioned, each is settled by itself; of the device's own facts then only `coverage`
     (of the rest), `available` and the energy count. `energy_mj` is None where no energy is known, `idle_power_mw`
@@ -61,6 +61,7 @@ class Stretch:
     unused_share: Fraction = ZERO
     memory_byte_us: Mapping[Owner, Fraction | int | None] | None = None
     quality: Figures | None = None
+    monitors: frozenset[Owner] = frozenset()
     instances: tuple["InstanceStretch", ...] = ()
 
     @property

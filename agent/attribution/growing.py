@@ -79,6 +79,7 @@ class GrowingPart:
             clients=self.facts.clients,
             unused_share=self.held.unused_share,
             memory_byte_us=self.memory,
+            monitors=self.held.monitors,
         )
 
 

@@ -302,6 +302,19 @@ def memory(settled: Settled, key: LineKey) -> int | None:
     return int(line.memory_byte_us) if line.memory_known else None
 
 
+def test_a_monitor_is_no_intruder_but_draws_its_energy() -> None:
+    """What it computes is not the holder's, and in no state, as the time is another's; nobody is alarmed."""
+    held = (Holding(A),)
+    busy = {A: us(40), B: us(10)}
+    stretch = Stretch(
+        MINUTE, held, busy_us=us(50), process_busy_us=busy, energy_mj=Fraction(500), monitors=frozenset({B})
+    )
+    assert books(settle(stretch)) == {
+        ("gpu", "train", ""): {"used": 40, "idle": 20, "dynamic mJ": 400},
+        ("gpu", "chat", ""): {"dynamic mJ": 100},
+    }
+
+
 def test_memory_stands_on_the_plain_line_of_its_owner_and_an_intruder_that_only_holds_memory_has_one() -> None:
     stretch = Stretch(MINUTE, (Holding(A),), busy_us=us(1), memory_byte_us={A: 70, HOST: 30, PLATFORM: 5})
     settled = settle(stretch)

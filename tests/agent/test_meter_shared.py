@@ -1,7 +1,7 @@
 """The meter on shared devices: MIG devices that are re-made, MPS clients, claims, memory, quality figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from gputally.accounting.invariants import violations
@@ -20,6 +20,7 @@ from gputally.agent.sample import (
     InstanceReading,
     MigInstance,
     Process,
+    ProcessBusy,
     ProcessKind,
     ProcessReading,
     Reading,
@@ -202,6 +203,15 @@ def test_the_mps_server_is_no_intruder_and_its_memory_is_the_platforms() -> None
     node.stop()
     assert {line.key.basis for line in node.devices()[0].lines} == {Basis.NONE, Basis.RESERVATION}
     assert node.line(PLATFORM_KEY).memory_byte_s == 10 * 2 * GIB
+
+
+def test_who_monitors_a_device_is_no_intruder_on_it() -> None:
+    of_b = LineKey("gpu", B, Basis.PROCESS)
+    for monitors, intruder_us in ((frozenset[Owner](), 10 * S), (frozenset({B}), 0)):
+        node = Node(WHOLE, {"": replace(OF_A, monitors=monitors)})
+        node.run(11, 50, detail=ProcessReading((on(2),), (ProcessBusy(2, 100),)))
+        node.stop()
+        assert (node.line(of_b).intruder_us, node.line(of_b).used_us) == (intruder_us, 0)
 
 
 def test_holders_of_one_instance_share_what_gpm_saw_among_those_that_run() -> None:
