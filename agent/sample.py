@@ -50,7 +50,7 @@ class GpuProcess:
     memory_bytes: int | None = None
     process: Process | None = None
     instance: str = ""  # UUID of the MIG device whose list it stands on; "" on a device that is not partitioned
-    server: bool = False  # the MPS control server: overhead, not a client
+    server: bool = False  # it is called like the MPS server: overhead, unless a holder runs it
 
 
 @dataclass(frozen=True, slots=True)

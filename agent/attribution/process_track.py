@@ -98,8 +98,14 @@ class ProcessTrack:
         for process in processes:
             part = process.instance if held.instances else ""
             parts[process.pid] = part
-            owners[process.pid] = (PLATFORM,) if process.server else self._owners(process, held.part(part))
+            owners[process.pid] = self._owners_of(process, held.part(part))
         return _List(owners, processes, parts, read=True)
+
+    def _owners_of(self, process: GpuProcess, held: Held) -> Sequence[Owner]:
+        """An MPS server is overhead, unless a holder runs it: whoever has a process may call it so."""
+        owners = self._owners(process, held)
+        is_holders = any(held.as_held(owner) in held.listed for owner in owners)
+        return (PLATFORM,) if process.server and not is_holders else owners
 
     def _tallies(self, detail: ProcessReading, listed: _List) -> dict[str, dict[Owner, Amount]]:
         """Utilisation by partition and owner; the server's is its clients', so it is nobody's for certain."""
@@ -152,7 +158,7 @@ def _running(listed: _List) -> tuple[dict[str, frozenset[Owner]], frozenset[str]
     for process in listed.processes:
         part = listed.parts[process.pid]
         live.setdefault(part, set()).update(owner for owner in listed.owners[process.pid] if owner != PLATFORM)
-        if process.server or process.kind is ProcessKind.MPS:
+        if PLATFORM in listed.owners[process.pid] or process.kind is ProcessKind.MPS:
             mps.add(part)
     return {part: frozenset(owners) for part, owners in live.items()}, frozenset(mps)
 

@@ -38,7 +38,7 @@ HALF = Fraction(1, 2)
 
 
 def owners(process: GpuProcess, _held: Held) -> Sequence[Owner]:
-    return WHOSE[process.pid] if process.process else ()
+    return WHOSE.get(process.pid, ()) if process.process else ()
 
 
 def mig(*profiles: str) -> DeviceInfo:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gputally.accounting.keys import PLATFORM, Owner
+from gputally.accounting.keys import PLATFORM, REPLICA, Holding, Owner
 from gputally.accounting.states import OwnerKind
 from gputally.agent.attribution.process_track import NOTHING, ProcessTrack
 from gputally.agent.held import NOBODY, Held, HeldInstance
@@ -85,6 +85,17 @@ def test_the_mps_servers_memory_is_the_platforms_and_its_utilisation_nobodys() -
     [interval] = track(on(9, 7, server=True), on(1)).extend(S, None, listing(on(9, 7, server=True), busy=busy), NOBODY)
     tally = interval.tally("")
     assert (tally.percent, tally.live, tally.memory) == ({A: 10}, {A}, {PLATFORM: 7, A: 100})
+
+
+def test_a_holders_process_that_is_called_like_the_mps_server_is_the_holders() -> None:
+    """A process gives itself any name. Neither does its work become its neighbours', nor their split an estimate."""
+    held = Held((Holding(A, REPLICA, Fraction(1, 2)), Holding(B, REPLICA, Fraction(1, 2))))
+    listed = (on(1, 7, server=True), on(2))
+    busy = (ProcessBusy(1, 80), ProcessBusy(2, 10))
+    [interval] = track(*listed, held=held).extend(S, None, listing(*listed, busy=busy), held)
+    tally = interval.tally("")
+    assert (tally.percent, tally.live, tally.mps) == ({A: 80, B: 10}, {A, B}, False)
+    assert tally.memory == {A: 7, B: 100}
 
 
 def test_processes_of_a_partitioned_device_are_told_apart_by_instance() -> None:
