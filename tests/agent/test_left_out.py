@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.fakes import Clock
 from tests.probes import S, children, is_failure, until
+from tests.programs import wait_until
 
 from gputally.agent.probe.main import ProbeSettings
 from gputally.agent.probe.message import Failure, Message
@@ -113,7 +114,7 @@ def test_a_gpu_that_is_left_out_is_asked_alone_and_comes_back_when_it_answers(si
     assert read(sick.sample(lambda sample: 1 in read(sample))) == [0, 1, 2]
     assert sick.supervisor.problem == ""
     assert sick.supervisor.starts == 2
-    assert len(children()) == 1
+    wait_until(lambda: len(children()) == 1, 30, "the scout to end")
 
 
 def test_a_scout_that_hangs_is_ended_and_the_next_one_comes_later(sick: Sick) -> None:
