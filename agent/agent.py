@@ -81,8 +81,8 @@ class Agent:
         self._standing_problem = standing_problem  # what cannot change while we run
         self._nvml_problem = "no sample was taken yet"
         self._released = ""  # why the driver is not ours now
-        self._sample: Sample | None = None
-        self._full: Sample | None = None  # the last one with processes
+        self._is_free = False  # and nothing here has it open any more
+        self._took_us: int | None = None  # how long the last sample took
         self._samples = 0
         self._rejected: Counter[str] = Counter()
         self._pods_seen: frozenset[str] = frozenset()
@@ -128,30 +128,34 @@ class Agent:
         if wanted and not self._released:
             for sample in self._sources.probe.flush(_RELEASE_FLUSH_US):
                 self.take(sample)
-            self._let_go(wanted)
+        if wanted and not self._is_free:
+            self._let_go(wanted)  # again and again while a probe is stuck: it may end
         elif self._released and not wanted:
+            self._is_free = False
             self._sources.probe.take_up()
             self._nvml_problem = "the driver was released; no sample was taken since"
             _log.info("the driver is taken up again")
         self._released = wanted
 
     def _let_go(self, why: str) -> None:
-        is_free = self._sources.probe.release()
-        self._sample = self._full = None
+        self._is_free = self._sources.probe.release()
+        self._totals.release()
+        self._took_us = None
         self._nvml_problem = f"the driver is released and GPU time is unobserved: {why}"
-        if not is_free:
+        if not self._is_free:
             self._nvml_problem = f"a probe is stuck in the driver and cannot let it go; {why}"
 
     def _on_sample(self, sample: Sample) -> list[Window]:
-        self._sample = sample
-        self._full = sample if sample.full else self._full
         self._samples += 1
+        self._took_us = sample.took_us
         self._nvml_problem = sample.problem if sample.devices else "NVML shows no GPU on this node"
         for device in sample.devices:
             for reading in (device.reading, device.detail):
                 self._rejected.update(reading.rejected if reading else {})
         self._ask_about(sample.devices)
-        return self._meter.on_sample(sample)
+        windows = self._meter.on_sample(sample)
+        self._totals.observe(sample, self._meter.held)
+        return windows
 
     def _ask_about(self, devices: Iterable[DeviceSample]) -> None:
         """A pod appeared on a GPU: ask the kubelet now instead of at its next turn."""
@@ -204,16 +208,18 @@ class Agent:
         spool = self._spool.state()
         return replace(
             self.snapshot,
-            devices=self._totals.devices(self._sample, self._full),
+            devices=self._totals.devices(),
             pods=self._totals.pods(),
+            spells=self._totals.spells(),
             samples=self._samples,
             rejected=dict(self._rejected),
             sources=tuple(self._source_states()),
+            calls=self._totals.calls(),
             spool=spool,
             stream=self._sources.stream.state if self._sources.stream else None,
             conservation_error_us=self._totals.conservation_error_us,
             series_refused=self._totals.series_refused,
-            released=bool(self._released),
+            released=self._is_free,
             not_ready=(*reasons, *([f"spool: {spool.error}"] if spool.error else [])),
         )
 
@@ -227,7 +233,7 @@ class Agent:
             yield self._sources.api().error
 
     def _source_states(self) -> Iterable[SourceState]:
-        yield SourceState("nvml", not self._nvml_problem and not self._sources.probe.problem)
+        yield SourceState("nvml", not self._nvml_problem and not self._sources.probe.problem, self._took_us)
         if self._sources.poller:
             state = self._sources.poller.state
             yield SourceState("kubelet", state.up, state.duration_us)

@@ -66,6 +66,21 @@ def test_a_probe_that_is_stuck_in_the_driver_is_said(node: Node) -> None:
     node.release.by_signal = True
     node.run(1)
     assert node.not_ready[0].startswith("a probe is stuck in the driver")
+    assert not node.agent.snapshot.released
+
+
+def test_a_driver_is_free_once_the_probe_that_was_stuck_in_it_has_ended(node: Node) -> None:
+    node.probe.stuck = True
+    node.run(1)
+    node.release.by_signal = True
+    node.run(5)
+    node.probe.stuck = False
+    node.run(1)
+    assert node.agent.snapshot.released
+    assert node.not_ready[0].startswith("the driver is released")
+    node.release.by_signal = False
+    node.run(1)
+    assert not node.agent.snapshot.released
 
 
 def test_annotations_that_cannot_be_read_are_said_once_and_are_no_reason_against_being_ready(
