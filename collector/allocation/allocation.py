@@ -18,7 +18,7 @@ from gputally.collector.allocation.sheet import Row, Sheet
 from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.content_hash import ledger_hash
-from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.postings import catch_up
 from gputally.collector.rates.pricing import PRICES, keys_of, read_pricer
 
 
@@ -51,7 +51,7 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
     What arrived and is not in the postings yet is settled first, so an answer never lags behind its windows.
     """
     query.check(billing)
-    settle(engine, billing)
+    catch_up(engine, billing)
     with reading(engine) as connection:
         return read_allocation(connection, billing, query)
 

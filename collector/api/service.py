@@ -15,7 +15,7 @@ from gputally.collector.allocation.query import Query, Scope
 from gputally.collector.api.desk import Desk
 from gputally.collector.auth.reader import Reader, Readers
 from gputally.collector.database.deadline import reading_within
-from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.postings import catch_up
 
 SETTLE_AT_MOST = 512  # pairs of hour and node for one question; the settler does the rest, the answer says how many
 DEADLINE_S = 30.0
@@ -61,7 +61,7 @@ class Service:
         return self._settled(lambda connection: self._both(connection, query))
 
     def _settled(self, question: Callable[[Connection], Answer]) -> Answer:
-        settle(self.engine, self.zone, SETTLE_AT_MOST)
+        catch_up(self.engine, self.zone, SETTLE_AT_MOST)
         return self._read(question)
 
     def _both(self, connection: Connection, query: Query) -> tuple[Allocation, str]:

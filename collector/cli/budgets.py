@@ -18,7 +18,7 @@ from gputally.collector.cli.files import AsOf, File, keep, now_us, print_history
 from gputally.collector.database.engine import reading
 from gputally.collector.files.applied import Kind, current
 from gputally.collector.files.yaml_file import FileMistakes
-from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.postings import catch_up
 from gputally.collector.rates.cost import rounded
 from gputally.collector.rates.parse import parse_card
 from gputally.collector.render import UNKNOWN
@@ -76,7 +76,7 @@ def show(
     if mistakes:
         fail(2, mistakes)
     with ledger(settings) as engine:
-        settle(engine, settings.zone)
+        catch_up(engine, settings.zone)
         with reading(engine) as connection:
             found = burns(connection, settings.zone, period, now, WHOLE, as_of_us)
             currency = _currency(connection, settings.zone, as_of_us)

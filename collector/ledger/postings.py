@@ -1,21 +1,25 @@
 """The ledger: lines summed into postings per (hour, node), recomputed whenever lines arrived, never incremented."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Engine, bindparam, case, delete, func, insert, select, tuple_
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import BindParameter, Connection, Engine, bindparam, case, delete, func, insert, select, text, tuple_
+from sqlalchemy.exc import OperationalError
 
 from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import Source
-from gputally.collector.database.engine import writing
+from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, line, node, owner, posting, window
 from gputally.collector.ledger.gap_postings import add_gaps
+from gputally.collector.ledger.marks import Mark
 from gputally.collector.ledger.state import read_state
 
 _BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
+_WAIT_S = 10  # for another that recomputes an hour: far longer than a batch takes
 
 # Never least certain: `none` counts only where nothing else was measured.
 _CERTAINTY = {source.value: 0 if source is Source.NONE else rank for rank, source in enumerate(Source, start=1)}
@@ -30,6 +34,11 @@ _TAKE = (
     .order_by(dirty_hour.c.hour_us.desc(), dirty_hour.c.node_id.desc())
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
+)
+_WAIT_FOR = (
+    select(dirty_hour.c.hour_us)
+    .where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id == bindparam("node"))
+    .with_for_update()
 )
 _NODES: BindParameter[int] = bindparam("nodes", expanding=True)
 _SUM_LINES = insert(posting).from_select(
@@ -58,14 +67,20 @@ def settle(engine: Engine, zone: tzinfo, limit: int | None = None) -> int:
     At most `limit` pairs, and each at most once, so that it ends while lines keep arriving. Any number of processes
     may do this at once: each takes what no other has taken.
     """
-    done, below = 0, (2**63 - 1, 2**63 - 1)
-    while limit is None or done < limit:
-        pairs = _settle_batch(engine, zone, below, _BATCH if limit is None else min(_BATCH, limit - done))
-        if not pairs:
-            break
-        done += len(pairs)
-        below = pairs[-1]
-    return done
+    return sum(1 for _ in _settled(engine, zone, limit))
+
+
+def catch_up(engine: Engine, zone: tzinfo, limit: int | None = None) -> None:
+    """Settle for a reader: what is marked when this begins is in the postings when it ends, whoever recomputes it.
+
+    Past `limit` pairs, or where another process holds one for more than ten seconds, marks are left: see `pending`.
+    """
+    marked = _marked(engine)
+    if marked:
+        marked.difference_update(_settled(engine, zone, limit))
+        left = sorted(marked & _marked(engine), reverse=True)  # another has taken these, and may be at work
+        if limit is None or len(left) <= limit:
+            _wait_for(engine, zone, left)
 
 
 def pending(connection: Connection) -> int:
@@ -83,7 +98,40 @@ def dump(connection: Connection) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for row in rows), key=lambda row: tuple(str(value) for value in row))
 
 
-def _settle_batch(engine: Engine, zone: tzinfo, below: tuple[int, int], most: int) -> list[tuple[int, int]]:
+def _settled(engine: Engine, zone: tzinfo, limit: int | None) -> Iterator[Mark]:
+    """The pairs that this recomputes, the newest first."""
+    done, below = 0, (2**63 - 1, 2**63 - 1)
+    while limit is None or done < limit:
+        pairs = _settle_batch(engine, zone, below, _BATCH if limit is None else min(_BATCH, limit - done))
+        if not pairs:
+            break
+        yield from pairs
+        done += len(pairs)
+        below = pairs[-1]
+
+
+def _marked(engine: Engine) -> set[Mark]:
+    with reading(engine) as connection:
+        rows = connection.execute(select(dirty_hour.c.hour_us, dirty_hour.c.node_id))
+        return {(hour_us, node_id) for hour_us, node_id in rows}
+
+
+def _wait_for(engine: Engine, zone: tzinfo, pairs: Sequence[Mark]) -> None:
+    """Recompute what another took and did not finish; one pair at a time, so that nobody waits for who waits."""
+    for hour_us, node_id in pairs:
+        try:
+            with writing(engine) as connection:
+                if not is_sqlite(connection):
+                    connection.execute(text(f"SET LOCAL lock_timeout = {round(_WAIT_S * 1000)}"))
+                if connection.execute(_WAIT_FOR, {"hour": hour_us, "node": node_id}).all():
+                    _settle_pairs(connection, zone, [(hour_us, node_id)])
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+            return
+
+
+def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> list[Mark]:
     """Take up to `most` pairs before `below`, recompute them and remove their marks, in one transaction.
 
     A writer that adds lines to a taken hour waits for its mark until this commits, and sets it anew.
@@ -91,13 +139,18 @@ def _settle_batch(engine: Engine, zone: tzinfo, below: tuple[int, int], most: in
     with writing(engine) as connection:
         taken = connection.execute(_TAKE, {"hour": below[0], "node": below[1], "most": most}).all()
         pairs = [(hour_us, node_id) for hour_us, node_id in taken]
-        lines_from_us = read_state(connection).lines_from_us
-        for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
-            nodes = [node_id for _, node_id in of_hour]
-            if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
-                _recompute(connection, hour_us, hour_end(hour_us, zone), nodes)
-            connection.execute(_DROP_MARKS, {"hour": hour_us, "nodes": nodes})
+        _settle_pairs(connection, zone, pairs)
     return pairs
+
+
+def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -> None:
+    """Recompute pairs whose marks this transaction has locked, and remove the marks."""
+    lines_from_us = read_state(connection).lines_from_us
+    for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
+        nodes = [node_id for _, node_id in of_hour]
+        if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
+            _recompute(connection, hour_us, hour_end(hour_us, zone), nodes)
+        connection.execute(_DROP_MARKS, {"hour": hour_us, "nodes": nodes})
 
 
 def _recompute(connection: Connection, hour_us: int, end_us: int, nodes: Sequence[int]) -> None:

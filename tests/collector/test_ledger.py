@@ -3,15 +3,16 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
+from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, text
 from tests.databases import empty
 from tests.gap_model import gap_lines
 from tests.windows import MINUTE_US, START_US, all_received, device, histories, minutes, pod, reserved, window
@@ -23,7 +24,8 @@ from gputally.collector.database.engine import open_database, reading
 from gputally.collector.database.schema import AMOUNTS, MEMOS, dirty_hour, line, posting
 from gputally.collector.ingest.admission import Verdict
 from gputally.collector.ingest.commit import Committer
-from gputally.collector.ledger.postings import dump, pending, settle
+from gputally.collector.ledger import postings
+from gputally.collector.ledger.postings import catch_up, dump, pending, settle
 
 NOW_US = START_US + 36_000 * MINUTE_US
 HOUR_US = 60 * MINUTE_US
@@ -275,6 +277,64 @@ def test_lines_that_arrive_while_their_hour_is_recomputed_mark_it_again(database
     assert settle(engine, UTC) == 1
     assert dumped(engine) == expected([*minutes(1), *late], UTC)
     settler.dispose()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_reader_waits_for_hours_that_another_replica_is_recomputing(
+    database_url: str, engine: Engine, fails: bool
+) -> None:
+    """What was committed is in the answer: an hour that is taken is waited for, and done here if the other failed."""
+    commit(engine, minutes(3))
+    other = open_database(database_url)
+    reader = threading.Thread(target=catch_up, args=(engine, UTC))
+
+    def settle_or_fail() -> None:
+        with suppress(_Killed):
+            settle(other, UTC)
+
+    def kill(_c: object, _cursor: object, sql: str, *_rest: object) -> None:
+        if fails and sql.startswith("DELETE FROM dirty_hour"):
+            raise _Killed
+
+    event.listen(other, "after_cursor_execute", kill)
+    with _paused_before(other, "DELETE FROM dirty_hour", settle_or_fail):
+        reader.start()
+        _wait_until_somebody_waits(database_url)
+        assert reader.is_alive()
+    reader.join(30)
+    assert dumped(engine) == expected(minutes(3), UTC)
+    assert waiting(engine) == 0
+    other.dispose()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_reader_does_not_wait_for_ever(database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that froze holds its hours; the answer then says that they are pending."""
+    monkeypatch.setattr(postings, "_WAIT_S", 0.1)
+    commit(engine, minutes(3))
+    other = open_database(database_url)
+    with _paused_before(other, "DELETE FROM dirty_hour", lambda: settle(other, UTC)):
+        catch_up(engine, UTC)
+        assert waiting(engine) == 1
+    other.dispose()
+
+
+class _Killed(Exception):
+    """A replica that ends in the middle of its work."""
+
+
+def _wait_until_somebody_waits(database_url: str) -> None:
+    """Until a session of this database waits for a lock of another."""
+    watcher = open_database(database_url)
+    query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    until_s = monotonic() + 30
+    found = 0
+    while not found and monotonic() < until_s:
+        with reading(watcher) as connection:
+            found = connection.execute(query).scalar_one()
+    watcher.dispose()
+    assert found
 
 
 @contextmanager
