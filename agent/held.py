@@ -39,6 +39,11 @@ class Held:
         first = self.holdings[0].owner
         return any(h.owner != first for h in self.holdings) or sum(h.share for h in self.holdings) < 1
 
+    @property
+    def all_monitors(self) -> frozenset[Owner]:
+        """The monitors of the device and of its instances: no alert is raised for them."""
+        return self.monitors.union(*(instance.held.monitors for instance in self.instances))
+
     def part(self, instance: str) -> "Held":
         """Who holds the MIG device with this UUID; a device that is not partitioned is its own only part."""
         if not self.instances:

@@ -60,6 +60,12 @@ def test_shared_is_what_one_owner_does_not_hold_all_of() -> None:
     assert Held((Holding(owner("a"), share=half), Holding(owner("b"), share=half))).shared
 
 
+def test_monitors_of_instances_are_the_devices_too() -> None:
+    inside = HeldInstance("MIG-1", "1g", Fraction(1, 7), Held(monitors=frozenset({owner("in")})))
+    held = Held(instances=(inside,), monitors=frozenset({owner("out")}))
+    assert held.all_monitors == {owner("in"), owner("out")}
+
+
 def test_a_mig_device_is_held_for_itself_and_one_that_is_not_there_by_nobody() -> None:
     inside = HeldInstance("MIG-1", "1g", Fraction(1, 7), Held((Holding(owner("in")),)))
     held = Held(instances=(inside,))
