@@ -1,7 +1,7 @@
 """Which container holds which device: the kubelet's PodResources v1 API, read over its unix socket.
 
 Reading (`Kubelet`) keeps the last known map through everything that is not a release: a kubelet that is away, a rate
-limit, and the empty answers that a kubelet gives for a second or so after it has started. Parsing is pure.
+limit, and the answers without a holder that a kubelet gives for a second or so after it started. Parsing is pure.
 """
 
 import re
@@ -34,7 +34,7 @@ _GPU_ID = re.compile(
     rf"(?:GPU-{_UUID}|MIG-{_UUID}|MIG-GPU-{_UUID}/\d+/\d+)(?:::\d+)?|nvidia\d+(?:/gi\d+)?(?:/vgpu\d+)?"
 )
 _REPLICA = re.compile(r"(.+?)(?:::\d+|/vgpu\d+)")
-_GPU_RESOURCE_PREFIX = "nvidia.com/"
+_GPU_RESOURCE = re.compile(r"nvidia\.com/(?:gpu|mig-).*")  # network cards and passed-through GPUs are nvidia.com/ too
 
 
 class ReservationsUnavailable(Exception):
@@ -100,7 +100,7 @@ class Reservations:
 
 def is_gpu(resource: str, device_id: str) -> bool:
     """Whether this is (a part of) an NVIDIA GPU: by the id's shape, as resources get renamed, else by the resource."""
-    return bool(_GPU_ID.fullmatch(device_id)) or resource.startswith(_GPU_RESOURCE_PREFIX)
+    return bool(_GPU_ID.fullmatch(device_id) or _GPU_RESOURCE.fullmatch(resource))
 
 
 def parse_list(answer: ListPodResourcesResponse) -> tuple[ContainerReservation, ...]:
@@ -239,12 +239,12 @@ class Kubelet:
         except grpc.RpcError as error:
             raise self._failed(error) from error
         self._note_listener()
-        if self._is_gap(answer, now_us):
+        containers, claims = parse_list(answer), parse_claims(answer)
+        if self._is_gap(now_us, any_held=bool(containers or claims)):
             self._mark_stale("the kubelet has restarted and does not know its pods yet; nothing is released by that")
             return
-        containers = parse_list(answer)
         allocatable, problem = self._read_allocatable(stub, containers)
-        self._last = Reservations(now_us, False, containers, allocatable, parse_claims(answer), problem)
+        self._last = Reservations(now_us, False, containers, allocatable, claims, problem)
 
     def _connect(self) -> PodResourcesListerStub:
         if self._channel is None:
@@ -273,10 +273,10 @@ class Kubelet:
         held = {device_id for container in holders for device_id in container.device_ids}
         return remember(known, parse_allocatable(answer), held), ""
 
-    def _is_gap(self, answer: ListPodResourcesResponse, now_us: int) -> bool:
-        """Whether this is an empty answer of a kubelet that has only just started, and no release."""
+    def _is_gap(self, now_us: int, *, any_held: bool) -> bool:
+        """Whether nothing is held because the kubelet has only just started: static pods it knows before all others."""
         held = self._last is not None and (self._last.containers or self._last.claims)
-        if answer.ByteSize() > 0 or not (self._interrupted and held):
+        if any_held or not (self._interrupted and held):
             self._interrupted = False
             self._empty_since_us = None
             return False

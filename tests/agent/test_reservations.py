@@ -27,7 +27,7 @@ RECORDED = Path(__file__).parent.parent / "data" / "kubernetes" / "podresources"
 GPU_A = "GPU-5384ad17-ce81-5107-a784-772f58de6e11"
 GPU_B = "GPU-e8a28ecc-06f6-5c5f-a11a-5f8fe89488fc"
 TRAIN = list_answer([("ml", "train-0", "main", [GPU_A])])
-AGENT_ONLY = list_answer([("gputally", "agent", "agent", [])])
+STATIC_ONLY = list_answer([("kube-system", "kube-proxy-node-1", "kube-proxy", [])])
 
 
 class Clock:
@@ -182,6 +182,22 @@ def test_a_restart_between_two_polls_releases_nothing_either(
     assert kept.containers
 
 
+def test_a_restarted_kubelet_that_knows_only_its_static_pods_releases_nothing(
+    server: FakeKubelet, kubelet: Kubelet, clock: Clock
+) -> None:
+    """Their manifests are files on the node; the others' it must ask the API for."""
+    server.answer(TRAIN)
+    kubelet.poll()
+    server.stop()
+    server.answer(STATIC_ONLY)
+    server.start()
+    kept = poll(kubelet, clock)
+    assert kept.stale
+    assert kept.containers
+    clock.step(EMPTY_HOLD_US)
+    assert poll(kubelet, clock).containers == ()
+
+
 def test_empty_answers_are_believed_after_30_seconds(server: FakeKubelet, kubelet: Kubelet, clock: Clock) -> None:
     """The node may have been emptied while the kubelet was away."""
     server.answer(TRAIN)
@@ -196,18 +212,6 @@ def test_empty_answers_are_believed_after_30_seconds(server: FakeKubelet, kubele
     released = poll(kubelet, clock)
     assert not released.stale
     assert released.containers == ()
-
-
-def test_a_list_of_pods_without_gpus_is_a_release_also_after_a_restart(
-    server: FakeKubelet, kubelet: Kubelet, clock: Clock
-) -> None:
-    """Only an answer of no bytes is doubted: a kubelet that names its pods knows them."""
-    server.answer(TRAIN)
-    kubelet.poll()
-    server.stop()
-    server.answer(AGENT_ONLY)
-    server.start()
-    assert poll(kubelet, clock).containers == ()
 
 
 def test_a_second_poll_at_once_costs_the_kubelet_nothing(server: FakeKubelet, kubelet: Kubelet, clock: Clock) -> None:
