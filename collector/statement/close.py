@@ -19,7 +19,7 @@ from gputally.collector.statement.frozen import write_lines
 from gputally.collector.statement.ground import open_lines
 from gputally.collector.statement.line import Line
 from gputally.collector.statement.month import Month, month_at
-from gputally.collector.statement.register import Closed, closed_months
+from gputally.collector.statement.register import Closed, check_zone, closed_months
 from gputally.collector.statement.view import View
 
 
@@ -66,6 +66,7 @@ def close_month(engine: Engine, zone: ZoneInfo, request: Request) -> Closed:
 def _close(connection: Connection, zone: ZoneInfo, request: Request) -> Closed:
     month = request.month
     closed = closed_months(connection)
+    check_zone(closed, zone)
     reasons = list(_out_of_turn(zone, request, closed))
     if reasons:
         raise NotClosed(reasons)

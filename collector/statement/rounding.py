@@ -74,10 +74,11 @@ class Rounding:
         self._low, self._high, self._ups = low, min(low + self._width, self._high), ups
 
     def _coarsen(self) -> None:
+        """Twice as wide: some buckets stay apart, so that each look tells something."""
         finer, self._buckets = self._buckets, {}
-        self._width *= 256
+        self._width *= 2
         for bucket, count in finer.items():
-            self._buckets[bucket // 256] = self._buckets.get(bucket // 256, 0) + count
+            self._buckets[bucket // 2] = self._buckets.get(bucket // 2, 0) + count
 
 
 def settle(roundings: Sequence[Rounding], look: Callable[[Sequence[Rounding]], None]) -> None:

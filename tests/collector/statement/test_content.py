@@ -1,0 +1,103 @@
+"""A statement's items and its idle workloads: who pays, at which price, and which namespace of a name it was."""
+
+import pytest
+from sqlalchemy import Engine
+from tests.histories import Labelled
+from tests.statements import AUGUST, JULY, UTC, apply, book, close, lines_of
+from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
+
+from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.line import Window
+from gputally.collector.cluster.watch import ObjectKind
+from gputally.collector.statement.content import Statement, read_open
+from gputally.collector.statement.currency import decimals
+from gputally.collector.statement.document import as_json, from_json
+from gputally.collector.statement.view import View, Who
+
+
+def hour(at: int, *names: str) -> list[Window]:
+    """An hour in which each of some namespaces holds a device and uses half of it."""
+    half = MINUTE_US // 2
+    parts = [device(reserved(pod(name, f"pod-of-{name}"), half, half), uuid=f"GPU-{name}") for name in names]
+    start_us = START_US + at * HOUR_US
+    return [window(*parts, start_us=start_us + minute * MINUTE_US) for minute in range(60)]
+
+
+def statement(engine: Engine) -> Statement:
+    return read_open(engine, UTC, JULY)
+
+
+def test_a_namespace_made_again_under_its_name_is_another(engine: Engine) -> None:
+    """Deleted and made again with the same team: two items, two workloads, two sub-accounts."""
+    cluster = Labelled(engine)
+    first = cluster.namespace(START_US, "search", uid="uid-1")
+    cluster.delete(START_US + HOUR_US, ObjectKind.NAMESPACE, first)
+    cluster.namespace(START_US + HOUR_US, "search", uid="uid-2")
+    book(engine, hour(0, "search") + hour(1, "search"))
+    apply(engine)
+    found = statement(engine)
+    used = {item.key.namespace_uid: item.quantity for item in found.items if item.key.state == "used"}
+    assert used == {"uid-1": HOUR_US // 2, "uid-2": HOUR_US // 2}
+    assert {one.namespace_uid: one.idle_us for one in found.workloads} == used
+    assert [line.terms.namespace_uid for line in lines_of(engine, JULY)] == ["uid-1", "uid-2"]
+    close(engine)
+    assert {line.terms.namespace_uid for line in lines_of(engine, JULY)} == {"uid-1", "uid-2"}
+
+
+def test_a_price_and_a_team_that_change_in_the_month_make_items_of_their_own(engine: Engine) -> None:
+    book(engine, hour(0, "search") + hour(19 * 24, "search"))
+    apply(engine, change="2026-07-20")
+    used = [(one.key.team, one.key.price, one.quantity) for one in statement(engine).items if one.key.state == "used"]
+    assert used == [("engines", 3_337_000_000, HOUR_US // 2), ("finders", 2_700_000_000, HOUR_US // 2)]
+
+
+def test_a_pod_whose_first_hour_is_after_a_change_has_the_price_of_its_time(engine: Engine) -> None:
+    """What is summed by the database is priced where its piece begins, which is not where the month does."""
+    book(engine, hour(19 * 24, "search"))
+    apply(engine, change="2026-07-20")
+    assert {one.key.price for one in statement(engine).items} == {2_700_000_000}
+
+
+def test_the_platform_pays_for_what_nobody_held(engine: Engine) -> None:
+    book(engine, [window(device(unallocated(MINUTE_US)))])
+    apply(engine)
+    (item,) = statement(engine).items
+    assert (item.key.payer, item.key.state, item.key.namespace) == ("platform", "unallocated", "")
+
+
+def test_the_dearest_idle_workloads_come_first_and_a_team_has_its_own_ten(engine: Engine) -> None:
+    many = [f"other-{at:02}" for at in range(12)]
+    book(engine, hour(0, "search", *many) + hour(1, "other-03"))
+    apply(engine)
+    found = statement(engine)
+    shown = View(found).workloads
+    assert len(shown) == 10
+    assert (shown[0].pod, shown[0].idle_us, shown[0].team) == ("pod-of-other-03", HOUR_US, "")
+    (own,) = View(found, Who(team="engines")).workloads
+    assert (own.pod, own.cost) == ("pod-of-search", HOUR_US // 2 * 3_337_000_000)
+
+
+def test_without_a_card_everything_is_unpriced_and_nothing_is_free(engine: Engine) -> None:
+    book(engine, hour(0, "search"))
+    found = statement(engine)
+    assert [(item.cost, item.amount) for item in found.items] == [(None, None)] * 2
+    assert View(found).amount is None
+    assert View(found).unpriced_us == HOUR_US
+
+
+def test_an_empty_month_has_nothing_and_costs_nothing(engine: Engine) -> None:
+    apply(engine)
+    found = read_open(engine, UTC, AUGUST)
+    assert (found.items, View(found).amount, View(found).capacity_us) == ((), 0, 0)
+
+
+def test_the_document_is_read_back_as_it_was(engine: Engine) -> None:
+    book(engine, hour(0, "search", "vision"))
+    apply(engine)
+    found = statement(engine)
+    assert from_json(as_json(View(found))) == found
+
+
+@pytest.mark.parametrize(("currency", "digits"), [("EUR", 2), ("JPY", 0), ("KWD", 3)])
+def test_an_amount_has_the_decimals_of_its_currency(currency: str, digits: int) -> None:
+    assert decimals(currency) == digits
