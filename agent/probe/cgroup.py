@@ -41,8 +41,8 @@ _UNITS = (".service", ".scope", ".slice")
 def parse(text: str, known: Container[str] = ()) -> ContainerRef | None:
     """The container of a process, from the whole text of its cgroup file or from one bare path; never raises.
 
-    `known` holds the uids of this node's pods. Of several pods in a path (a cluster inside a pod) it is the innermost
-    known one, else the innermost. None: not in a container, or the lines name different pods (or, outside pods,
+    `known` holds the uids of this node's pods. Of several pods in a path (a cluster inside a pod) it is the outermost
+    known one (whoever may make cgroups can call one below its own by another pod's name), else the innermost. None: not in a container, or the lines name different pods (or, outside pods,
     different containers). Lines that agree on the pod and not on the container give the pod without a container.
     """
     paths = dict.fromkeys(path for _, path in _LINE.findall(text))  # on v1 a dozen lines mostly say the same
@@ -77,11 +77,11 @@ def _scan(path: str, known: Container[str]) -> ContainerRef | None:
             elif pods[-1].container_id is None and pods[-1].kind == "pod":
                 pods[-1] = _inside(pods[-1], found)  # the first one counts: those below it were made by the workload
         parent = segment
-    return _innermost(pods, known) if pods else loose
+    return _billable(pods, known) if pods else loose
 
 
-def _innermost(pods: list[ContainerRef], known: Container[str]) -> ContainerRef:
-    return next((pod for pod in reversed(pods) if pod.pod_uid in known), pods[-1])
+def _billable(pods: list[ContainerRef], known: Container[str]) -> ContainerRef:
+    return next((pod for pod in pods if pod.pod_uid in known), pods[-1])
 
 
 def _pod(name: str, parent: str) -> ContainerRef | None:

@@ -104,11 +104,12 @@ INNER = ContainerRef(POD_B, ID_B, "besteffort", "unknown", "pod")
 
 @pytest.mark.parametrize(
     ("known", "expected"),
-    [((), INNER), ({POD_A}, OUTER), ({POD_B}, INNER), ({POD_A, POD_B}, INNER), ({"somebody-else"}, INNER)],
+    [((), INNER), ({POD_A}, OUTER), ({POD_B}, INNER), ({POD_A, POD_B}, OUTER), ({"somebody-else"}, INNER)],
 )
-def test_of_several_pods_the_innermost_known_one_counts_else_the_innermost(
+def test_of_several_pods_the_outermost_known_one_counts_else_the_innermost(
     known: set[str], expected: ContainerRef
 ) -> None:
+    """A cluster inside a pod knows its own pods only; a cgroup made inside a pod must not charge a neighbour."""
     assert parse(NESTED, known) == expected
 
 
