@@ -49,11 +49,11 @@ _AMOUNTS = (
 )
 # Headings of two lines keep the columns as narrow as their figures.
 _PRINTED = {
-    "reserved_us": "reserved",
+    "reserved_us": "re-\nserved",
     "used_us": "used",
     "idle_us": "idle",
     "unallocated_us": "unallo-\ncated",
-    "unavailable_us": "unavail-\nable",
+    "unavailable_us": "una-\nvail-\nable",
     "unobserved_us": "unob-\nserved",
     "energy_mj": "kWh",
 }
@@ -104,7 +104,9 @@ def as_table(report: Report, width: int | None) -> str:
     """GPU-hours, kWh and coverage; time that is not a pod's stands in brackets: (platform), (host)."""
     if not report.rows:
         return f"{EMPTY} {_span(report)}.\n"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    # With costs the columns stand closer, so that a fleet's month still fits a terminal.
+    apart = 0 if report.currency else 1
+    table = Table(box=SIMPLE_HEAD, show_edge=bool(apart), pad_edge=False, padding=(0, apart), collapse_padding=True)
     for key in _name_columns(report):
         table.add_column(key, overflow="fold")
     costs = (report.currency,) if report.currency else ()

@@ -23,6 +23,7 @@ from gputally.collector.report import By, report
 from gputally.collector.settings import ReadSettings, SettingsError
 from gputally.collector.settings import load as load_settings
 from gputally.demo.backfill import MINUTE_US
+from gputally.demo.books import apply_books
 from gputally.demo.fill import BackFill
 from gputally.demo.hardware import has_gpus
 from gputally.demo.processes import Program, ProgramError, stop_all
@@ -32,6 +33,12 @@ CLUSTER = "demo"
 _SCENARIOS = Path(__file__).with_name("scenarios")
 _REFRESH_S = 2.0
 _START_S = 30.0
+_HINTS = """\
+To ask for yourself, paste this into another terminal (the prices are invented):
+. .venv/bin/activate
+export GPUTALLY_DATABASE_URL={database_url}
+export API={api}
+Metrics are on {metrics}. Ctrl-C ends the demo."""
 
 app = typer.Typer(help="A simulated fleet: three nodes, the month so far, and then live.")
 
@@ -62,20 +69,19 @@ def _run(folder: Path, stop: threading.Event) -> None:
     nodes = {path.stem: load(path, now_us) for path in sorted(_SCENARIOS.glob("*.json"))}
     settings = load_settings(ReadSettings, {"database_url": f"sqlite:///{folder / 'demo.sqlite'}"})
     month_start_us = parse_period(None, None, None, settings.zone, now_us).start_us
-    command = f"gputally report --database-url {settings.database_url}"
-    screen = Screen(Console(), f"ask for yourself: {command}\nCtrl-C ends the demo")
+    screen = Screen(Console())
     screen.say(f"starting a collector and {len(nodes)} simulated nodes")
     back_fill = BackFill(nodes, CLUSTER, month_start_us, now_us, folder)
     with ExitStack() as running:
         running.callback(screen.close)
         programs = [_collector(folder, settings.database_url)]
         running.callback(stop_all, programs)
-        found = programs[0].wait_for(r"agents on (\S+), metrics on http://(\S+)/metrics", _START_S, stop)
+        found = programs[0].wait_for(r"agents on (\S+), metrics on (\S+), API on (\S+), database", _START_S, stop)
         if found is None:
             return
         for agent in _agents(folder, found[1], nodes):
             programs.append(agent)  # noqa: PERF402 - each is stopped even if the next one cannot be started
-        screen.say(f"metrics: http://{found[2]}/metrics")
+        screen.say(_HINTS.format(metrics=found[2], api=found[3], database_url=settings.database_url))
         running.callback(back_fill.close)
         back_fill.start(found[1])
         _show(settings, screen, back_fill, programs, stop)
@@ -110,6 +116,7 @@ def _show(
 ) -> None:
     """Draw the namespace table as the collector's database has it, until told to stop; raises ProgramError."""
     engine = open_database(settings.database_url)
+    apply_books(engine, wall_us())
     while not stop.is_set():
         for program in programs:
             program.check()

@@ -16,15 +16,14 @@ _PLAIN_EVERY = 5  # without a terminal a refresh cannot replace the last one, so
 class Screen:
     """Draws in place on a terminal; elsewhere it prints, the first time at once."""
 
-    def __init__(self, console: Console, hints: str) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._hints = hints
         self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self._shown = 0
 
-    def say(self, line: str) -> None:
-        """One line about what happens."""
-        self._console.print(Text(line), soft_wrap=True)
+    def say(self, text: str) -> None:
+        """Text that stays above the table, as it is: addresses are copied from it."""
+        self._console.print(Text(text), soft_wrap=True)
 
     def show(self, progress: Progress, table: Callable[[int | None], str]) -> None:
         """The table as it is now; `table` draws it for a width."""
@@ -44,7 +43,7 @@ class Screen:
         bar = Table.grid(padding=(0, 1))
         if progress.total:
             bar.add_row(ProgressBar(progress.total, progress.done, width=16), Text(_words(progress)))
-        return Group(Text(table.rstrip()), bar, Text(self._hints, style="dim"))
+        return Group(Text(table.rstrip()), bar)
 
 
 def _words(progress: Progress) -> str:

@@ -1,6 +1,7 @@
 """`gputally demo` as a user runs it: a table soon, and after Ctrl-C nothing is left of it."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -40,8 +41,11 @@ def children(demo: Running) -> list[psutil.Process]:
 def test_the_table_comes_soon_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C is how the demo is meant to end, so it is a success."""
     with running_demo(tmp_path) as demo:
-        wait_until(lambda: " total " in demo.log, TABLE_WITHIN_S, f"the table\n{demo.log}")
+        wait_until(lambda: bool(re.search(r"(?m)^ *total ", demo.log)), TABLE_WITHIN_S, f"the table\n{demo.log}")
         assert "inference" in demo.log
+        assert "EUR" in demo.log, "prices are applied before the first table"
+        assert re.search(r"(?m)^export GPUTALLY_DATABASE_URL=sqlite:///\S+/demo.sqlite$", demo.log)
+        assert re.search(r"(?m)^export API=http://127.0.0.1:\d+/api/v1$", demo.log)
         started = children(demo)
         modules = " ".join(word for process in started for word in process.cmdline())
         assert "gputally.collector.main" in modules
