@@ -104,6 +104,14 @@ def age_refusal(window: Window, now_us: int, max_age_us: int | None) -> Refusal 
     return Refusal(RefusalReason.TOO_OLD, f"the window ended {age} s ago, lines are kept {max_age_us // 1_000_000} s")
 
 
+def forgotten_refusal(window: Window, zone: tzinfo, lines_from_us: int) -> Refusal | None:
+    """Refuses a window of an hour whose lines are removed already (before `lines_from_us`), whatever the setting says
+    now: nobody recomputes that hour any more, so the window would be accepted and never be booked."""
+    if hour_start(window.start_us, zone) >= lines_from_us:
+        return None
+    return Refusal(RefusalReason.TOO_OLD, "the lines of its hour are removed: its postings do not change any more")
+
+
 def future_refusal(window: Window, now_us: int) -> Refusal | None:
     """Refuses a window that ends more than five minutes from now: the clock that made it was ahead, whatever the
     agent's clock says since."""

@@ -27,6 +27,7 @@ from gputally.collector.ingest.admission import (
     Timeline,
     Verdict,
     age_refusal,
+    forgotten_refusal,
     future_refusal,
     invalidity,
 )
@@ -36,6 +37,7 @@ from gputally.collector.ingest.rows import device_key, device_rows, line_rows, o
 from gputally.collector.ingest.spool_reports import keep_reports
 from gputally.collector.ledger.gaps import Covered, Skip, fill
 from gputally.collector.ledger.marks import set_marks
+from gputally.collector.ledger.state import shared_state
 from gputally.collector.ledger.totals import add_to_totals
 
 _NODES = 10_000  # ids remembered: a fleet's nodes,
@@ -151,18 +153,23 @@ class Committer:
     def _judge(self, connection: Connection, candidates: Sequence[_Candidate], now_us: int) -> Iterator[Outcome]:
         """The verdict on each candidate, in order; one that is accepted counts for those after it."""
         timelines = _timelines(connection, candidates)
+        lines_from_us = shared_state(connection).lines_from_us
         for candidate in candidates:
             timeline = timelines[candidate.node_id]
             outcome = timeline.judge(candidate.span)
-            refusal = candidate.received.refusal or self._time_refusal(candidate.window, now_us)
+            refusal = candidate.received.refusal or self._time_refusal(candidate.window, now_us, lines_from_us)
             if outcome is ACCEPTED and refusal:
                 outcome = Outcome(Verdict.REFUSED, refusal)
             if outcome is ACCEPTED:
                 timeline.add(candidate.span)
             yield outcome
 
-    def _time_refusal(self, window: Window, now_us: int) -> Refusal | None:
-        return age_refusal(window, now_us, self._max_age_us) or future_refusal(window, now_us)
+    def _time_refusal(self, window: Window, now_us: int, lines_from_us: int) -> Refusal | None:
+        return (
+            age_refusal(window, now_us, self._max_age_us)
+            or forgotten_refusal(window, self._zone, lines_from_us)
+            or future_refusal(window, now_us)
+        )
 
     def _write(self, connection: Connection, accepted: Sequence[_Candidate], now_us: int) -> None:
         if not accepted:

@@ -103,6 +103,21 @@ def test_a_mark_on_an_hour_without_lines_changes_nothing(engine: Engine) -> None
     assert count(engine, dirty_hour) == 0
 
 
+@pytest.mark.parametrize("lines_us", [30 * DAY_US, None])
+def test_a_window_of_an_hour_that_is_closed_for_good_is_refused(engine: Engine, lines_us: int | None) -> None:
+    """Lines are kept for longer since a restart, or on another replica: accepted, it would never be booked."""
+    commit(engine, [*minutes(1), *minutes(1, first_us=START_US + DAY_US)])
+    settle(engine, UTC)
+    forget(engine, PAST_US)
+    before = dumped(engine)
+    late = received(window(start_us=START_US + 5 * MINUTE_US))
+    (outcome,) = Committer(engine, UTC, lines_us).commit([late], PAST_US)
+    assert outcome.refusal is not None
+    assert outcome.refusal.reason is RefusalReason.TOO_OLD
+    settle(engine, UTC)
+    assert (dumped(engine), count(engine, quarantine)) == (before, 1)
+
+
 def test_gaps_that_end_before_the_lines_begin_are_forgotten(engine: Engine) -> None:
     """They cannot change any more; the gap that reaches further stays."""
     commit(engine, [window(start_us=START_US + at * MINUTE_US) for at in (0, 2, 4, 6)])
@@ -151,7 +166,8 @@ def test_two_replicas_may_do_it_at_once(database_url: str) -> None:
 
 def test_postings_go_after_their_months(engine: Engine) -> None:
     """Whole months of the billing time zone, an hour in a turn."""
-    commit(engine, [window(start_us=START_US), window(start_us=START_US + 31 * DAY_US)], START_US)
+    for start_us in (START_US, START_US + 31 * DAY_US):
+        commit(engine, [window(start_us=start_us)], start_us)
     settle(engine, UTC)
     with writing(engine) as connection:
         connection.execute(delete(posting).where(posting.c.gap_us > 0))
