@@ -42,8 +42,9 @@ def parse(text: str, known: Container[str] = ()) -> ContainerRef | None:
     """The container of a process, from the whole text of its cgroup file or from one bare path; never raises.
 
     `known` holds the uids of this node's pods. Of several pods in a path (a cluster inside a pod) it is the outermost
-    known one (whoever may make cgroups can call one below its own by another pod's name), else the innermost. None: not in a container, or the lines name different pods (or, outside pods,
-    different containers). Lines that agree on the pod and not on the container give the pod without a container.
+    known one (whoever may make cgroups can name one below its own like another pod), else the innermost. None: not in
+    a container, or the lines name different pods (or, outside pods, different containers). Lines that agree on the pod
+    and not on the container give the pod without a container.
     """
     paths = dict.fromkeys(path for _, path in _LINE.findall(text))  # on v1 a dozen lines mostly say the same
     refs = [ref for path in paths if (ref := _scan(path, known))]
