@@ -144,10 +144,7 @@ class KubeApi:
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": "gputally-agent"}
         if self._token_file:
-            try:
-                headers["Authorization"] = f"Bearer {self._token_file.read_text('ascii').strip()}"
-            except (OSError, UnicodeDecodeError) as error:
-                raise Refused(f"cannot read {self._token_file} (--kube-token-file): {_reason(error)}") from error
+            headers["Authorization"] = f"Bearer {_token(self._token_file)}"
         return headers
 
     def _use(self, connected: socket.socket, timeout_s: float) -> None:
@@ -164,6 +161,16 @@ class KubeApi:
     def _release(self) -> None:
         with self._lock:
             self._socket = None
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text("latin-1").strip()  # takes every byte: what is wrong is said below, without showing it
+    except OSError as error:
+        raise Refused(f"cannot read {path} (--kube-token-file): {_reason(error)}") from error
+    if not token or not token.isascii() or not token.isprintable():
+        raise Refused(f"{path} (--kube-token-file) holds no token")
+    return token
 
 
 def decode(text: bytes) -> Any:

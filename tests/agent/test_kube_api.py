@@ -58,6 +58,16 @@ def test_a_token_that_cannot_be_read_is_named(server: FakeKubeApi, tmp_path: Pat
         KubeApi(server.url, token_file=tmp_path / "none").read(PODS, {}, 5)
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"one\ntwo\n", b"caf\xe9"])
+def test_a_file_that_holds_no_token_is_refused_and_not_shown(
+    server: FakeKubeApi, token_file: Path, content: bytes
+) -> None:
+    """A header of two lines would be an error that shows the token in the log."""
+    token_file.write_bytes(content)
+    with pytest.raises(Refused, match=r"token \(--kube-token-file\) holds no token$"):
+        KubeApi(server.url, token_file=token_file).read(PODS, {}, 5)
+
+
 def test_the_token_never_travels_in_clear_text(token_file: Path) -> None:
     """Only a loopback proxy may be spoken to without TLS."""
     with pytest.raises(ValueError, match="clear text"):
