@@ -89,9 +89,16 @@ class KubeWatch(Generic[T]):
 
     def run(self, stop: threading.Event) -> None:
         """List and watch until `stop` is set; `close`, called after that, ends the request under way."""
-        while not stop.is_set():
-            delay_s = self._round()
-            stop.wait(delay_s)
+        try:
+            while not stop.is_set():
+                delay_s = self._round()
+                stop.wait(delay_s)
+        finally:
+            if not stop.is_set():  # what is known would grow old, and nobody would notice
+                ended = (
+                    f"the thread that watches {self._watched.kind}s ended by an error (see the log): restart the agent"
+                )
+                self.state = WatchState(self.state.synced, ended)
 
     def close(self) -> None:
         """End the request that is under way."""

@@ -153,3 +153,17 @@ def test_objects_that_must_be_there_are_missed(server: FakeKubeApi, watching: Wa
     assert watching.pauses.reached(1) == BACKOFF_S / 2
     assert "404" in watching.watch.state.error
     assert not watching.watch.state.synced
+
+
+def test_a_watch_that_ends_by_a_defect_says_so(server: FakeKubeApi) -> None:
+    """What it knew grows old; whoever asks must learn that."""
+
+    class Broken(Names):
+        def replace(self, items: Iterable[str], now_us: int) -> None:
+            raise ZeroDivisionError
+
+    watched = Watched("ResourceClaim", PATHS, name_of)
+    watch = KubeWatch(KubeApi(server.url), watched, Broken(), lambda: 0)
+    with pytest.raises(ZeroDivisionError):
+        watch.run(threading.Event())
+    assert watch.state.error.startswith("the thread that watches ResourceClaims ended by an error")
