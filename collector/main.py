@@ -174,7 +174,7 @@ def _watch(settings: CollectorSettings, engine: Engine) -> ClusterWatch | None:
     place = kube_place(settings, os.environ) if settings.cluster else None
     if place is None or settings.cluster is None:
         return None
-    return ClusterWatch(open_api(place), ClusterHistory(engine, settings.cluster, _now_us))
+    return ClusterWatch(open_api(place), ClusterHistory(engine, settings.cluster, settings.zone, _now_us))
 
 
 def _policy(settings: CollectorSettings) -> Policy:

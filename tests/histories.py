@@ -1,5 +1,7 @@
 """Histories of labels for tests, written as the watch writes them."""
 
+from datetime import UTC
+
 from sqlalchemy import Engine
 
 from gputally.collector.cluster.history import ClusterHistory
@@ -12,7 +14,7 @@ class Labelled:
     def __init__(self, engine: Engine, cluster: str = "east") -> None:
         self._now_us = 0
         self._version = 0
-        self._history = ClusterHistory(engine, cluster, lambda: self._now_us)
+        self._history = ClusterHistory(engine, cluster, UTC, lambda: self._now_us)
 
     def namespace(
         self, at_us: int, name: str, uid: str = "", annotations: dict[str, str] | None = None, **labels: str

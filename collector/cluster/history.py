@@ -9,31 +9,38 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import tzinfo
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, insert, select, text, update
 
 from gputally.collector.cluster.watch import Listing, ObjectKind, Seen
 from gputally.collector.database.engine import is_sqlite, upsert, writing
 from gputally.collector.database.schema_billing import cluster_sync, namespace_history, node_history, node_presence
+from gputally.collector.ledger.silence import rebook_node
 
 _LOCK = 0x6770_7468_6973_746F  # "gpthisto": replicas that write histories take turns
 _RECENT_US = 300_000_000  # a list that another replica's watch has overtaken is younger than that
+_Span = tuple[int, int | None]  # [from_us, gone_us) of a node; None: it is there
 _TABLES: Mapping[ObjectKind, Table] = {ObjectKind.NAMESPACE: namespace_history, ObjectKind.NODE: node_history}
 
 
 class ClusterHistory:
-    """The histories of one cluster. `now_us` is the wall clock (microseconds since the epoch)."""
+    """The histories of one cluster, and through them the time that its silent nodes are booked for.
 
-    def __init__(self, engine: Engine, cluster: str, now_us: Callable[[], int]) -> None:
+    `zone` is the billing time zone; `now_us` is the wall clock (microseconds since the epoch).
+    """
+
+    def __init__(self, engine: Engine, cluster: str, zone: tzinfo, now_us: Callable[[], int]) -> None:
         self._engine = engine
         self._cluster = cluster
+        self._zone = zone
         self._now_us = now_us
         self._synced: dict[ObjectKind, int] = {}
 
     def replace(self, kind: ObjectKind, listing: Listing) -> None:
         """Take over a complete list: what is not on it is gone, unless it is younger than the list."""
         there = {seen.uid for seen in listing.objects}
-        with self._writing() as connection:
+        with self._writing(kind) as connection:
             book = _Book(connection, self._cluster, kind, self._now_us())
             for seen in listing.objects:
                 book.put(seen, listed=True)
@@ -42,12 +49,12 @@ class ClusterHistory:
 
     def put(self, kind: ObjectKind, seen: Seen) -> None:
         """Take over a new or changed object, unless something newer is known."""
-        with self._writing() as connection:
+        with self._writing(kind, seen.name) as connection:
             _Book(connection, self._cluster, kind, self._now_us(), seen.name).put(seen, listed=False)
 
     def delete(self, kind: ObjectKind, seen: Seen) -> None:
         """Take over that an object is gone."""
-        with self._writing() as connection:
+        with self._writing(kind, seen.name) as connection:
             book = _Book(connection, self._cluster, kind, self._now_us(), seen.name)
             book.close(row for row in book.open_rows() if row["uid"] == seen.uid)
 
@@ -67,11 +74,31 @@ class ClusterHistory:
             )
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _writing(self, kind: ObjectKind, name: str | None = None) -> Iterator[Connection]:
+        """A transaction for a kind (all, or of one name); silent nodes that were there otherwise are booked anew."""
         with writing(self._engine) as connection:
             if not is_sqlite(connection):
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            before = self._presence(connection, name) if kind is ObjectKind.NODE else {}
             yield connection
+            after = self._presence(connection, name) if kind is ObjectKind.NODE else {}
+            for node in sorted(after):
+                if before.get(node) != after[node]:
+                    self._rebook(connection, node, before.get(node, set()), after[node])
+
+    def _presence(self, connection: Connection, name: str | None) -> dict[str, set[_Span]]:
+        """When each node was there, as far as the history knows."""
+        table = node_presence.c
+        query = select(table.node, table.from_us, table.gone_us).where(table.cluster == self._cluster)
+        found: defaultdict[str, set[_Span]] = defaultdict(set)
+        for node, *span in connection.execute(query if name is None else query.where(table.node == name)):
+            found[node].add((span[0], span[1]))
+        return dict(found)
+
+    def _rebook(self, connection: Connection, node: str, before: set[_Span], after: set[_Span]) -> None:
+        # Of a node that nothing was known of, the first that is known changes what all of its gaps come to.
+        from_us = min(span[0] for span in before ^ after) if before else 0
+        rebook_node(connection, self._cluster, node, from_us, self._zone)
 
 
 class _Book:
@@ -154,7 +181,8 @@ class _Book:
         row = {"cluster": self._cluster, "node": seen.name, "from_us": seen.created_us, "uid": seen.uid}
         there = upsert(self._connection, node_presence).values(**row, gone_us=None)
         key = ["cluster", "node", "from_us"]
-        self._connection.execute(there.on_conflict_do_update(index_elements=key, set_={"gone_us": None}))
+        again = {"gone_us": None, "uid": seen.uid}  # creation times are of whole seconds: another may share it
+        self._connection.execute(there.on_conflict_do_update(index_elements=key, set_=again))
 
     def _set_gone(self, node: str, uid: str, at_us: int) -> None:
         of_node = (node_presence.c.cluster == self._cluster, node_presence.c.node == node, node_presence.c.uid == uid)

@@ -1,6 +1,7 @@
 """Histories of labels and presence: as they were, each fact once, whichever replica tells it and in which order."""
 
 import itertools
+from datetime import UTC
 from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, given, settings
@@ -52,7 +53,7 @@ def presence(engine: Engine) -> list[tuple[str, int, str, int | None]]:
 
 def test_the_first_labels_hold_from_the_creation_and_changes_from_when_they_are_seen(engine: Engine) -> None:
     clock = Clock(5000)
-    history = ClusterHistory(engine, "east", clock)
+    history = ClusterHistory(engine, "east", UTC, clock)
     history.replace(ObjectKind.NAMESPACE, listing(seen("search", 1, team="one")))
     clock.us = 7000
     history.put(ObjectKind.NAMESPACE, seen("search", 2, team="two"))
@@ -65,7 +66,7 @@ def test_the_first_labels_hold_from_the_creation_and_changes_from_when_they_are_
 def test_what_is_known_already_writes_nothing(engine: Engine) -> None:
     """Two replicas tell the same, and a list comes again after every break of the watch."""
     clock = Clock(5000)
-    replicas = [ClusterHistory(engine, "east", clock) for _ in range(2)]
+    replicas = [ClusterHistory(engine, "east", UTC, clock) for _ in range(2)]
     for replica in replicas:
         replica.replace(ObjectKind.NAMESPACE, listing(seen("search", 1, team="one")))
         replica.put(ObjectKind.NAMESPACE, seen("search", 2, team="two"))
@@ -76,7 +77,7 @@ def test_what_is_known_already_writes_nothing(engine: Engine) -> None:
 
 def test_a_list_that_another_replica_has_overtaken_closes_nothing(engine: Engine) -> None:
     """Between the list of one and its writing, the other saw a namespace being made."""
-    one, other = (ClusterHistory(engine, "east", Clock(5000)) for _ in range(2))
+    one, other = (ClusterHistory(engine, "east", UTC, Clock(5000)) for _ in range(2))
     one.put(ObjectKind.NAMESPACE, seen("search", 9))
     other.replace(ObjectKind.NAMESPACE, Listing([], "8"))
     assert [row[2] for row in namespaces(engine)] == [None]
@@ -86,7 +87,7 @@ def test_a_list_that_another_replica_has_overtaken_closes_nothing(engine: Engine
 
 def test_an_event_that_is_older_than_what_is_known_is_left_out(engine: Engine) -> None:
     """A replica that lags does not bring old labels back, nor a namespace that was deleted."""
-    history = ClusterHistory(engine, "east", Clock(5000))
+    history = ClusterHistory(engine, "east", UTC, Clock(5000))
     history.put(ObjectKind.NAMESPACE, seen("search", 9, team="two"))
     history.put(ObjectKind.NAMESPACE, seen("search", 8, team="one"))
     assert [row[3] for row in namespaces(engine)] == ['{"team":"two"}']
@@ -98,7 +99,7 @@ def test_an_event_that_is_older_than_what_is_known_is_left_out(engine: Engine) -
 def test_a_list_is_believed_even_where_versions_began_anew(engine: Engine) -> None:
     """A cluster restored from a backup counts its versions from an earlier one."""
     clock = Clock(5000)
-    history = ClusterHistory(engine, "east", clock)
+    history = ClusterHistory(engine, "east", UTC, clock)
     history.put(ObjectKind.NAMESPACE, seen("search", 900, team="two"))
     clock.us = later = 5000 + 600_000_000
     history.replace(ObjectKind.NAMESPACE, listing(seen("search", 5, team="one")))
@@ -107,22 +108,22 @@ def test_a_list_is_believed_even_where_versions_began_anew(engine: Engine) -> No
 
 def test_one_made_again_under_its_name_is_another(engine: Engine) -> None:
     """The old one ended at the latest when the new one was created, whether or not its deletion was seen."""
-    history = ClusterHistory(engine, "east", Clock(9000))
+    history = ClusterHistory(engine, "east", UTC, Clock(9000))
     history.replace(ObjectKind.NAMESPACE, listing(seen("search", 1, "uid-1", 1000, team="one")))
     history.replace(ObjectKind.NAMESPACE, listing(seen("search", 7, "uid-2", 4000, team="two")))
     assert [row[:3] for row in namespaces(engine)] == [("uid-1", 1000, 4000), ("uid-2", 4000, None)]
 
 
 def test_clusters_do_not_touch_each_other(engine: Engine) -> None:
-    ClusterHistory(engine, "east", Clock(5000)).replace(ObjectKind.NAMESPACE, listing(seen("search", 1)))
-    ClusterHistory(engine, "west", Clock(6000)).replace(ObjectKind.NAMESPACE, listing())
+    ClusterHistory(engine, "east", UTC, Clock(5000)).replace(ObjectKind.NAMESPACE, listing(seen("search", 1)))
+    ClusterHistory(engine, "west", UTC, Clock(6000)).replace(ObjectKind.NAMESPACE, listing())
     assert [row[2] for row in namespaces(engine)] == [None]
 
 
 def test_an_annotation_may_hold_what_no_database_takes_as_text(engine: Engine) -> None:
     """Whoever may annotate a namespace could stop the watch otherwise."""
     evil = "a\x00b\ud800"
-    history = ClusterHistory(engine, "east", Clock(5000))
+    history = ClusterHistory(engine, "east", UTC, Clock(5000))
     history.put(ObjectKind.NAMESPACE, Seen("search", "uid", 1000, 1, {}, {"team": evil}))
     with reading(engine) as connection:
         labels = read_namespaces(connection, ZoneInfo("UTC")).at("east", "search", 5000)
@@ -134,7 +135,7 @@ def test_an_annotation_may_hold_what_no_database_takes_as_text(engine: Engine) -
 
 def test_a_node_is_there_from_its_creation_until_it_is_gone(engine: Engine) -> None:
     clock = Clock(5000)
-    history = ClusterHistory(engine, "east", clock)
+    history = ClusterHistory(engine, "east", UTC, clock)
     history.replace(ObjectKind.NODE, listing(seen("a", 1), seen("b", 2)))
     clock.us = 6000
     history.delete(ObjectKind.NODE, seen("a", 3))
@@ -151,7 +152,7 @@ def test_a_node_is_there_from_its_creation_until_it_is_gone(engine: Engine) -> N
 
 def test_labels_that_change_leave_a_node_present(engine: Engine) -> None:
     clock = Clock(5000)
-    history = ClusterHistory(engine, "east", clock)
+    history = ClusterHistory(engine, "east", UTC, clock)
     history.replace(ObjectKind.NODE, listing(seen("a", 1, zone="x")))
     clock.us = 6000
     history.put(ObjectKind.NODE, seen("a", 2, zone="y"))
@@ -160,7 +161,7 @@ def test_labels_that_change_leave_a_node_present(engine: Engine) -> None:
 
 def test_a_cluster_is_synced_as_far_as_the_kind_that_is_least_far(engine: Engine) -> None:
     clock = Clock(5000)
-    history = ClusterHistory(engine, "east", clock)
+    history = ClusterHistory(engine, "east", UTC, clock)
     query = select(cluster_sync.c.synced_us)
     history.synced(ObjectKind.NODE)
     with reading(engine) as connection:
@@ -182,7 +183,7 @@ def test_replicas_that_tell_the_same_in_any_pace_leave_one_history(
     """What a second replica tells later, again or not at all changes no row; rows of a name never overlap."""
     empty(engine)
     clock = Clock(5000)
-    history, replica = (ClusterHistory(engine, "east", clock) for _ in range(2))
+    history, replica = (ClusterHistory(engine, "east", UTC, clock) for _ in range(2))
     events = [seen(name, at, f"{name}-{uid}", 1000 + at, zone=zone) for at, (name, uid, zone) in enumerate(steps, 1)]
     for event in events:
         clock.us += 100

@@ -19,6 +19,8 @@ from gputally.accounting.keys import Holding
 from gputally.accounting.ledger_hour import hours
 from gputally.accounting.line import DeviceWindow, Window
 from gputally.accounting.states import Reason
+from gputally.collector.cluster.history import ClusterHistory
+from gputally.collector.cluster.watch import Listing, ObjectKind, Seen
 from gputally.collector.database.engine import reading, writing
 from gputally.collector.database.schema import AMOUNTS, dirty_hour, line, node, owner, posting
 from gputally.collector.database.schema import device as device_table
@@ -302,6 +304,32 @@ def test_a_node_that_kubernetes_saw_go_is_booked_until_then(engine: Engine) -> N
         connection.execute(node_presence.update().values(gone_us=START_US + 90 * MINUTE_US))
         rebook_node(connection, "east", "node-a", START_US, UTC)
     assert booked(engine) == {0: (59 * MINUTE_US, "platform"), 1: (30 * MINUTE_US, "platform")}
+
+
+def test_what_the_cluster_tells_of_a_node_is_booked_anew(engine: Engine) -> None:
+    """Its first sight takes the limit of a day away, and a node that was taken for gone was there all the while."""
+    commit(engine, [at(0)])
+    book_silence(engine, UTC, START_US + 40 * HOUR_US + GRACE_US, DAY_US)
+    assert sum(us for us, _ in booked(engine).values()) == DAY_US
+    early, late = (
+        ClusterHistory(engine, "east", UTC, lambda hour=hour: START_US + hour * HOUR_US) for hour in (39, 40)
+    )
+    node_a = Seen("node-a", "u", START_US - HOUR_US, 1, {}, {})
+    early.replace(ObjectKind.NODE, Listing([node_a], "1"))
+    assert sum(us for us, _ in booked(engine).values()) == 40 * HOUR_US - MINUTE_US
+    early.put(ObjectKind.NODE, replace(node_a, version=2, labels={"zone": "a"}))
+    assert marked(engine) == 0  # other labels are no other presence
+    late.delete(ObjectKind.NODE, node_a)
+    book_silence(engine, UTC, START_US + 50 * HOUR_US + GRACE_US, DAY_US)
+    assert sum(us for us, _ in booked(engine).values()) == 40 * HOUR_US - MINUTE_US
+    late.replace(ObjectKind.NODE, Listing([replace(node_a, version=3)], "3"))
+    assert sum(us for us, _ in booked(engine).values()) == 50 * HOUR_US - MINUTE_US
+
+
+def marked(engine: Engine) -> int:
+    """Hours that wait."""
+    with reading(engine) as connection:
+        return pending(connection)
 
 
 def test_a_healthy_fleet_marks_no_hour_but_its_own(engine: Engine) -> None:
