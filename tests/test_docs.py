@@ -60,7 +60,7 @@ def test_make_help_lists_every_make_command_of_the_documents() -> None:
 
 def test_make_test_runs_the_whole_suite() -> None:
     """`make test` is what runs this test, so it is looked at and not run again."""
-    assert make("-n", "test").splitlines()[-1] == ".venv/bin/pytest"
+    assert make("-n", "test").splitlines()[-1] == ".venv/bin/pytest --numprocesses=2 --dist=worksteal"
 
 
 @pytest.mark.parametrize("line", [line for line in commands() if "gputally" in line and not line.startswith("pip")])
