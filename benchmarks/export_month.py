@@ -1,0 +1,111 @@
+"""How long a month of N postings takes to export, and how much memory: the export of a large fleet is a stream.
+
+    python benchmarks/export_month.py 1500000 [--format focus] [--database-url URL] [--folder FOLDER]
+
+Without a URL the ledger is a SQLite file in FOLDER. Prints one line of JSON: rows, seconds, and by how many MiB the
+process grew while it wrote.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine, text
+
+from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.database.engine import is_sqlite, open_database, writing
+from gputally.collector.database.migrate import migrate
+from gputally.collector.exports.focus import Options, write_focus
+from gputally.collector.exports.lines_csv import write_csv
+from gputally.collector.exports.parquet import write_parquet
+from gputally.collector.files.applied import Kind, apply_file
+from gputally.collector.statement.ground import Ground, ground
+from gputally.collector.statement.month import parse_month
+
+UTC = ZoneInfo("UTC")
+MONTH = parse_month("2026-07", UTC)
+HOURS = 744
+MODEL = "NVIDIA H100 80GB HBM3"
+NUMBERS = "WITH RECURSIVE n AS (SELECT 0 AS i UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :count)"
+NODES = "node (id, cluster, name) SELECT i + 1, 'east', 'node-' || i FROM n"
+DEVICES = f"device (id, uuid, model) SELECT i + 1, 'GPU-' || i, '{MODEL}' FROM n"  # noqa: S608 - our own text
+OWNERS = """
+    owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
+    SELECT i + 1, 'pod', 'ns-' || (i % 40), 'pod-' || i, 'main', 'uid-' || i, 0, '', '' FROM n
+"""
+POSTINGS = f"""
+    posting (hour_us, node_id, device_id, partition, owner_id, basis, reason, source, used_us, idle_us,
+        unallocated_us, unavailable_us, unobserved_us, burst_us, intruder_us, held_us, energy_dynamic_mj, profile,
+        gap_us)
+    SELECT {MONTH.start_us} + (i / :devices) * {HOUR_US}, (i % :devices) / 8 + 1, i % :devices + 1, 'gpu',
+        (i / :devices / 24) * :devices + i % :devices + 1, 'reservation', '', 'device-samples',
+        (i * 2654435761) % {HOUR_US}, {HOUR_US} - (i * 2654435761) % {HOUR_US}, 0, 0, 0, 0, 0, 0, i % 2520000, '', 0
+    FROM n
+"""  # noqa: S608 - our own text
+CARD = b"""\
+version: 1
+currency: EUR
+prices:
+  - {match: {model: NVIDIA H100 80GB HBM3}, valid_from: 2026-01-01, per_gpu_hour: 3.337}
+  - {match: {model: NVIDIA H100 80GB HBM3}, valid_from: 2026-07-15, per_gpu_hour: 2.9}
+energy:
+  - {valid_from: 2026-01-01, per_kwh: 0.31, pue: 1.3}
+"""
+
+
+def make_ledger(engine: Engine, postings: int) -> int:
+    """A month in which each device of a fleet is held by one pod a day; how many postings there are."""
+    devices = max(1, postings // HOURS)
+    migrate(engine)
+    counts = (-(-devices // 8), devices, devices * 31, devices * HOURS)
+    with writing(engine) as connection:
+        for statement, count in zip((NODES, DEVICES, OWNERS, POSTINGS), counts, strict=True):
+            numbers = NUMBERS.replace("0 AS i", "0 AS i" if is_sqlite(connection) else "0::bigint AS i")
+            sql = f"INSERT INTO {statement}".replace("SELECT", f"{numbers} SELECT", 1)
+            sizes = {"count": count, "devices": devices}
+            connection.execute(text(sql), {name: size for name, size in sizes.items() if f":{name}" in sql})
+    apply_file(engine, Kind.RATES, CARD, "bench", 1)
+    return devices * HOURS
+
+
+def export(found: Ground, form: str, path: Path) -> None:
+    """Write a month in a format."""
+    if form == "focus":
+        write_focus(found, path, Options())
+    elif form == "parquet":
+        write_parquet(found, path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as out:
+            write_csv(found, out)
+
+
+def main() -> None:
+    """Make the ledger, warm up with what every export loads, export, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("postings", type=int)
+    parser.add_argument("--format", default="csv", choices=("csv", "focus", "parquet"))
+    parser.add_argument("--database-url")
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        engine = open_database(given.database_url or f"sqlite:///{folder}/ledger.sqlite")
+        rows = make_ledger(engine, given.postings)
+        with ground(engine, UTC, MONTH) as found:
+            before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            start = time.perf_counter()
+            export(found, given.format, Path(folder) / "out")
+            seconds = time.perf_counter() - start
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+        size = (Path(folder) / "out").stat().st_size
+        engine.dispose()
+    report = {"format": given.format, "rows": rows, "seconds": round(seconds, 1), "grown_mib": round(grown, 1)}
+    sys.stdout.write(json.dumps({**report, "file_mib": round(size / 2**20, 1)}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
