@@ -226,6 +226,7 @@ class Agent:
     def _reasons(self) -> Iterable[str]:
         yield self._nvml_problem
         yield self._sources.probe.problem
+        yield self._meter.problem
         yield self._standing_problem
         if self._sources.poller:
             yield self._sources.poller.problem

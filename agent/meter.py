@@ -6,6 +6,7 @@ It has no thread, no clock and no file: the running agent, the demo's back-fill 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from gputally.accounting.line import Window
 from gputally.agent.attribution.account import DeviceAccount
@@ -60,11 +61,20 @@ class Meter:
         self._waited_us = 0
         self._stepped = False  # the wall clock was stepped since the last sample that counts
         self._behind = False  # it was set back since the last window
+        self._is_early = False  # and is before the end of what was sent
         self._booked: tuple[Instant, int] | None = None  # as `_last`, where it was first stepped since the last window
 
     def held(self, uuid: str) -> Held:
         """Who holds a device now; nobody knows of a device that was never seen."""
         return self._accounts[uuid].held if uuid in self._accounts else UNKNOWN
+
+    @property
+    def problem(self) -> str:
+        """Why time is not counted now, in one line; empty when it is."""
+        if not self._is_early:
+            return ""
+        until = datetime.fromtimestamp(self._sent_us // 1_000_000, UTC)
+        return f"the clock was set back, to time that was counted before: GPU time counts again from {until:%F %T} UTC"
 
     def on_reservations(self, monotonic_us: int, placement: Placement) -> None:
         """The kubelet's word as of this instant."""
@@ -76,7 +86,9 @@ class Meter:
         """Take a sample; returns the windows that it finished."""
         instant = self._timeline.at(sample.monotonic_us, sample.wall_us)
         windows = self._step(instant.step_us) if instant.step_us else []
-        if 0 <= self._sent_us - instant.us <= LONGEST_HOLD_US:  # the clock was set back: this time is already billed
+        is_billed = 0 <= self._sent_us - instant.us <= LONGEST_HOLD_US
+        self._is_early = is_billed and not self._accounts  # else it is only a sample that came late
+        if is_billed:
             if self._last is None and self._held_since_us is None:
                 self._held_since_us = sample.monotonic_us
             return windows

@@ -95,10 +95,8 @@ class KubeWatch(Generic[T]):
                 stop.wait(delay_s)
         finally:
             if not stop.is_set():  # what is known would grow old, and nobody would notice
-                ended = (
-                    f"the thread that watches {self._watched.kind}s ended by an error (see the log): restart the agent"
-                )
-                self.state = WatchState(self.state.synced, ended)
+                why = f"the thread that watches {self._watched.kind}s ended by an error (see the log)"
+                self.state = WatchState(self.state.synced, f"{why}: restart the agent")
 
     def close(self) -> None:
         """End the request that is under way."""

@@ -233,7 +233,10 @@ def test_a_clock_set_back_bills_nothing_twice_and_says_how_long_it_waited() -> N
     node.hold()
     node.run(11)
     node.wall_offset -= 20 * S
-    node.run(40)
+    node.run(1)
+    assert node.meter.problem.startswith("the clock was set back")
+    node.run(39)
+    assert node.meter.problem == ""
     node.stop()
     first, second = node.windows
     assert second.start_us > first.end_us
@@ -247,7 +250,11 @@ def test_a_restart_with_a_clock_set_back_bills_nothing_twice_and_says_how_long_i
     meter = Meter(settings, lambda _process, _held: (HOST,), kubernetes=True, sent_us=T0 + 90 * S)
     node = Node(meter)
     node.hold(Grant(A, ("GPU-0",)))
-    node.run(200, 50)
+    node.run(91, 50)
+    why = "the clock was set back, to time that was counted before: GPU time counts again from 2023-11-14 22:14:30 UTC"
+    assert meter.problem == why
+    node.run(109, 50)
+    assert meter.problem == ""
     first = node.windows[0]
     assert (first.start_us, first.end_us) == (T0 + 91 * S, T0 + 2 * MINUTE)
     assert (first.waited_us, first.skipped_us) == (91 * S, 0)
