@@ -13,9 +13,10 @@ _log = logging.getLogger(__name__)
 class Front:
     """Serves one snapshot after the other on one address. One thread calls it."""
 
-    def __init__(self, listen: Address, node: str) -> None:
+    def __init__(self, listen: Address, node: str, *, dcgm_names: bool) -> None:
         self._listen = listen
         self._node = node
+        self._dcgm_names = dcgm_names
         self._snapshot: Callable[[], Snapshot] = lambda: Snapshot(node)
         self._server: HttpServer | None = None
 
@@ -41,6 +42,6 @@ class Front:
     def _serve(self) -> None:
         if self._server:
             return
-        self._server = HttpServer(self._listen, lambda: self._snapshot())
+        self._server = HttpServer(self._listen, lambda: self._snapshot(), dcgm_names=self._dcgm_names)
         self._server.start()
         _log.info("serving /metrics, /healthz and /readyz on port %d", self._server.port)

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from gputally.agent import exposition
+from gputally.agent.exposition.text import CONTENT_TYPE, render
 from gputally.agent.quantity import Address
 from gputally.agent.snapshot import Snapshot
 
@@ -26,8 +26,8 @@ class CannotListen(Exception):
 class HttpServer:
     """Serves what `snapshot` returns (which must be quick and never touch the driver), in threads of its own."""
 
-    def __init__(self, listen: Address, snapshot: Callable[[], Snapshot]) -> None:
-        handler = type("Handler", (_Handler,), {"snapshot": staticmethod(snapshot)})
+    def __init__(self, listen: Address, snapshot: Callable[[], Snapshot], *, dcgm_names: bool = False) -> None:
+        handler = type("Handler", (_Handler,), {"snapshot": staticmethod(snapshot), "dcgm_names": dcgm_names})
         try:
             self._server = _Server(listen, handler)
         except OSError as error:
@@ -85,6 +85,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     snapshot: Callable[[], Snapshot]
+    dcgm_names: bool
     timeout = _PATIENCE_S
     server_version = "gputally-agent"
     sys_version = ""
@@ -92,7 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            self._answer(HTTPStatus.OK, exposition.render(self.snapshot()), exposition.CONTENT_TYPE)
+            text = render(self.snapshot(), dcgm_names=self.dcgm_names)
+            self._answer(HTTPStatus.OK, text, CONTENT_TYPE)
         elif path == "/healthz":
             self._answer(HTTPStatus.OK, b"alive\n")
         elif path == "/readyz":

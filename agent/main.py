@@ -212,7 +212,7 @@ def _problem(settings: Settings) -> str:
 
 def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Event) -> int:
     """Count until told to stop."""
-    front = Front(settings.http_listen, settings.node)
+    front = Front(settings.http_listen, settings.node, dcgm_names=settings.dcgm_names)
     spool = _spool(settings, front, stop)
     if spool is None:
         front.close()
@@ -250,7 +250,7 @@ def _agent(settings: Settings, parts: Parts, probe: Supervisor, spool: Spool, st
     watches = parts.watches
     api, node = (_api_state(watches.pods), _api_state(watches.node)) if watches else (None, None)
     sources = Sources(probe, parts.poller, parts.pods.known, api, stream, parts.release, node)
-    return Agent(settings.node, sources, meter, spool, Totals(), monotonic_us, _problem(settings))
+    return Agent(settings.node, sources, meter, spool, Totals(owners), monotonic_us, _problem(settings))
 
 
 def _spool(settings: Settings, front: Front, stop: threading.Event) -> Spool | None:

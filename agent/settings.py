@@ -206,6 +206,14 @@ class Settings:
             "0.0.0.0:9855",
         )
     )
+    dcgm_names: bool = field(
+        metadata=_setting(
+            "",
+            yes_or_no,
+            "show the values that DCGM has a name for under that name too, so that its dashboards go on working",
+            "no",
+        )
+    )
     sample_interval_us: int = field(
         metadata=_setting("DURATION", _interval, "how often the cheap values are read", "1s", "µs")
     )

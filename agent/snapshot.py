@@ -6,29 +6,68 @@ Plain frozen nouns, so that the last one can be handed to other threads without 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gputally.accounting.states import State
+from gputally.accounting.states import OwnerKind, State
+from gputally.agent.idle_spell import IdleSpell
+from gputally.agent.sample import CallTimes, DeviceInfo, GpmReading, MigInstance, Reading, Vitals
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who holds a device, or a MIG instance, alone."""
+
+    namespace: str
+    pod: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionSnapshot:
+    """One MIG device at the last sample; `quality` is GPM's last word on it, `place` who holds all of it."""
+
+    info: MigInstance
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    quality: GpmReading | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceSnapshot:
-    """One device. `time_us` and `energy_mj` only grow (since the agent started); the rest is the last sample's.
+    """One device. What counts only grows (since the agent started); the rest is the last sample's.
 
-    `time_us` is empty until the device's first window has ended. `ghost_memory_bytes` stand for pids that are gone.
+    Counts: `time_us` is empty until the device's first window has ended; `unreserved_us` and `intruder_us`, by kind of
+    owner, are time that processes without a reservation used, and that they used although somebody else held it (a
+    memo: that time is its holder's); `xids` by code. `info`, `available`, `reading` and `vitals` are None where the
+    device did not answer, `ghost_memory_bytes` (of pids that are gone) and `intruder_memory_bytes` also where nobody
+    can tell.
     """
 
     uuid: str
     model: str
     time_us: Mapping[State, int] = field(default_factory=dict)
     energy_mj: int | None = None
-    memory_used_bytes: int | None = None
-    utilization_percent: int | None = None
-    power_mw: int | None = None
+    unreserved_us: Mapping[OwnerKind, int] = field(default_factory=dict)
+    intruder_us: Mapping[OwnerKind, int] = field(default_factory=dict)
+    xids: Mapping[int, int] = field(default_factory=dict)
+    info: DeviceInfo | None = None
+    available: bool | None = None
+    reading: Reading | None = None
+    vitals: Vitals | None = None
+    quality: GpmReading | None = None
+    last_xid: int | None = None
     ghost_memory_bytes: int | None = None
+    intruder_memory_bytes: int | None = None
+    place: Place | None = None
+    partitions: tuple[PartitionSnapshot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PodSnapshot:
-    """One container of a pod on one device; counters since the agent started or the pod came back."""
+    """One container of a pod on one device; what counts is since the agent started or the pod came back.
+
+    `unreserved_us` and `intruder_us` as in `DeviceSnapshot`; `memory_bytes` is what its processes hold now, None where
+    that is not known.
+    """
 
     namespace: str
     pod: str
@@ -36,6 +75,9 @@ class PodSnapshot:
     uuid: str
     time_us: Mapping[State, int] = field(default_factory=dict)
     energy_mj: int | None = None
+    unreserved_us: int = 0
+    intruder_us: int = 0
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +130,20 @@ class StreamState:
 class Snapshot:
     """Everything that /metrics and /readyz say.
 
-    `rejected` counts refused readings by reason; `stream` is None where no collector is set; `not_ready` holds one
-    line a reason, and is empty when the agent is ready; `series_refused` counts pods' windows that found no room;
-    `released`: somebody asked for the driver, so nothing here has it open.
+    `spells`: who holds what, and since when without using it; `rejected` counts refused readings by reason; `calls`:
+    how long the driver's calls took since the agent started; `stream` is None where no collector is set; `not_ready`
+    holds one line a reason, and is empty when the agent is ready; `series_refused` counts pods' windows that found no
+    room; `released`: somebody asked for the driver, so nothing here has it open.
     """
 
     node: str
     devices: tuple[DeviceSnapshot, ...] = ()
     pods: tuple[PodSnapshot, ...] = ()
+    spells: tuple[IdleSpell, ...] = ()
     samples: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[SourceState, ...] = ()
+    calls: tuple[CallTimes, ...] = ()
     spool: SpoolState = field(default_factory=SpoolState)
     stream: StreamState | None = None
     conservation_error_us: int = 0

@@ -77,7 +77,7 @@ class Node:
             self.release,
             (lambda: self.node_api) if self.kubernetes else None,
         )
-        self.agent = Agent("n", self.sources, meter, self.spool, Totals(), self.clock, self.standing_problem)
+        self.agent = Agent("n", self.sources, meter, self.spool, Totals(owners), self.clock, self.standing_problem)
         if poller:
             poller.poll()
 

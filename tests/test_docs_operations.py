@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from gputally.agent import exposition as of_agent
+from gputally.agent.exposition import text as of_agent
 from gputally.agent.snapshot import Snapshot, StreamState
 from gputally.collector import exposition as of_collector
 from gputally.collector.ingest.stream import IngestStats

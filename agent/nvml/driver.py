@@ -2,9 +2,10 @@
 
 What a device can do is learned by asking it: a call that it refuses for good is left out until the next enumeration.
 
-A tick costs five driver calls per GPU (samples, rates, memory, power, energy), a process reading eight, of which four
-are cheap (temperature, two clocks, the clocks' reasons), GPM two every five seconds. A partitioned GPU has no samples, rates or process utilisation, and is not asked for them; each of its
-MIG devices costs three calls per tick (memory, GPM) and four per process reading.
+A tick costs five driver calls per GPU (samples, rates, memory, power, energy), GPM two every five seconds, a process
+reading eight, of which four are cheap (temperature, two clocks, why they are not higher). A partitioned GPU has no
+samples, rates or process utilisation, and is not asked for them; each of its MIG devices costs three calls per tick
+(memory, GPM) and four per process reading.
 """
 
 import ctypes

@@ -39,7 +39,7 @@ def test_hours_of_a_release_are_unobserved_and_no_capacity_is_lost(node: Node) -
     node.run(65)
     node.release.by_signal = True
     node.run(3 * 3600)
-    assert node.agent.snapshot.devices[0].utilization_percent is None
+    assert node.agent.snapshot.devices[0].reading is None
     node.release.by_signal = False
     node.run(120)
     assert not node.probe.is_released

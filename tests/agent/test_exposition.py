@@ -7,38 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from tests.snapshots import EMPTY, FULL, GIB, GOLDEN, MODEL, golden
 
 from gputally.accounting.states import State
-from gputally.agent.exposition import render
-from gputally.agent.snapshot import DeviceSnapshot, PodSnapshot, Snapshot, SourceState, SpoolState, StreamState
-
-FULL = Snapshot(
-    node="n1",
-    devices=(
-        DeviceSnapshot(
-            "GPU-1",
-            'NVIDIA "H100"',
-            {State.USED: 1_500_000, State.IDLE: 0},
-            energy_mj=2500,
-            memory_used_bytes=0,
-            utilization_percent=37,
-            power_mw=70_125,
-            ghost_memory_bytes=5 << 30,
-        ),
-        DeviceSnapshot("GPU-2", "NVIDIA H100"),
-    ),
-    pods=(PodSnapshot("team", "train-0", "main", "GPU-1", {State.USED: 1}, 1),),
-    samples=12,
-    rejected={"over-100": 2},
-    sources=(SourceState("nvml", True, 1500), SourceState("kubelet", False)),
-    spool=SpoolState(3, 4096, 1_700_000_000_500_000, {"full": 1}, {"full": 60_000_000}, 1, "disk full", 6),
-    stream=StreamState(True, True, 5, 1_700_000_000_000_000, "", 2, 7, 70, {"clock": 1}),
-    conservation_error_us=3,
-    series_refused=4,
-    released=True,
-    not_ready=("the kubelet does not answer",),
-)
-EMPTY = Snapshot("n1")
+from gputally.agent.exposition.text import families, render
+from gputally.agent.snapshot import PodSnapshot, Snapshot, StreamState
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -56,8 +29,11 @@ def names(snapshot: Snapshot) -> set[str]:
     return {name for name, _ in series(snapshot)}
 
 
-DEVICE = {"node": "n1", "uuid": "GPU-1", "model": 'NVIDIA "H100"'}
+DEVICE = {"node": "n1", "uuid": "GPU-1", "model": MODEL}
+SLICE = {"node": "n1", "uuid": "GPU-3", "model": "NVIDIA H100", "partition": "MIG-1", "profile": "1g.10gb"}
 POD = {"namespace": "team", "pod": "train-0", "container": "main", "uuid": "GPU-1"}
+CHAT = {"namespace": "chat", "pod": "server-0", "container": "model", "uuid": "GPU-3", "partition": "MIG-1"}
+CALL = {"call": "nvmlDeviceGetPowerUsage"}
 
 
 @pytest.mark.parametrize(
@@ -67,11 +43,39 @@ POD = {"namespace": "team", "pod": "train-0", "container": "main", "uuid": "GPU-
         ("device_gpu_seconds_total", {**DEVICE, "state": "idle"}, 0.0),
         ("device_energy_joules_total", DEVICE, 2.5),
         ("device_memory_used_bytes", DEVICE, 0.0),
-        ("device_ghost_memory_bytes", DEVICE, float(5 << 30)),
+        ("device_memory_total_bytes", DEVICE, 80.0 * GIB),
+        ("device_ghost_memory_bytes", DEVICE, 5.0 * GIB),
+        ("device_intruder_memory_bytes", DEVICE, 1.0 * GIB),
+        ("device_unreserved_gpu_seconds_total", {**DEVICE, "owner_kind": "host"}, 3.0),
+        ("device_intruder_gpu_seconds_total", {**DEVICE, "owner_kind": "pod"}, 0.5),
+        ("device_xid_events_total", {**DEVICE, "xid": "31"}, 2.0),
+        ("device_available", DEVICE, 1.0),
+        ("device_temperature_celsius", DEVICE, 46.0),
+        ("device_sm_clock_hertz", DEVICE, 1.98e9),
+        ("device_memory_clock_hertz", DEVICE, 2.619e9),
+        ("device_clocks_event_reason", {**DEVICE, "reason": "software-thermal-slowdown"}, 1.0),
+        ("device_clocks_event_reason", {**DEVICE, "reason": "hardware-slowdown"}, 0.0),
+        ("device_clocks_event_reason", {**DEVICE, "reason": "0x10000000000"}, 1.0),
+        ("device_activity_ratio", {**DEVICE, "figure": "tensor"}, 0.1),
+        ("partition_memory_used_bytes", SLICE, 3.0 * GIB),
+        ("partition_utilization_ratio", SLICE, 0.37),
         ("device_utilization_ratio", DEVICE, 0.37),
         ("device_power_watts", DEVICE, 70.125),
         ("pod_gpu_seconds_total", {**POD, "state": "used"}, 1e-06),
         ("pod_energy_joules_total", POD, 0.001),
+        ("pod_unreserved_gpu_seconds_total", POD, 0.25),
+        ("pod_intruder_gpu_seconds_total", POD, 0.125),
+        ("pod_gpu_memory_bytes", POD, 61.0 * GIB),
+        ("pod_gpu_memory_bytes", {**POD, "pod": "train-1"}, None),
+        ("pod_gpu_share_ratio", CHAT, 1 / 7),
+        ("pod_gpu_held_seconds", CHAT, 3600.0),
+        ("pod_gpu_idle_spell_seconds", CHAT, 1800.5),
+        ("pod_gpu_idle_spell_seconds", {**POD, "partition": "gpu"}, 0.0),
+        ("pod_gpu_idle_spell_seconds", {**POD, "pod": "train-1", "partition": "replica"}, None),
+        ("nvml_call_duration_seconds_bucket", {**CALL, "le": "0.001"}, 4.0),
+        ("nvml_call_duration_seconds_bucket", {**CALL, "le": "+Inf"}, 5.0),
+        ("nvml_call_duration_seconds_count", CALL, 5.0),
+        ("nvml_call_duration_seconds_sum", CALL, 2.0004),
         ("conservation_error_seconds", {}, 3e-06),
         ("samples_total", {}, 12.0),
         ("rejected_readings_total", {"reason": "over-100"}, 2.0),
@@ -106,6 +110,7 @@ def test_each_value_in_base_units_under_its_name(name: str, labels: dict[str, st
 def test_what_is_not_known_has_no_series() -> None:
     """The second device was never read: nothing of it is 0, it is absent."""
     assert not [labels for _, labels in series(FULL) if ("uuid", "GPU-2") in labels]
+    assert value(FULL, "device_utilization_ratio", node="n1", uuid="GPU-3", model="NVIDIA H100") is None
     assert not [name for name in names(EMPTY) if "device" in name or "pod_gpu" in name or "stream" in name]
     assert value(EMPTY, "spool_oldest_timestamp_seconds") is None
     never = Snapshot("n1", stream=StreamState(running=True))
@@ -138,3 +143,22 @@ def test_promtool_finds_nothing_to_complain_about(snapshot: Snapshot) -> None:
         pytest.skip("promtool is missing; install it with: apt-get install prometheus")
     done = subprocess.run([promtool, "check", "metrics"], input=render(snapshot), capture_output=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("name", sorted(golden()))
+def test_the_whole_text_is_as_it_was_agreed(name: str) -> None:
+    """Names, labels, types and help that others rely on; a wanted change is written by python -m tests.snapshots."""
+    assert golden()[name].decode() == (GOLDEN / name).read_text()
+
+
+def test_every_family_stands_there_from_the_start_and_its_samples_are_known_in_full() -> None:
+    """docs/metrics.md is made of the empty ones, so none may come only with a value."""
+    assert [family.name for family in families(EMPTY)] == [family.name for family in families(FULL)]
+    assert [family.name for family in families(FULL) if not family.samples] == []
+
+
+def test_families_of_devices_and_of_pods_have_no_name_in_common() -> None:
+    """A sum over one name must not count the same time twice."""
+    about = [family.name.split("_")[1] for family in families(FULL)]
+    assert {"device", "pod", "partition"} <= set(about)
+    assert len({family.name for family in families(FULL)}) == len(about)

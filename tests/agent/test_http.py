@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gputally.agent.exposition import render
+from gputally.agent.exposition.text import render
 from gputally.agent.http import CannotListen, HttpServer
 from gputally.agent.quantity import Address
 from gputally.agent.snapshot import Snapshot

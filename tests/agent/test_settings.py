@@ -45,6 +45,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         kube_token_file=None,
         kube_ca_file=None,
         http_listen=Address("0.0.0.0", 9855),
+        dcgm_names=False,
         sample_interval_us=1_000_000,
         process_interval_us=5_000_000,
         reservation_interval_us=10_000_000,

@@ -1,0 +1,1 @@
+"""Prometheus: the last snapshot as families, by what they are about."""
