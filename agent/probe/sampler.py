@@ -132,18 +132,19 @@ class Sampler:
 
     def sample(self, *, full: bool = False) -> Sample:
         """Read every device; `full` asks for processes whether or not they are due. Raises DriverError."""
-        now_us, wall_us = self._now()
-        enumerated = self._hear() or now_us >= self._topology_due_us
+        began_us = self._monotonic_us()
+        enumerated = self._hear() or began_us >= self._topology_due_us
         if enumerated:
-            self._topology_due_us = now_us  # stays due if this fails
+            self._topology_due_us = began_us  # stays due if this fails
             self._devices = self._driver.devices()
+        now_us, wall_us = self._now()  # of the readings: to wake the GPUs before them can take most of a minute
         detail = full or now_us >= self._processes_due_us
         if detail:
             self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
         failed_before, self._failing = self._failing, set()
         samples = tuple(self._device(info, detail=detail) for info in self._devices)
         self._plan(now_us, failed_before, enumerated=enumerated)
-        took_us = self._monotonic_us() - now_us
+        took_us = self._monotonic_us() - began_us
         calls = self._driver.call_times() if detail else ()
         return Sample(now_us, wall_us, samples, detail, self._driver.problem, took_us, calls)
 

@@ -1,5 +1,6 @@
 """One tick: what is asked when, and a device in trouble that does not keep the others from being read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -85,6 +86,21 @@ def test_a_sample_carries_both_clocks_of_the_instant_before_the_driver_was_asked
     sample = node.tick()
     assert (sample.monotonic_us, sample.wall_us) == (S, T0 + S)
     assert [device.info for device in sample.devices] == [A, B]
+
+
+def test_the_time_that_it_takes_to_wake_gpus_is_before_their_first_sample() -> None:
+    """What is read after it is not of before it: energy and a device's time begin together."""
+    node = Node()
+    enumerate_devices = node.driver.devices
+
+    def slowly() -> Sequence[DeviceInfo]:
+        node.monotonic.now_us += 40 * S
+        node.wall.now_us += 40 * S
+        return enumerate_devices()
+
+    node.driver.devices = slowly  # type: ignore[method-assign]
+    sample = node.tick()
+    assert (sample.monotonic_us, sample.wall_us, sample.took_us) == (40 * S, T0 + 40 * S, 40 * S)
 
 
 def test_processes_are_asked_for_every_five_seconds_and_at_once() -> None:
