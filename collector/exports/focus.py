@@ -94,14 +94,14 @@ def _write_rows(ground: Ground, path: Path, options: Options, figures: Figures) 
     totals, maker, checker = Totals(), RowMaker(ground, options.biller), Checker(options.version)
     names = columns(options.version)
     with path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, names, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(names)
         checker.header(names)
         for charge, ratio in _charges(ground, options.version):
             printed = figures.printed(charge)
             row: Row = maker.row(charge, printed, ratio)
             checker.row(row)
-            writer.writerow(row)
+            writer.writerow([row.get(name, "") for name in names])
             totals.add(charge, printed)
     findings = checker.finish()
     if findings:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 
 from gputally.collector.exports.focus_columns import Version, columns, data_type, words
@@ -45,6 +46,10 @@ _CLOSED_LISTS: Mapping[str, frozenset[str]] = {
         }
     ),
 }
+
+_NAMES = sorted({name for version in Version for name in columns(version)})
+_DECIMALS = [name for name in _NAMES if data_type(name) == "DECIMAL"]
+_INSTANTS = [name for name in _NAMES if data_type(name) == "DATETIME"]
 
 Rule = Callable[[Mapping[str, str]], Iterator[str]]
 
@@ -133,14 +138,14 @@ def check_file(path: Path, version: Version) -> Sequence[str]:
 
 
 def _forms(row: Mapping[str, str]) -> Iterator[str]:
-    for name, value in row.items():
-        kind = data_type(name)
-        if value in _NO_NULLS:
-            yield f"{name}: {value} instead of an empty field"
-        elif value and kind == "DECIMAL" and not _DECIMAL.fullmatch(value):
-            yield f"{name}: {value} is no decimal"
-        elif value and kind == "DATETIME" and not _INSTANT.fullmatch(value):
-            yield f"{name}: {value} is no instant in UTC"
+    if not _NO_NULLS.isdisjoint(row.values()):
+        yield from (f"{name}: {value} instead of an empty field" for name, value in row.items() if value in _NO_NULLS)
+    for name in _DECIMALS:
+        if row.get(name) and not _DECIMAL.fullmatch(row[name]):
+            yield f"{name}: {row[name]} is no decimal"
+    for name in _INSTANTS:
+        if row.get(name) and not _INSTANT.fullmatch(row[name]):
+            yield f"{name}: {row[name]} is no instant in UTC"
 
 
 def _nulls(row: Mapping[str, str]) -> Iterator[str]:
@@ -208,18 +213,21 @@ def _objects(row: Mapping[str, str]) -> Iterator[str]:
             yield from (f"{name}: {finding}" for finding in _object(name, row[name]))
 
 
-def _object(name: str, text: str) -> Iterator[str]:
+@lru_cache(10_000)
+def _object(name: str, text: str) -> Sequence[str]:
+    """What is wrong with an object's text; the same labels come a thousand times."""
     try:
         found = json.loads(text)
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        yield "is no JSON object"
-        return
+        return ["is no JSON object"]
+    wrong = []
     if any(isinstance(value, dict | list) for value in found.values()):
-        yield "is not flat"
+        wrong.append("is not flat")
     if name == "SkuPriceDetails" and not all(_KEY.fullmatch(key) for key in found):
-        yield "has a key that is not in PascalCase"
+        wrong.append("has a key that is not in PascalCase")
+    return wrong
 
 
 RULES: Sequence[Rule] = (_forms, _nulls, _lists, _periods, _products, _names, _objects)

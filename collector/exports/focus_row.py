@@ -40,6 +40,7 @@ class RowMaker:
         self._zone = ground.zone
         self._currency = ground.statement.currency
         self._number = 0
+        self._ends: dict[int, str] = {}
         self._constant: Row = {
             "BillingCurrency": self._currency,
             "BillingPeriodStart": instant_text(ground.month.start_us),
@@ -71,10 +72,15 @@ class RowMaker:
             **({} if ratio is None else _allocation(line, charge, printed, ratio)),
             "ChargeClass": "Correction" if corrects else "",
             "ChargePeriodStart": instant_text(line.hour_us),
-            "ChargePeriodEnd": instant_text(hour_end(line.hour_us, self._zone)),
+            "ChargePeriodEnd": self._end_text(line.hour_us),
             "ChargeDescription": _description(line, charge, corrects=corrects),
             "x_LineId": f"{self._month.name}-{self._number:09d}",
         }
+
+    def _end_text(self, hour_us: int) -> str:
+        if hour_us not in self._ends:
+            self._ends[hour_us] = instant_text(hour_end(hour_us, self._zone))
+        return self._ends[hour_us]
 
     def _account(self, line: Line, charge: Charge) -> Row:
         of = line.holding

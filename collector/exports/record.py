@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 from gputally.accounting.ledger_hour import from_us
@@ -122,6 +123,7 @@ def costs(line: Line) -> tuple[int | None, int | None, int | None]:
     return line.cost, line.energy_cost, line.overhead_cost
 
 
+@lru_cache(10_000)  # a month has 745 hours
 def instant_text(us: int) -> str:
     """An instant in UTC, as RFC 3339 and FOCUS have it."""
     return f"{from_us(us):%Y-%m-%dT%H:%M:%SZ}"
