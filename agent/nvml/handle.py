@@ -92,10 +92,11 @@ class Array:
     def fill(self, entry_bytes: int, call: Callable[[Any, Any], int]) -> bytes:
         """The entries that `call(array, pointer to count)` wrote; raises NVMLError, also if it never fits."""
         for _ in range(ATTEMPTS):
-            count = ctypes.c_uint(len(self._room) // entry_bytes)
+            room = len(self._room) // entry_bytes
+            count = ctypes.c_uint(room)
             code = call(self._room, ctypes.byref(count))
             if code == Code.SUCCESS:
-                return ctypes.string_at(self._room, min(count.value * entry_bytes, len(self._room)))
+                return ctypes.string_at(self._room, min(count.value, room) * entry_bytes)
             if code != Code.INSUFFICIENT_SIZE:
                 raise pynvml.NVMLError(code)
             self._grow(2 * count.value * entry_bytes)  # twice: more may come before we ask again
