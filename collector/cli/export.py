@@ -34,23 +34,26 @@ class Format(StrEnum):
 _TO_FILES = (Format.PARQUET, Format.FOCUS)
 
 
+FormatName = Annotated[str, typer.Option(help="What to write.", metavar="|".join(Format))]
+Out = Annotated[str, typer.Option(help="FILE to write; - is standard output (CSV and JSON only).", metavar="FILE")]
+FocusVersion = Annotated[
+    str, typer.Option(help="Of FOCUS; 1.3 adds the split-allocation columns.", metavar="|".join(Version))
+]
+Provider = Annotated[
+    str, typer.Option(help="FOCUS: who provides the platform and issues its invoices.", metavar="NAME")
+]
+SkipUnpriced = Annotated[
+    bool, typer.Option("--skip-unpriced", help="FOCUS: leave out what has no price; the metadata say how much.")
+]
+
+
 def export(
     month: MonthName,
-    format: Annotated[  # noqa: A002 - the flag's name
-        str, typer.Option(help="What to write.", metavar="|".join(Format))
-    ] = Format.CSV.value,
-    out: Annotated[
-        str, typer.Option(help="FILE to write; - is standard output (CSV and JSON only).", metavar="FILE")
-    ] = "-",
-    focus_version: Annotated[
-        str, typer.Option(help="Of FOCUS; 1.3 adds the split-allocation columns.", metavar="|".join(Version))
-    ] = Version.V1_2.value,
-    provider: Annotated[
-        str, typer.Option(help="FOCUS: who provides the platform and issues its invoices.", metavar="NAME")
-    ] = BILLER.name,
-    skip_unpriced: Annotated[
-        bool, typer.Option("--skip-unpriced", help="FOCUS: leave out what has no price; the metadata say how much.")
-    ] = False,
+    format: FormatName = Format.CSV.value,  # noqa: A002 - the flag's name
+    out: Out = "-",
+    focus_version: FocusVersion = Version.V1_2.value,
+    provider: Provider = BILLER.name,
+    skip_unpriced: SkipUnpriced = False,
     database_url: DatabaseUrl = None,
     timezone: Timezone = None,
 ) -> None:
