@@ -172,15 +172,18 @@ def read_pricer(
 
 def keys_of(connection: Connection, start_us: int, end_us: int) -> dict[Key, tuple[int, int]]:
     """The keys of all postings of a period, with the first and the last hour of each."""
+    ids = (posting.c.node_id, posting.c.device_id, posting.c.owner_id, posting.c.profile)
+    hours = func.min(posting.c.hour_us).label("first_us"), func.max(posting.c.hour_us).label("last_us")
+    within = posting.c.hour_us >= start_us, posting.c.hour_us < end_us
+    found = select(*ids, *hours).where(*within).group_by(*ids).subquery()  # names come last: ids are cheap to group by
     # Only a pod has a namespace; another owner's is an empty text.
     namespace = case((owner.c.kind == OwnerKind.POD.value, owner.c.namespace), else_=null())
-    columns = (node.c.cluster, node.c.name, device.c.model, posting.c.profile, namespace)
+    columns = (node.c.cluster, node.c.name, device.c.model, found.c.profile, namespace)
     query = (
-        select(*columns, func.min(posting.c.hour_us), func.max(posting.c.hour_us))
-        .join_from(posting, node, node.c.id == posting.c.node_id)
-        .join(device, device.c.id == posting.c.device_id)
-        .join(owner, owner.c.id == posting.c.owner_id)
-        .where(posting.c.hour_us >= start_us, posting.c.hour_us < end_us)
+        select(*columns, func.min(found.c.first_us), func.max(found.c.last_us))
+        .join_from(found, node, node.c.id == found.c.node_id)
+        .join(device, device.c.id == found.c.device_id)
+        .join(owner, owner.c.id == found.c.owner_id)
         .group_by(*columns)
     )
     return {Key(*row[:5]): (row[5], row[6]) for row in connection.execute(query)}
