@@ -23,7 +23,6 @@ from gputally.collector.api.service import Service
 from gputally.collector.api.status import status_app, status_routes
 from gputally.collector.auth.build import agents_of, grpc_tls, http_tls, readers_of
 from gputally.collector.auth.tls import ServerTls
-from gputally.collector.burn_watch import BurnWatch, read_burns
 from gputally.collector.cluster.history import ClusterHistory
 from gputally.collector.cluster.kube import open_api
 from gputally.collector.cluster.place import kube_place
@@ -32,13 +31,17 @@ from gputally.collector.command_line import read_settings
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import UnknownRevision
 from gputally.collector.database.startup import Database
-from gputally.collector.exposition import Work, make_registry, read_books
+from gputally.collector.exposition.books import read_books
+from gputally.collector.exposition.itself import Work
+from gputally.collector.exposition.page import make_registry
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ingest.stream import Ingest, make_server
 from gputally.collector.ingest.writer import Writer
 from gputally.collector.ledger.retention import Policy, Retention
 from gputally.collector.ledger.settler import Settler
 from gputally.collector.ledger.upkeep import Upkeep
+from gputally.collector.month import read_month
+from gputally.collector.month_watch import MonthWatch
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
 from gputally.collector.statement.register import status_of
 
@@ -83,7 +86,7 @@ async def _run(settings: CollectorSettings) -> None:
     upkeep = Upkeep(engine, settings.zone, absent_after_us, retention, _now_us)
     settler = Settler(upkeep.turn, SETTLE_EVERY_S)
     watch = _watch(settings, engine)
-    burns = BurnWatch(lambda: read_burns(engine, settings.zone, _now_us()), _monotonic_us)
+    month = MonthWatch(lambda: read_month(engine, settings.zone, _now_us()), _monotonic_us)
     ingest = Ingest(writer, _now_us, agents_of(settings))
 
     def work() -> Work:
@@ -96,14 +99,14 @@ async def _run(settings: CollectorSettings) -> None:
         watching = watch.last_error if watch else ""
         return [text for text in (writing, settler.last_error, watching) if text]
 
-    registry = make_registry(partial(read_books, engine), work, burns.burns)
+    registry = make_registry(partial(read_books, engine), work, month.month)
     async with _serving(settings, engine, registry, problems) as doors:
         if await database.migrated(stop):
-            for part in (writer, settler, watch, burns):
+            for part in (writer, settler, watch, month):
                 if part:
                     part.start()
             await _serve_streams(settings, ingest, doors, database, stop)
-        burns.close(WATCH_S)
+        month.close(WATCH_S)
         if watch:
             watch.close(WATCH_S)
         settler.close(DRAIN_S)

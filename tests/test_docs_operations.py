@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from gputally.agent.exposition import text as of_agent
 from gputally.agent.snapshot import Snapshot, StreamState
-from gputally.collector import exposition as of_collector
+from gputally.collector.exposition import books, itself, page
 from gputally.collector.ingest.stream import IngestStats
 from gputally.collector.ingest.writer import WriterStats
 
@@ -123,8 +123,8 @@ def test_the_names_of_problems_are_those_of_the_code(name: str) -> None:
 
 def metrics() -> set[str]:
     """The names of everything that the two processes show to Prometheus."""
-    work = of_collector.Work(IngestStats(), WriterStats(), settled=0)
-    registry = of_collector.make_registry(lambda: of_collector.Books((), 0), lambda: work)
+    work = itself.Work(IngestStats(), WriterStats(), settled=0)
+    registry = page.make_registry(lambda: books.Books((), 0), lambda: work)
     shown = of_agent.render(Snapshot("node", stream=StreamState())) + generate_latest(registry)
     return set(re.findall(r"^# TYPE (\S+)", shown.decode(), re.MULTILINE))
 

@@ -18,7 +18,9 @@ from tests.windows import MINUTE_US, MODEL, START_US, all_received, device, pod,
 
 from gputally.accounting.line import Window
 from gputally.collector.database.engine import open_database
-from gputally.collector.exposition import Books, Total, Work, make_registry, read_books
+from gputally.collector.exposition.books import Books, Total, read_books
+from gputally.collector.exposition.itself import Work
+from gputally.collector.exposition.page import make_registry
 from gputally.collector.ingest.admission import Refusal, RefusalReason
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ingest.stream import IngestStats

@@ -1,4 +1,4 @@
-"""Keeps this month's burns for /metrics, so that no scrape pays for the month's query.
+"""Keeps this month's figures for /metrics, so that no scrape pays for the month's query.
 
 A scrape takes what is there and asks for more: the query runs on a thread of its own, at most once a minute, and not at
 all while nobody scrapes.
@@ -6,48 +6,33 @@ all while nobody scrapes.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from zoneinfo import ZoneInfo
+from collections.abc import Callable
 
-from sqlalchemy import Engine
-
-from gputally.collector.allocation.period import parse_period
-from gputally.collector.allocation.query import WHOLE
-from gputally.collector.burn import Burn, burns
-from gputally.collector.database.deadline import TooSlow, reading_within
+from gputally.collector.database.deadline import TooSlow
 from gputally.collector.database.engine import DATABASE_ERRORS
+from gputally.collector.month import Month
 
 _LOG = logging.getLogger(__name__)
 _US_PER_S = 1_000_000
 
 EVERY_S = 60.0
-DEADLINE_S = 60.0
 OLDEST_US = 300 * _US_PER_S  # what is older is not shown: the next scrape has it anew
 
 
-def read_burns(engine: Engine, billing: ZoneInfo, now_us: int) -> list[Burn]:
-    """The budgets of the month that holds `now_us`, as the postings are; raises TooSlow and DATABASE_ERRORS."""
-    month = parse_period(None, None, None, billing, now_us)
-    with reading_within(engine, DEADLINE_S) as connection:
-        return burns(connection, billing, month, now_us, WHOLE)
+class MonthWatch:
+    """`read` runs the query and may raise what `read_month` does; `monotonic_us` says how old an answer is."""
 
-
-class BurnWatch:
-    """`read` runs the query and may raise what `read_burns` does; `monotonic_us` says how old an answer is."""
-
-    def __init__(
-        self, read: Callable[[], Sequence[Burn]], monotonic_us: Callable[[], int], every_s: float = EVERY_S
-    ) -> None:
+    def __init__(self, read: Callable[[], Month], monotonic_us: Callable[[], int], every_s: float = EVERY_S) -> None:
         self._read = read
         self._monotonic_us = monotonic_us
         self._every_s = every_s
         self._asked = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="burns", daemon=True)
-        self._latest: tuple[int, tuple[Burn, ...]] | None = None
+        self._thread = threading.Thread(target=self._run, name="month", daemon=True)
+        self._latest: tuple[int, Month] | None = None
 
-    def burns(self) -> tuple[Burn, ...] | None:
-        """The burns as they were at most five minutes ago, and at once; None where they are not known."""
+    def month(self) -> Month | None:
+        """The figures as they were at most five minutes ago, and at once; None where they are not known."""
         self._asked.set()
         latest = self._latest
         if latest is None or self._monotonic_us() - latest[0] > OLDEST_US:
@@ -69,9 +54,9 @@ class BurnWatch:
         """Read them now; where the database fails, what was known stays until it is too old."""
         at_us = self._monotonic_us()
         try:
-            self._latest = at_us, tuple(self._read())
+            self._latest = at_us, self._read()
         except (TooSlow, *DATABASE_ERRORS) as error:
-            _LOG.warning("the budgets cannot be read, trying again: %s", str(error).partition("\n")[0])
+            _LOG.warning("the month's figures cannot be read, trying again: %s", str(error).partition("\n")[0])
 
     def _run(self) -> None:
         while not self._stop.is_set():
