@@ -65,6 +65,8 @@ def namespaces_at(
 
 
 def _may_see(rule: Rule, scope: Scope) -> bool:
+    if scope.clusters is not None and rule.match.cluster not in (None, *scope.clusters):
+        return False
     if scope.namespaces is None:
         return True
     return rule.match.team is None and (rule.match.namespace is None or rule.match.namespace in scope.namespaces)

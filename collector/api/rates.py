@@ -48,7 +48,7 @@ class RatesAnswer(BaseModel):
     """The rules that hold; without a rate card there are none, and everything is unpriced."""
 
     version: int | None = Field(description="Of the card; null where none was applied by then.")
-    content_hash: str | None = Field(description="SHA-256 of the card's file.")
+    content_hash: str | None = Field(description="SHA-256 of the card's file; null for who may not see all of it.")
     applied_at: str | None
     currency: str | None
     timezone: str
@@ -62,17 +62,18 @@ class RatesAnswer(BaseModel):
 async def rates(given: Annotated[RatesParameters, Query()], service: TheService, reader: TheReader) -> RatesAnswer:
     """The rules that hold at `at`, by the card that was in force `asOf` then."""
     when = dated(given.tz, {"at": given.at, "asOf": given.as_of}, service.zone)
+    scope = scope_of(reader)
     at_us = service.now_us() if when.us["at"] is None else when.us["at"]
 
     def read(connection: Connection) -> RatesAt | None:
-        return rates_at(connection, service.zone, at_us, when.us["asOf"], scope_of(reader))
+        return rates_at(connection, service.zone, at_us, when.us["asOf"], scope)
 
     found = await service.read(read)
     rules = found.rules if found else ()
     rows = [_row(rule, when) for rule in rules[given.offset : given.offset + given.limit]]
     return RatesAnswer(
         version=found.applied.version if found else None,
-        content_hash=found.applied.content_hash.hex() if found else None,
+        content_hash=found.applied.content_hash.hex() if found and scope.whole else None,
         applied_at=instant(found.applied.applied_us, when.zone) if found else None,
         currency=found.currency if found else None,
         timezone=when.zone.key,

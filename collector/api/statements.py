@@ -31,12 +31,12 @@ class Format(StrEnum):
 
 
 class ClosedRow(BaseModel):
-    """A closed month. The hash is the SHA-256 of its JSON, whole and with no parameter."""
+    """A closed month. The hash is the SHA-256 of its JSON, whole and with no parameter; null for who sees a part."""
 
     month: str
     closed_at: str
     closed_by: str
-    content_hash: str
+    content_hash: str | None
 
 
 class StatementsAnswer(BaseModel):
@@ -115,9 +115,7 @@ _TEXT = {"schema": {"type": "string"}}
     responses=responses(401, 403, 422, 503, 504),
     summary="Closed months",
 )
-async def statements(
-    given: Annotated[Parameters, Query()], service: TheService, _reader: TheReader
-) -> StatementsAnswer:
+async def statements(given: Annotated[Parameters, Query()], service: TheService, reader: TheReader) -> StatementsAnswer:
     """Every month that is closed: when, by whom, and its hash."""
     found = await service.read(closed_months)
     rows = [
@@ -125,7 +123,7 @@ async def statements(
             month=one.month,
             closed_at=instant(one.closed_us, service.zone),
             closed_by=one.closed_by,
-            content_hash=one.content_hash,
+            content_hash=one.content_hash if scope_of(reader).whole else None,
         )
         for one in found[given.offset : given.offset + given.limit]
     ]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, insert
-from tests.collector.api.fixtures import CARD, NOW_US, TOKENS, application, fill, get
+from tests.collector.api.fixtures import CARD, NOW_US, TOKENS, Tokens, application, fill, get
 from tests.windows import START_US
 
+from gputally.collector.auth.reader import Reader, Role
 from gputally.collector.database.engine import writing
 from gputally.collector.database.schema_billing import namespace_history
 from gputally.collector.files.applied import Kind, apply_file
@@ -55,6 +56,20 @@ def test_what_was_negotiated_with_others_is_not_shown(engine: Engine) -> None:
     with application(engine, TOKENS) as app:
         assert prices(asked(app, "rates", "search")) == [(None, "3.6")]
         assert prices(asked(app, "rates", "all")) == [("vision", "1.8"), (None, "3.6")]
+
+
+def test_a_part_of_the_card_is_shown_without_the_hash_of_the_whole(engine: Engine) -> None:
+    """A price of others could be found by trying; and what other clusters cost is not this one's to know."""
+    fill(engine)
+    west = b"  - match: {cluster: west}\n    valid_from: 2026-01-01\n    per_gpu_hour: 9\nenergy:"
+    apply_file(engine, Kind.RATES, CARD.replace(b"energy:", west), "ann@laptop", NOW_US)
+    readers = {**TOKENS.readers, "east": Reader("eve", Role.VIEWER, None, frozenset({"east"}))}
+    with application(engine, Tokens(readers)) as app:
+        found = {token: asked(app, "rates", token) for token in ("all", "search", "east")}
+    assert prices(found["east"]) == [("vision", "1.8"), (None, "3.6")]
+    assert len(prices(found["all"])) == 3
+    assert len(found["all"]["content_hash"]) == 64
+    assert (found["search"]["content_hash"], found["east"]["content_hash"]) == (None, None)
 
 
 def test_a_namespace_has_the_labels_and_the_team_of_its_day(engine: Engine, app: FastAPI) -> None:
