@@ -13,7 +13,7 @@ from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.cells import read_cells
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.period import Period
-from gputally.collector.allocation.query import Query
+from gputally.collector.allocation.query import Query, Scope
 from gputally.collector.allocation.sheet import Row, Sheet
 from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
@@ -34,7 +34,8 @@ class Ground:
 class Allocation:
     """An answer. Rows come step by step, and within one the largest capacity first.
 
-    `amounts` and `money` are the whole of what was asked for. `currency` is empty where there are no prices.
+    `amounts` and `money` are the whole of what was asked for, `everything` is that in all states, whichever are asked
+    for. `currency` is empty where there are no prices.
     """
 
     query: Query
@@ -43,6 +44,7 @@ class Allocation:
     amounts: Amounts
     money: Money
     ground: Ground
+    everything: Amounts
 
 
 def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
@@ -58,7 +60,7 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
 
 def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
     """The same from the postings as they are; all of it sees one state of the database."""
-    ground = Ground(ledger_hash(connection, query), _pending(connection, query.period))
+    ground = Ground(ledger_hash(connection, query), _pending(connection, query.period, query.scope))
     pricer = read_pricer(connection, billing, query.as_of_us, PRICES)
     start_us, end_us = query.period.start_us, query.period.end_us
     sheet = Sheet(query, pricer, pricer.edges(keys_of(connection, start_us, end_us), start_us, end_us))
@@ -66,10 +68,14 @@ def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> 
         sheet.add(cell)
     rows = sheet.rows()
     money = total(row.money for row in rows)
-    return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground)
+    return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground, sheet.everything)
 
 
-def _pending(connection: Connection, period: Period) -> int:
-    hour_us = schema.dirty_hour.c.hour_us
-    within = select(func.count()).where(hour_us >= period.start_us, hour_us < period.end_us)
-    return connection.execute(within).scalar_one()
+def _pending(connection: Connection, period: Period, scope: Scope) -> int:
+    """Pairs that wait; for who sees some namespaces only the hours of them: how many nodes there are is not theirs."""
+    mark, node = schema.dirty_hour.c, schema.node.c
+    counted = func.count() if scope.namespaces is None else func.count(mark.hour_us.distinct())
+    within = select(counted).select_from(schema.dirty_hour.join(schema.node))
+    if scope.clusters is not None:
+        within = within.where(node.cluster.in_(sorted(scope.clusters)))
+    return connection.execute(within.where(mark.hour_us >= period.start_us, mark.hour_us < period.end_us)).scalar_one()

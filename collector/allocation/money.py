@@ -14,18 +14,33 @@ _STATES = len(State)
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Costs in `rates.cost` units. `by_state` and `priced_us` are of time that has a price, `unpriced_us` of the rest.
+    """Costs in `rates.cost` units. `by_state` is of time that has a price, `priced` of it; `unpriced` is the rest.
 
+    These three are by state.
     Energy and what the building draws on top of it stand apart; None is unknown: no price, or no measured energy.
     `shared` is what spreading adds (to the platform: takes away), and never part of the rest.
     """
 
     by_state: tuple[int, ...] = (0,) * _STATES
-    priced_us: int = 0
-    unpriced_us: int = 0
+    priced: tuple[int, ...] = (0,) * _STATES
+    unpriced: tuple[int, ...] = (0,) * _STATES
     energy: int | None = None
     overhead: int | None = None
     shared: int = 0
+
+    @property
+    def priced_us(self) -> int:
+        """The time that has a price."""
+        return sum(self.priced)
+
+    @property
+    def unpriced_us(self) -> int:
+        """The time that has none."""
+        return sum(self.unpriced)
+
+    def of_state(self, at: int) -> int | None:
+        """The cost of one state, by its place among them; None where it has time and none of it has a price."""
+        return self.by_state[at] if self.priced[at] or not self.unpriced[at] else None
 
     @property
     def cost(self) -> int | None:
@@ -41,8 +56,8 @@ class Purse:
 
     def __init__(self) -> None:
         self._by_state = [0] * _STATES
-        self._priced_us = 0
-        self._unpriced_us = 0
+        self._priced = [0] * _STATES
+        self._unpriced = [0] * _STATES
         self._energy: int | None = None
         self._overhead: int | None = None
         self._shared = 0
@@ -53,26 +68,24 @@ class Purse:
         pue = None if rate.pue is None else rate.pue.value
         self._energy = _plus(self._energy, energy_cost(energy_mj, kwh))
         self._overhead = _plus(self._overhead, energy_cost(energy_mj, overhead_price(kwh, pue)))
-        if rate.price is None:
-            self._unpriced_us += sum(by_state_us)
-            return
-        self._priced_us += sum(by_state_us)
+        times = self._unpriced if rate.price is None else self._priced
         for at, us in enumerate(by_state_us):
+            times[at] += us
             self._by_state[at] += time_cost(us, rate.price) or 0
 
     def add(self, money: Money) -> None:
         """Add another row's."""
-        self._by_state = [sum(pair) for pair in zip(self._by_state, money.by_state, strict=True)]
-        self._priced_us += money.priced_us
-        self._unpriced_us += money.unpriced_us
+        self._by_state = _added(self._by_state, money.by_state)
+        self._priced = _added(self._priced, money.priced)
+        self._unpriced = _added(self._unpriced, money.unpriced)
         self._energy = _plus(self._energy, money.energy)
         self._overhead = _plus(self._overhead, money.overhead)
         self._shared += money.shared
 
     def money(self, shared: int = 0) -> Money:
         """What it comes to, and what spreading adds."""
-        states = tuple(self._by_state)
-        return Money(states, self._priced_us, self._unpriced_us, self._energy, self._overhead, self._shared + shared)
+        by_state, priced, unpriced = (tuple(sums) for sums in (self._by_state, self._priced, self._unpriced))
+        return Money(by_state, priced, unpriced, self._energy, self._overhead, self._shared + shared)
 
 
 def total(parts: Iterable[Money]) -> Money:
@@ -93,6 +106,10 @@ def printed(units: int) -> str:
     """An amount of 10^-DIGITS as a decimal."""
     sign = "-" if units < 0 else ""
     return f"{sign}{abs(units) // _UNIT}.{abs(units) % _UNIT:0{DIGITS}d}"
+
+
+def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:
+    return [sum(pair) for pair in zip(sums, more, strict=True)]
 
 
 def _plus(one: int | None, other: int | None) -> int | None:

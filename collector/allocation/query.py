@@ -64,6 +64,11 @@ class Query:
     as_of_us: int | None = None
 
     @property
+    def splits_states(self) -> bool:
+        """Whether a row's time is not all of its owner's: what cannot be told state by state is unknown there."""
+        return By.STATE in self.keys or len(self.states) < len(State)
+
+    @property
     def keys(self) -> tuple[By, ...]:
         """What a row is named by."""
         return keys(self.by)
@@ -83,10 +88,10 @@ class Query:
         """Raise QueryError where the ledger, booked in the hours of `billing`, has no answer to this."""
         if self.spread is not Spread.NONE and not self.scope.whole:
             raise QueryError("shareIdle", "the platform's cost is only for those who may see every namespace")
-        for step in self.steps():
-            if hour_start(step.start_us, billing) != step.start_us:
+        for us in (*(step.start_us for step in self.steps()), self.period.end_us):
+            if hour_start(us, billing) != us:
                 raise QueryError(
                     "tz",
                     f"{self.zone.key}: the ledger is booked in the hours of {billing.key}, and none of them begins at "
-                    f"{instant(step.start_us, self.zone)}",
+                    f"{instant(us, self.zone)}",
                 )

@@ -62,6 +62,7 @@ class Sheet:
         self._sums: dict[_Key, _Sum] = {}
         self._parts: dict[tuple[str, str | None, _Key], _Sum] = {}
         self._whole = Tally()
+        self._everything = Tally()
 
     @property
     def edges(self) -> Sequence[int]:
@@ -73,6 +74,11 @@ class Sheet:
         """The sum of all that fits, also of what no state can claim for itself."""
         return self._whole.amounts
 
+    @property
+    def everything(self) -> Amounts:
+        """The same in all states, whichever are asked for: what the capacity and its coverage are told from."""
+        return self._everything.amounts
+
     def add(self, cell: Cell) -> None:
         """Add a cell to its row, or to its rows by state."""
         priced = self._pricer.at(cell.place, self._edges[cell.piece])
@@ -81,6 +87,7 @@ class Sheet:
         if not fits and self._query.spread is Spread.NONE:
             return
         if fits:
+            self._everything.add(cell.amounts)
             self._whole.add(of_states(cell.amounts, self._query.states))
         for state_name, values in self._by_state(cell):
             key = self._key(cell, names, state_name, fits)

@@ -16,6 +16,7 @@ _TIMES = (
     *("capacity_us", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us"),
     *("reserved_us", "burst_us", "intruder_us", "gap_us", "coverage", "efficiency", "energy_mj", "memory_byte_s"),
 )
+_TOGETHER = frozenset({"reserved_us", "burst_us", "intruder_us", "gap_us", "coverage", "efficiency"})
 
 
 def about(found: Allocation, status: str, total_rows: int) -> dict[str, Any]:
@@ -25,8 +26,8 @@ def about(found: Allocation, status: str, total_rows: int) -> dict[str, Any]:
         "window": span(query.period, query),
         "timezone": query.zone.key,
         "currency": found.currency or None,
-        "capacity_us": found.amounts.capacity_us,
-        "coverage": found.amounts.coverage,
+        "capacity_us": found.everything.capacity_us,
+        "coverage": found.everything.coverage,
         "unpriced_us": found.money.unpriced_us,
         "period": models.Status(status=status, pending_hours=found.ground.pending),
         "ledger_hash": found.ground.ledger_hash,
@@ -52,7 +53,7 @@ def rows(found: Allocation, page: slice) -> list[models.Row]:
             step=span(row.step, found.query),
             keys=named(row, found.query),
             owner=row.owner,
-            **_amounts(row.amounts),
+            **_amounts(row.amounts, apart=found.query.splits_states),
             **cost,
             unpriced_us=row.money.unpriced_us,
             shared_us=row.shared_us,
@@ -65,11 +66,14 @@ def total(found: Allocation) -> models.Figures:
     """The figures of all rows together."""
     (cost,) = _costs([found.money])
     shared_us = sum(row.shared_us for row in found.rows)
-    return models.Figures(**_amounts(found.amounts), **cost, unpriced_us=found.money.unpriced_us, shared_us=shared_us)
+    amounts = _amounts(found.amounts, apart=len(found.query.states) < len(State))
+    return models.Figures(**amounts, **cost, unpriced_us=found.money.unpriced_us, shared_us=shared_us)
 
 
-def _amounts(amounts: Amounts) -> dict[str, Any]:
-    return {**{name: getattr(amounts, name) for name in _TIMES}, "quality": _quality(amounts)}
+def _amounts(amounts: Amounts, *, apart: bool) -> dict[str, Any]:
+    """With some states `apart`, what is of all states together is not known."""
+    times = {name: None if apart and name in _TOGETHER else getattr(amounts, name) for name in _TIMES}
+    return {**times, "quality": _quality(amounts)}
 
 
 def _quality(amounts: Amounts) -> models.Quality | None:
@@ -89,11 +93,11 @@ def _costs(moneys: Sequence[Money]) -> list[dict[str, Any]]:
     columns = {
         "cost": column([money.cost for money in moneys]),
         **{
-            f"{state}_cost": column([None if money.cost is None else money.by_state[at] for money in moneys])
+            f"{state}_cost": column([None if money.cost is None else money.of_state(at) for money in moneys])
             for at, state in enumerate(State)
         },
         "energy_cost": column([money.energy for money in moneys]),
         "overhead_cost": column([money.overhead for money in moneys]),
-        "shared_cost": column([None if money.cost is None else money.shared for money in moneys]),
+        "shared_cost": column([None if money.cost is None and not money.shared else money.shared for money in moneys]),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

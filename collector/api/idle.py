@@ -64,7 +64,7 @@ async def idle(
         **about,
         aggregate=keys,
         idle_us=sum(row.amounts.idle_us for row in rows),
-        idle_cost=column([None if found.money.cost is None else found.money.by_state[_IDLE]])[0],
+        idle_cost=column([None if found.money.cost is None else found.money.of_state(_IDLE)])[0],
         rows=page,
     )
 
@@ -78,7 +78,7 @@ def _rows(found: Allocation, sort: Sort) -> list[Row]:
 
 
 def _shown(found: Allocation, rows: list[Row]) -> list[models.IdleRow]:
-    costs = column([None if row.money.cost is None else row.money.by_state[_IDLE] for row in rows])
+    costs = column([None if row.money.cost is None else row.money.of_state(_IDLE) for row in rows])
     return [
         models.IdleRow(
             keys=figures.named(row, found.query),

@@ -6,6 +6,7 @@ Unknown is null, never 0.
 from pydantic import BaseModel, Field
 
 Cost = str | None
+_APART = "null where states are counted apart"
 
 
 class Span(BaseModel):
@@ -44,12 +45,12 @@ class Figures(BaseModel):
     unallocated_us: int
     unavailable_us: int
     unobserved_us: int
-    reserved_us: int = Field(description="used + idle + unobserved of reservations.")
-    burst_us: int = Field(description="Busy beyond the share held; in no state.")
-    intruder_us: int = Field(description="Busy in time that another paid for; in no state.")
-    gap_us: int = Field(description="The part of the time that no window covers: the agent was away.")
-    coverage: float | None = Field(description="1 - unobserved / capacity.")
-    efficiency: float | None = Field(description="used / (used + idle).")
+    reserved_us: int | None = Field(description=f"used + idle + unobserved of reservations; {_APART}.")
+    burst_us: int | None = Field(description=f"Busy beyond the share held; in no state; {_APART}.")
+    intruder_us: int | None = Field(description=f"Busy in time that another paid for; in no state; {_APART}.")
+    gap_us: int | None = Field(description=f"The part of the time that no window covers; {_APART}.")
+    coverage: float | None = Field(description=f"1 - unobserved / capacity; {_APART}.")
+    efficiency: float | None = Field(description=f"used / (used + idle); {_APART}.")
     energy_mj: int | None
     memory_byte_s: int | None
     cost: Cost = Field(description="Of the time that has a price. Rows add up to the total.")
@@ -84,7 +85,7 @@ class Answer(BaseModel):
     window: Span
     timezone: str
     currency: str | None = Field(description="ISO 4217; null without a rate card.")
-    capacity_us: int
+    capacity_us: int = Field(description="Of all states, whichever are asked for.")
     coverage: float | None
     unpriced_us: int
     period: Status

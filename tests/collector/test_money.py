@@ -33,6 +33,12 @@ def test_time_without_a_price_has_no_cost_and_is_not_free() -> None:
     assert spent(Rate(), 0, 0, 0, 0, 0).cost == 0
 
 
+def test_a_state_without_a_price_is_unknown_beside_one_that_has_a_price() -> None:
+    """Used on a model with a price, idle on one without: the idle time is not free."""
+    both = total([spent(Rate(gpu_hour=rule(NANO)), 7, 0, 0, 0, 0), spent(Rate(), 0, 9, 0, 0, 0)])
+    assert [both.of_state(at) for at in range(5)] == [7 * NANO, None, 0, 0, 0]
+
+
 def test_energy_and_overhead_stand_apart_and_are_unknown_without_a_measure_or_a_price() -> None:
     rate = Rate(kwh=rule(NANO // 2), pue=rule(NANO * 3 // 2))
     money = spent(rate, 0, 0, 0, 0, 0, energy_mj=HOUR_US)  # one kilowatt-hour

@@ -26,7 +26,7 @@ SEARCH = Row(
     ("search",), "pod", Amounts(used_us=HOUR_US, idle_us=HOUR_US, reserved_us=2 * HOUR_US, energy_mj=7 * 10**9)
 )
 NOBODY = Row(("",), "platform", Amounts(unallocated_us=HOUR_US, unobserved_us=HOUR_US))
-UNPRICED = Money(unpriced_us=2 * HOUR_US)
+UNPRICED = Money(unpriced=(2 * HOUR_US, 0, 0, 0, 0))
 
 
 def report(*rows: Row, by: tuple[By, ...] = (By.NAMESPACE,)) -> Report:
@@ -156,7 +156,7 @@ def _tenths(text: str) -> int | None:
 
 
 def test_costs_stand_in_every_format_where_there_is_a_rate_card_and_add_up() -> None:
-    priced = Money(by_state=(SCALE * 2, SCALE // 2, 0, 0, 0), priced_us=HOUR_US)
+    priced = Money(by_state=(SCALE * 2, SCALE // 2, 0, 0, 0), priced=(HOUR_US, 0, 0, 0, 0))
     rows = (Row(("search",), "pod", SEARCH.amounts, priced), Row(("",), "platform", NOBODY.amounts, UNPRICED))
     found = Report(START_US, START_US + 24 * HOUR_US, UTC, (By.NAMESPACE,), rows, "EUR")
     document = json.loads(as_json(found))

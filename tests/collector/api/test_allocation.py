@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
-from tests.collector.api.fixtures import DAY, TOKENS, application, fill, get
+from tests.collector.api.fixtures import CARD, DAY, NOW_US, TOKENS, application, book, fill, get
+from tests.windows import MINUTE_US, device, pod, reserved, window
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.api import service
 from gputally.collector.api.desk import Desk
 from gputally.collector.database.schema import metadata, posting
+from gputally.collector.files.applied import Kind, apply_file
 
 PATH = "/api/v1/allocation"
 
@@ -68,6 +71,27 @@ def test_steps_filters_states_and_pages_are_as_asked(app: FastAPI) -> None:
     assert page["total"] == asked(app, step="hour")["total"]
 
 
+def test_time_of_some_states_does_not_pass_for_all_of_it(app: FastAPI) -> None:
+    """Coverage and capacity are the period's; what cannot be told state by state is unknown, and not 0 or 1."""
+    found = asked(app, states="used,unobserved")
+    assert (found["capacity_us"], found["total"]["capacity_us"]) == (6 * HOUR_US, 2 * 2_700_000_000)
+    for figures in (found["total"], *found["rows"], *asked(app, aggregate="state")["rows"]):
+        for name in ("coverage", "efficiency", "reserved_us", "burst_us", "intruder_us", "gap_us"):
+            assert figures[name] is None
+
+
+def test_a_state_without_a_price_is_null_beside_one_that_has_one(engine: Engine) -> None:
+    """Also in a row that has both."""
+    other = device(reserved(pod("search"), 0, MINUTE_US), uuid="GPU-9", model="NVIDIA L4")
+    book(engine, [window(device(reserved(pod("search"), MINUTE_US, 0)), other)])
+    apply_file(engine, Kind.RATES, CARD, "ann@laptop", NOW_US)
+    with application(engine) as app:
+        row = asked(app, filter='namespace:"search"')["rows"][0]
+        assert (row["used_cost"], row["idle_cost"], row["unpriced_us"]) == ("0.060000", None, MINUTE_US)
+        idle = get(app, "/api/v1/idle", window=DAY).json()
+        assert (idle["idle_cost"], idle["rows"][0]["idle_cost"]) == (None, None)
+
+
 def test_accumulate_sums_the_steps_up_again(app: FastAPI) -> None:
     assert asked(app, step="hour", accumulate="true") == asked(app)
 
@@ -120,6 +144,7 @@ def test_what_is_wrong_is_named_with_what_was_probably_meant(app: FastAPI) -> No
         ("window", {"window": "2026-07-01T00:20:00Z,2026-07-01T01:00:00Z"}),
         ("window", {"window": "900d"}),
         ("tz", {"window": "today", "tz": "Asia/Kolkata"}),
+        ("tz", {"window": "2026-04", "tz": "Australia/Lord_Howe"}),  # begins with an hour of UTC, and ends with none
         ("step", {"window": "700d", "step": "hour"}),
         ("limit", {"limit": "0"}),
         ("offset", {"offset": "-1"}),
@@ -141,6 +166,17 @@ def test_a_team_sees_its_own_namespaces_only(engine: Engine) -> None:
         assert get(app, PATH, "none", window=DAY).json()["rows"] == []
         refused = get(app, PATH, "search", window=DAY, shareIdle="even")
         assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "shareIdle")
+
+
+def test_what_waits_says_nothing_about_the_nodes_of_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many nodes a fleet has is not a team's to know."""
+    monkeypatch.setattr(service, "catch_up", lambda *_: None)
+    fill(engine)
+    with application(engine, TOKENS) as app:
+        waiting = {
+            token: get(app, PATH, token, window=DAY).json()["period"]["pending_hours"] for token in ("all", "search")
+        }
+    assert waiting == {"all": 4, "search": 2}
 
 
 def test_nobody_is_let_in_without_a_token(engine: Engine) -> None:
