@@ -13,7 +13,10 @@ from gputally.agent.probe.message import Message
 
 
 class Child:
-    """A running probe. Its pipes can be closed though it hangs, which may make even killing it impossible."""
+    """A running probe. Its pipes can be closed though it hangs, which may make even killing it impossible.
+
+    Raises OSError where no process can be started.
+    """
 
     def __init__(self, command: Sequence[str], settings: ProbeSettings) -> None:
         board_fd = new_board_fd()
@@ -21,7 +24,12 @@ class Child:
         down_read, down_write = os.pipe()
         theirs = (up_write, down_read, board_fd)
         told = replace(settings, upward_fd=up_write, downward_fd=down_read, board_fd=board_fd)
-        self._process = subprocess.Popen([*command, told.to_json()], pass_fds=theirs)
+        try:
+            self._process = subprocess.Popen([*command, told.to_json()], pass_fds=theirs)
+        except OSError:
+            for fd in (*theirs, up_read, down_write):
+                os.close(fd)
+            raise
         self._board = Board(board_fd)
         for fd in theirs:
             os.close(fd)

@@ -22,11 +22,13 @@ class _Absence:
 class LeftOut:
     """The GPUs that are left out, by index, and the scout: a probe of its own that asks one of them.
 
-    `start_scout` starts a probe that touches only this GPU, takes one sample and ends. A GPU that hangs a second time
-    waits longer, also when a scout found it well in between: each hang costs the others a deadline.
+    `start_scout` starts a probe that touches only this GPU, takes one sample and ends, or cannot now. A GPU that hangs
+    a second time waits longer, also when a scout found it well in between: each hang costs the others a deadline.
     """
 
-    def __init__(self, start_scout: Callable[[int], Child], deadline_us: int, leave: Callable[[Child], None]) -> None:
+    def __init__(
+        self, start_scout: Callable[[int], Child | None], deadline_us: int, leave: Callable[[Child], None]
+    ) -> None:
         self._start_scout = start_scout
         self._deadline_us = deadline_us
         self._leave = leave  # takes a child that may be stuck
@@ -71,8 +73,9 @@ class LeftOut:
         if self._scout:
             return self._hear(*self._scout, now_us)
         due = next((index for index in self.indices if self._absent[index].due_us <= now_us), None)
-        if due is not None:
-            self._scout = (self._start_scout(due), due, now_us + self._deadline_us)
+        scout = None if due is None else self._start_scout(due)
+        if scout and due is not None:
+            self._scout = (scout, due, now_us + self._deadline_us)
         return None
 
     def close(self) -> Child | None:

@@ -4,6 +4,7 @@ A child that hangs in the driver may not even be killable; it is left behind and
 call for one GPU, its successor leaves that GPU out.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,7 +19,9 @@ _FIRST_BACKOFF_US = 500_000
 _LONGEST_BACKOFF_US = 30_000_000
 _LAST_WAIT_S = 2.0  # a child that reads its pipe ends within a tick
 _KILLED_WAIT_S = 0.5  # for all that were killed: those that are not in the driver are gone at once
-_LEFT_BEHIND = 16  # children stuck in the driver that we still remember to reap
+_MOST_STUCK = 16  # children stuck in the driver, whose memory nobody can free: beyond them none is started
+_MOST_STUCK_FOR_SCOUT = 4  # so that GPUs that are sick leave room for the child that samples the others
+_log = logging.getLogger(__name__)
 
 
 class Supervisor:
@@ -52,6 +55,8 @@ class Supervisor:
     @property
     def problem(self) -> str:
         """What the samples lack, one line; empty when they are of all GPUs."""
+        if len(self._left_behind) >= _MOST_STUCK:
+            return f"{len(self._left_behind)} probes are stuck in the driver; no other is started before one ends"
         return self._left_out.problem
 
     def receive(self, timeout_us: int) -> Message | None:
@@ -59,8 +64,11 @@ class Supervisor:
         if self._is_released:
             self._pause(timeout_us / 1e6)
             return None
-        if self._child is None and not self._start(timeout_us):
-            return None
+        try:
+            if self._child is None and not self._start(timeout_us):
+                return None
+        except OSError as error:
+            return self._not_started(error)
         if self._child is None:
             return None
         self._scout()
@@ -123,13 +131,24 @@ class Supervisor:
             self._pause(min(wait_us, timeout_us) / 1e6)
             return False
         self._reap()
+        if len(self._left_behind) >= _MOST_STUCK:  # their end will show that the driver goes on
+            self._pause(timeout_us / 1e6)
+            return False
         self._child = Child(self._command, replace(self._settings, left_out=self._left_out.indices))
         self._due_us = self._monotonic_us() + self._start_deadline_us
         self.starts += 1
         return True
 
-    def _start_scout(self, index: int) -> Child:
-        return Child(self._command, replace(self._settings, only=index))
+    def _start_scout(self, index: int) -> Child | None:
+        """None while too many are stuck, or no process can be started: asked again."""
+        self._reap()
+        if len(self._left_behind) >= _MOST_STUCK_FOR_SCOUT:
+            return None
+        try:
+            return Child(self._command, replace(self._settings, only=index))
+        except OSError as error:
+            _log.debug("no scout: %s", error)
+            return None
 
     def _scout(self) -> None:
         """Once the others are well, see to those that are left out."""
@@ -161,6 +180,10 @@ class Supervisor:
         self._replace()
         return Failure("the probe ended unexpectedly; a new one is started")
 
+    def _not_started(self, error: OSError) -> Failure:
+        self._replace()
+        return Failure(f"the probe cannot be started: {error.strerror}")
+
     def _replace(self) -> None:
         """Give up on this child; nobody waits for it."""
         child = self._child
@@ -176,7 +199,7 @@ class Supervisor:
         self._left_behind.append(child)
 
     def _reap(self) -> None:
-        self._left_behind = [left for left in self._left_behind if not left.has_ended][-_LEFT_BEHIND:]
+        self._left_behind = [left for left in self._left_behind if not left.has_ended]
 
     def _disconnect(self) -> None:
         if self._child is not None:

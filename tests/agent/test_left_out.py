@@ -11,6 +11,7 @@ from tests.fakes import Clock
 from tests.probes import S, children, is_failure, until
 from tests.programs import wait_until
 
+from gputally.agent.probe.child import Child
 from gputally.agent.probe.main import ProbeSettings
 from gputally.agent.probe.message import Failure, Message
 from gputally.agent.probe.supervisor import Supervisor
@@ -134,6 +135,24 @@ def test_a_scout_that_hangs_is_ended_and_the_next_one_comes_later(sick: Sick) ->
         sick.clock.now_us += 6 * S
         sick.sample(lambda _: len(children()) == 1)
     assert sick.supervisor.starts == 2
+
+
+def test_scouts_that_cannot_be_killed_are_not_joined_by_more_and_more(
+    sick: Sick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One every quarter of an hour, for days: each keeps its memory. Once the GPU answers they end, and it is asked."""
+    sick.sample(lambda _: True)
+    sick.hang(1)
+    monkeypatch.setattr(Child, "kill", lambda _: None)
+    sick.silence()
+    for _ in range(300):
+        sick.clock.now_us += 9 * S
+        sick.sample(lambda _: True)
+    assert len(children()) == 1 + 4
+    assert sick.supervisor.starts == 2
+    sick.mend(1)
+    sick.clock.now_us += 9 * S
+    assert read(sick.sample(lambda sample: 1 in read(sample))) == [0, 1, 2]
 
 
 def test_two_gpus_that_hang_are_both_left_out(sick: Sick) -> None:

@@ -13,7 +13,9 @@ import psutil
 import pytest
 from tests.fakes import Clock
 from tests.probes import LONG_US, S, children, is_failure, is_sample, until
+from tests.programs import wait_until
 
+from gputally.agent.probe.child import Child
 from gputally.agent.probe.main import ProbeSettings, monotonic_us
 from gputally.agent.probe.message import Failure, Message
 from gputally.agent.probe.supervisor import Supervisor
@@ -152,6 +154,36 @@ def test_a_child_that_hangs_is_replaced_after_its_deadline_and_not_before(make: 
     assert node.wait(S) is None
     assert node.supervisor.starts == 2
     assert node.wait(60 * S) == HUNG
+
+
+def test_children_that_cannot_be_killed_are_not_joined_by_more_and_more(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In state D a process keeps its memory: one more every minute would end the node before the driver is mended."""
+    node = make(DEAF)
+    with monkeypatch.context() as unkillable:
+        unkillable.setattr(Child, "kill", lambda _: None)
+        for _ in range(200):
+            node.wait(60 * S)
+        assert node.supervisor.starts == len(children()) == 16
+        assert node.supervisor.problem.startswith("16 probes are stuck in the driver")
+    children()[0].kill()
+    wait_until(lambda: len(children()) == 15, 30, "one to end")
+    node.wait(S)
+    assert node.supervisor.starts == 17
+    assert node.supervisor.problem == ""
+    for child in children():
+        child.kill()
+
+
+def test_a_probe_that_cannot_be_started_is_said_and_tried_again(make: Make) -> None:
+    """No descriptor is lost by it, however often that is."""
+    node = make(("/nowhere/at/all",))
+    fds = psutil.Process().num_fds()
+    assert node.wait(0) == Failure("the probe cannot be started: No such file or directory")
+    for _ in range(50):
+        node.wait(30 * S)
+    assert psutil.Process().num_fds() == fds
 
 
 def test_a_child_that_hangs_does_not_make_its_parent_wait_however_much_it_is_told(make: Make) -> None:
