@@ -38,7 +38,7 @@ class _Fleet(Collector):
 
     def collect(self) -> Iterator[Metric]:
         books = self._books()
-        yield gauge("database_up", "1 while the database can be read, else 0.", int(books is not None))
+        yield gauge("database_up", "Whether the database can be read.", int(books is not None))
         # What is not known is absent: a database that is away does not make a fleet of 0 GPUs.
         if books is not None:
             yield from fleet_families(books)

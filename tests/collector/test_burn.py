@@ -16,8 +16,8 @@ from gputally.collector.allocation.query import WHOLE, Scope
 from gputally.collector.budgets import Budget, Unit
 from gputally.collector.budgets import Scope as BudgetScope
 from gputally.collector.burn import Burn, Forecast, Standing, burns, forecast
-from gputally.collector.burn_metrics import burn_metrics
 from gputally.collector.database.engine import reading
+from gputally.collector.exposition.budgets import burn_metrics
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle

@@ -14,26 +14,23 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from sqlalchemy import Engine
+from tests.fleets import GOLDEN, NOBODY, SEARCH, WORK, full, golden
 from tests.windows import MINUTE_US, MODEL, START_US, all_received, device, pod, received, reserved, unallocated, window
 
 from gputally.accounting.line import Window
 from gputally.collector.database.engine import open_database
+from gputally.collector.exposition import fleet
 from gputally.collector.exposition.books import Books, Total, read_books
 from gputally.collector.exposition.itself import Work
 from gputally.collector.exposition.page import make_registry
 from gputally.collector.ingest.admission import Refusal, RefusalReason
 from gputally.collector.ingest.commit import Committer
-from gputally.collector.ingest.stream import IngestStats
-from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.ledger.postings import settle
 from gputally.collector.ledger.retention import Removed
+from gputally.collector.month import Month
 from gputally.collector.report import By, report
 
 UTC = ZoneInfo("UTC")
-SEARCH = Total("east", "pod", "search", MODEL, (3_000_001, 2, 0, 0, 7), 1_234)
-NOBODY = Total("east", "platform", "", MODEL, (0, 0, 5_000_000, 1, 0), None)
-WRITER = WriterStats(accepted=5, refused={"clock": 1}, commit_seconds=0.5, conservation_error_us=3)
-WORK = Work(IngestStats(streams=2, batches=3, windows=6, skewed=1), WRITER, settled=4)
 LIMIT_US = 2**31 * 1_000_000
 
 
@@ -154,9 +151,19 @@ def test_promtool_finds_nothing_to_say() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed: apt-get install prometheus")
-    text = generate_latest(registry(Books((SEARCH, NOBODY), 1)))
-    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    done = subprocess.run([promtool, "check", "metrics"], input=golden(), capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_whole_text_is_as_it_was_agreed() -> None:
+    """Names, labels, types and help that others rely on; a wanted change is written by python -m tests.fleets."""
+    assert golden().decode() == GOLDEN.read_text()
+
+
+def test_families_that_need_no_label_are_all_there() -> None:
+    """docs/metrics.md is made of a fleet without GPUs, so no family may come only with one."""
+    empty = make_registry(lambda: Books((), 0), lambda: WORK, lambda: Month(0, 0))
+    assert [family.name for family in empty.collect()] == [family.name for family in full().collect()]
 
 
 def test_gap_time_is_a_gauge_that_a_late_window_lowers(engine: Engine) -> None:
@@ -172,6 +179,29 @@ def test_gap_time_is_a_gauge_that_a_late_window_lowers(engine: Engine) -> None:
 def _gap(engine: Engine) -> float | None:
     found = make_registry(lambda: read_books(engine), lambda: WORK)
     return value(found, "gputally_gap_gpu_seconds", cluster="east", model=MODEL)
+
+
+def test_each_node_says_when_its_last_window_began(engine: Engine) -> None:
+    """A node that is silent is seen here before anybody misses its agent."""
+    book(engine, [window(), window(start_us=START_US + MINUTE_US), window(node="node-b")])
+    found = make_registry(lambda: read_books(engine), lambda: WORK)
+    name = "gputally_node_last_window_timestamp_seconds"
+    assert value(found, name, cluster="east", node="node-a") == START_US // 1_000_000 + 60
+    assert value(found, name, cluster="east", node="node-b") == START_US // 1_000_000
+
+
+def test_of_too_many_namespaces_the_largest_are_shown_and_the_rest_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many namespaces there are, a scrape has a size; the capacity is of all of them."""
+    monkeypatch.setattr(fleet, "MOST", 2)
+    totals = tuple(replace(SEARCH, namespace=f"n{n}", state_us=(n, 0, 0, 0, 0)) for n in range(4))
+    found = registry(Books(totals, 0))
+    labels = {"cluster": "east", "model": MODEL, "state": "used"}
+    shown = [value(found, "gputally_namespace_gpu_seconds_total", **labels, namespace=f"n{n}") for n in range(4)]
+    assert shown == [None, None, 2e-6, 3e-6]
+    assert value(found, "gputally_namespace_series_left_out") == 2
+    assert value(found, "gputally_capacity_gpu_seconds_total", **labels) == 6e-6
 
 
 def test_the_quarantine_is_counted_with_its_bytes(engine: Engine) -> None:
