@@ -68,7 +68,11 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._slots.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except RuntimeError:  # no thread could be started: nobody else gives the slot back
+                self._slots.release()
+                raise
         else:
             _log.warning("http: too many requests at one time; one from %s is dropped", client_address[0])
             self.shutdown_request(request)

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -74,6 +75,22 @@ def test_clients_that_say_nothing_do_not_stop_the_others(server: HttpServer) -> 
     assert idle[-1].recv(1) == b""
     for connection in idle:
         connection.close()
+
+
+def test_a_system_without_threads_costs_answers_and_no_slots(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it has threads again, everybody is answered again."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        for _ in range(20):
+            with pytest.raises((http.client.HTTPException, ConnectionError)):
+                ask(server, "/healthz")
+    assert ask(server, "/healthz")[0] == 200
 
 
 def test_an_address_in_use_is_one_clear_line(server: HttpServer) -> None:
