@@ -39,16 +39,15 @@ class Held:
         first = self.holdings[0].owner
         return any(h.owner != first for h in self.holdings) or sum(h.share for h in self.holdings) < 1
 
-    @property
-    def all_monitors(self) -> frozenset[Owner]:
-        """The monitors of the device and of its instances: no alert is raised for them."""
-        return self.monitors.union(*(instance.held.monitors for instance in self.instances))
-
     def part(self, instance: str) -> "Held":
         """Who holds the MIG device with this UUID; a device that is not partitioned is its own only part."""
         if not self.instances:
             return self
         return next((each.held for each in self.instances if each.uuid == instance), NOBODY)
+
+    def lists(self, owner: Owner) -> bool:
+        """Whether the owner is listed, under whatever name it holds by."""
+        return self.as_held(owner) in self.listed
 
     def as_held(self, owner: Owner) -> Owner:
         """The owner under the name that it holds by.

@@ -29,10 +29,13 @@ def resident(reading: ProcessReading, held: Held, owners: Owners) -> Resident:
     intruders: list[int | None] = []
     all_named = held.known
     for process in reading.processes:
-        if process.process is None or process.server:
+        if process.process is None:
             continue
         part = held.part(process.instance) if held.known else UNKNOWN
-        found = owners(process, part) or _sole_holder(process, part)
+        found = owners(process, part)
+        if process.server and not any(part.lists(owner) for owner in found):
+            continue  # overhead, unless a holder runs it
+        found = found or _sole_holder(process, part)
         all_named &= bool(found)
         for owner in found:
             bytes_each = None if process.memory_bytes is None else process.memory_bytes // len(found)
@@ -53,7 +56,7 @@ def _sole_holder(process: GpuProcess, part: Held) -> tuple[Owner, ...]:
 
 
 def _is_intruder(owner: Owner, part: Held) -> bool:
-    return bool(part.listed) and part.as_held(owner) not in (*part.listed, *part.monitors)
+    return bool(part.listed) and not (part.lists(owner) or owner in part.monitors)
 
 
 def _holders(held: Held) -> list[Owner]:

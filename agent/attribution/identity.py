@@ -63,7 +63,7 @@ class Identity:
         named = self._pods.of_container(container.container_id) if container.container_id else None
         if named:
             owner = pod_owner(named[0], named[1])
-            is_listed = owner in held.monitors or held.as_held(owner) in held.listed
+            is_listed = owner in held.monitors or held.lists(owner)
             return (owner,) if is_listed else _of_pod(named[0], held) or (owner,)
         pod = self._pods.of_uid(container.pod_uid) if container.pod_uid else None
         return (_of_pod(pod, held) or (pod_owner(pod, ""),)) if pod else ()

@@ -104,8 +104,8 @@ class ProcessTrack:
     def _owners_of(self, process: GpuProcess, held: Held) -> Sequence[Owner]:
         """An MPS server is overhead, unless a holder runs it: whoever has a process may call it so."""
         owners = self._owners(process, held)
-        is_holders = any(held.as_held(owner) in held.listed for owner in owners)
-        return (PLATFORM,) if process.server and not is_holders else owners
+        is_overhead = process.server and not any(held.lists(owner) for owner in owners)
+        return (PLATFORM,) if is_overhead else owners
 
     def _tallies(self, detail: ProcessReading, listed: _List) -> dict[str, dict[Owner, Amount]]:
         """Utilisation by partition and owner; the server's is its clients', so it is nobody's for certain."""

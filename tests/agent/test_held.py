@@ -43,7 +43,10 @@ def test_a_holder_that_is_contested_too_is_still_the_only_one() -> None:
 
 def test_a_holder_whose_uid_is_learnt_later_is_the_same() -> None:
     unnamed = owner("main", uid="")
-    assert Held((Holding(unnamed),)).as_held(owner("main")) == unnamed
+    held = Held((Holding(unnamed),))
+    assert held.as_held(owner("main")) == unnamed
+    assert held.lists(owner("main"))
+    assert not NOBODY.lists(owner("main"))
 
 
 def test_a_monitor_and_a_host_process_are_who_they_are() -> None:
@@ -58,12 +61,6 @@ def test_shared_is_what_one_owner_does_not_hold_all_of() -> None:
     assert not Held((Holding(owner("a"), share=half), Holding(owner("a"), "other", half))).shared
     assert Held((Holding(owner("a"), share=half),)).shared
     assert Held((Holding(owner("a"), share=half), Holding(owner("b"), share=half))).shared
-
-
-def test_monitors_of_instances_are_the_devices_too() -> None:
-    inside = HeldInstance("MIG-1", "1g", Fraction(1, 7), Held(monitors=frozenset({owner("in")})))
-    held = Held(instances=(inside,), monitors=frozenset({owner("out")}))
-    assert held.all_monitors == {owner("in"), owner("out")}
 
 
 def test_a_mig_device_is_held_for_itself_and_one_that_is_not_there_by_nobody() -> None:

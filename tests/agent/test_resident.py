@@ -56,6 +56,10 @@ def test_ghosts_and_the_mps_server_are_nobodys() -> None:
     assert found(HELD, {}, process(1, exists=False), process(2, server=True)) == Resident({TRAIN: 0}, 0)
 
 
+def test_a_holders_process_that_is_called_like_the_mps_server_is_the_holders() -> None:
+    assert found(HELD, {1: (TRAIN,)}, process(1, server=True)) == Resident({TRAIN: GIB}, 0)
+
+
 def test_what_the_driver_does_not_say_is_unknown_and_not_zero() -> None:
     assert found(HELD, {1: (TRAIN,), 2: (TRAIN,)}, process(1), process(2, None)).by_owner == {TRAIN: None}
     assert found(HELD, {1: (THIEF,)}, process(1, None)).intruder_bytes is None
