@@ -18,7 +18,7 @@ from gputally.agent.stream import Stream
 MAX_BYTES = 64 << 20
 FOREVER_US = 2**62
 BOOT_ID = "boot-1"
-_DEADLINE_S = 60
+_DEADLINE_S = 150
 
 
 def main() -> None:

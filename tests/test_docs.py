@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def test_every_flag_in_the_readme_is_one_that_the_command_has(line: str) -> None
     assert [flag for flag in flags if flag not in usage] == []
 
 
+@pytest.mark.timeout(300)
 def test_make_run_prints_the_namespaces_of_a_simulated_fleet(tmp_path: Path) -> None:
     """The README's first command, from its start to the table and Ctrl-C."""
     environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "MAKEFLAGS": ""}
@@ -93,10 +95,12 @@ def test_make_run_prints_the_namespaces_of_a_simulated_fleet(tmp_path: Path) -> 
         start_new_session=True,
     ) as process:
         try:
-            shown = read_until(process, r"(?m)^ *total ", seconds=100)
-        finally:
+            shown = read_until(process, r"(?m)^ *total ", seconds=150)
             os.killpg(process.pid, signal.SIGINT)
-        shown += process.communicate(timeout=20)[0].decode()
+            shown += process.communicate(timeout=60)[0].decode()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert "Traceback" not in shown
     for word in ("namespace", "reserved", "used", "idle", "kWh", "training", "(platform)"):
         assert word in shown

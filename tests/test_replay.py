@@ -38,6 +38,8 @@ from gputally.collector.render import as_json
 from gputally.collector.report import By, report
 from gputally.demo.backfill import MINUTE_US, live_through
 
+pytestmark = pytest.mark.timeout(400)
+
 SCENARIOS = Path(__file__).resolve().parent.parent / "demo" / "scenarios"
 SENDER = Path(__file__).with_name("send_spool.py")
 NODES = ("node-a", "node-b")
@@ -45,6 +47,7 @@ DAY_US = 86_400_000_000
 START_US = 1_751_995_800_000_000  # Tuesday, 2025-07-08T17:30:00Z: pods leave, others' work begins, hours change
 END_US = START_US + 150 * MINUTE_US
 PERIOD = ("2025-07-08T17:00:00Z", "2025-07-08T20:00:00Z")
+DEADLINE_S = 180  # for what takes seconds on a machine that has nothing else to do
 SHUFFLES = random.Random(4)  # one fixed order, so that a failure comes again
 
 
@@ -90,7 +93,7 @@ class Bench:
         options = ("--database-url", self.url, "--http-listen", "127.0.0.1:0", "--line-retention-days", "0")
         command = module("gputally.collector.main", *options, "--grpc-listen", grpc)
         process = self._stack.enter_context(running(command, log))
-        said = wait_until(lambda: _addresses(process.log), 30, f"a collector\n{process.log}")
+        said = wait_until(lambda: _addresses(process.log), DEADLINE_S, f"a collector\n{process.log}")
         return Collector(process, *said)
 
     def send(self, spool: Path, to: Collector) -> Running:
@@ -120,7 +123,7 @@ class Bench:
         the collectors came with that is a matter of time, not of windows."""
         zone = ZoneInfo("UTC")
         book_silence(self.engine, zone, wall_us(), DAY_US)
-        wait_until(lambda: not self.pending(), 30, "hours that a collector is recomputing")
+        wait_until(lambda: not self.pending(), DEADLINE_S, "hours that a collector is recomputing")
         period = parse_period(None, *PERIOD, zone, START_US)
         found = as_json(report(self.engine, zone, period.start_us, period.end_us, [By.NODE, By.POD]))
         with self.engine.connect() as connection:
@@ -150,7 +153,7 @@ def _addresses(log: str) -> tuple[str, str] | None:
 
 def finished(sender: Running) -> dict[str, Any]:
     """What became of the spool, which the collector has now."""
-    assert sender.process.wait(60) == 0, sender.log
+    assert sender.process.wait(DEADLINE_S) == 0, sender.log
     result: dict[str, Any] = json.loads(sender.log.splitlines()[-1])
     assert result["drained"], sender.log
     return result
@@ -258,7 +261,7 @@ def test_a_collector_that_ends_with_windows_in_its_hands_loses_and_doubles_none(
     bench.send_all(thirds[:1], first)
     with writes_held(bench.engine):
         in_flight = bench.send(thirds[1], first)
-        wait_until(lambda: first.received() == 2 * reference.windows // 3, 30, f"windows\n{in_flight.log}")
+        wait_until(lambda: first.received() == 2 * reference.windows // 3, DEADLINE_S, f"windows\n{in_flight.log}")
         first.process.process.send_signal(number)
         if number == signal.SIGKILL:
             first.process.process.wait(10)
@@ -279,7 +282,7 @@ def test_a_collector_killed_right_after_a_commit_loses_and_doubles_none(
     """The agent may not have been told what is committed already, and sends it again."""
     first = bench.collector()
     sender = bench.send(in_order, first)
-    wait_until(bench.accepted, 30, f"a commit\n{sender.log}")
+    wait_until(bench.accepted, DEADLINE_S, f"a commit\n{sender.log}")
     first.process.stop(signal.SIGKILL)
     bench.collector(first.grpc)
     finished(sender)

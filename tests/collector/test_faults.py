@@ -139,7 +139,7 @@ def spooled(folder: Path, node: str, windows: int) -> Path:
     return folder
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_while_the_database_is_away_agents_keep_their_windows(
     engine: Engine, proxied_url: str, proxy: Proxy, tmp_path: Path
 ) -> None:
@@ -163,10 +163,10 @@ def test_while_the_database_is_away_agents_keep_their_windows(
         proxy.refuse(False)
         assert new.process.wait(DEADLINE_S) == 0, new.log
         assert count(engine, window_table) < BACKLOG, "the new window came while old ones were still on their way"
-        # The sender gives up after a minute; what it has left then is still in its spool.
-        assert old.process.wait(2 * DEADLINE_S) == 0, old.log
+        # The sender gives up in the end; what it has left then is still in its spool.
+        assert old.process.wait(3 * DEADLINE_S) == 0, old.log
         rest = _send(stack, tmp_path / "old", collector)
-        assert rest.process.wait(2 * DEADLINE_S) == 0, rest.log
+        assert rest.process.wait(3 * DEADLINE_S) == 0, rest.log
         assert json.loads(rest.log.splitlines()[-1])["drained"], rest.log
         assert collector.get("/readyz")[0] == 200, process.log
         assert "cannot be read" not in process.log
