@@ -30,6 +30,11 @@ def make_registry(
     return registry
 
 
+def up_family(*, up: bool) -> Metric:
+    """Whether there is a database to read of."""
+    return gauge("database_up", "Whether the database can be read.", up)
+
+
 class _Fleet(Collector):
     def __init__(self, books: Callable[[], Books | None], work: Callable[[], Work], month: MonthNow) -> None:
         self._books = books
@@ -38,7 +43,7 @@ class _Fleet(Collector):
 
     def collect(self) -> Iterator[Metric]:
         books = self._books()
-        yield gauge("database_up", "Whether the database can be read.", int(books is not None))
+        yield up_family(up=books is not None)
         # What is not known is absent: a database that is away does not make a fleet of 0 GPUs.
         if books is not None:
             yield from fleet_families(books)
