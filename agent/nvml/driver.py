@@ -21,7 +21,7 @@ import pynvml
 from gputally.accounting.states import Source
 from gputally.agent.nvml import mig as nvml_mig
 from gputally.agent.nvml.device import Device
-from gputally.agent.nvml.errors import DRIVER_GONE, NO_GPU, Code, device_error, driver_error, no_device
+from gputally.agent.nvml.errors import DRIVER_GONE, NO_GPU, Code, device_error, driver_error, no_device, uncounted
 from gputally.agent.nvml.events import Events
 from gputally.agent.nvml.gpm import SHORTEST_US, Gpm
 from gputally.agent.nvml.handle import Array, Handle, memory, symbol
@@ -80,7 +80,7 @@ class Nvml:
         self._events = Events()
         self._latency = Latency()
         self._is_open = False
-        self._denied = 0
+        self._uncounted = ""
 
     def open(self) -> None:
         """Load and initialise; a driver without a GPU is refused as DriverUnavailable."""
@@ -123,7 +123,7 @@ class Nvml:
             raise driver_error(error.value, str(error)) from error
         if not self._devices and (touched or not count):
             raise no_device(refusals)
-        self._denied = sum(code == Code.NO_PERMISSION for code, _ in refusals)
+        self._uncounted = uncounted(refusals)
         raws = {uuid: device.raw for uuid, device in self._devices.items() if device.raw is not None}
         self._events.watch(raws, lambda uuid: self._touch(self._devices[uuid].info.index))
         self._gpm.retain({uuid for device in self._devices.values() for uuid in device.measured})
@@ -131,8 +131,8 @@ class Nvml:
 
     @property
     def problem(self) -> str:
-        """GPUs that this process may not open, which cannot be counted."""
-        return f"{self._denied} GPUs may not be opened and are not counted: allow /dev/nvidia*" if self._denied else ""
+        """GPUs that could not be opened since the probe began, which cannot be counted."""
+        return self._uncounted
 
     def events(self) -> DriverEvents:
         """What the driver told since the last call, of the GPUs that were enumerated before."""
@@ -180,7 +180,8 @@ class Nvml:
         except pynvml.NVMLError as error:
             if error.value in DRIVER_GONE:
                 raise
-            refusals.append((error.value, str(error)))
+            if all(device.info.index != index for device in self._devices.values()):  # else `read` says why
+                refusals.append((error.value, str(error)))
             return True
         device = self._devices.setdefault(uuid, Device(info=DeviceInfo(uuid, index, ""), latency=self._latency))
         device.take(raw)

@@ -72,6 +72,17 @@ def no_device(refusals: Sequence[tuple[int, str]]) -> DriverUnavailable:
     return DriverUnavailable(f"none of {len(refusals)} GPUs can be opened: {reasons}; look at dmesg")
 
 
+def uncounted(refusals: Sequence[tuple[int, str]]) -> str:
+    """One line on GPUs of which not even the UUID is known; empty when each could be opened."""
+    failed = sorted({words for code, words in refusals if code != Code.NO_PERMISSION})
+    denied = sum(code == Code.NO_PERMISSION for code, _ in refusals)
+    lines = [f"{denied} GPUs may not be opened and are not counted: allow /dev/nvidia*"] if denied else []
+    if failed:
+        count = len(refusals) - denied
+        lines.append(f"{count} GPUs cannot be opened and are not counted: {', '.join(failed)}; look at dmesg")
+    return "; ".join(lines)
+
+
 def device_error(code: int, words: str, call: str) -> DriverError:
     """Why one device gave no answer to a call."""
     if code in DRIVER_GONE:

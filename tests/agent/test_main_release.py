@@ -37,7 +37,7 @@ from gputally.accounting.states import Reason
 
 pytest_plugins = ["tests.nvml.fixtures"]
 
-NO_PERMISSION = 4
+NO_PERMISSION, GPU_IS_LOST = 4, 15
 
 
 @pytest.fixture
@@ -134,11 +134,18 @@ def test_a_call_for_one_gpu_that_never_returns_costs_the_other_one_deadline(node
     assert sum_of(windows, A, "unavailable") == sum_of(windows, B, "unavailable") == 0
 
 
-def test_gpus_that_may_not_be_opened_are_said_and_the_others_are_counted(node: Node) -> None:
-    node.play(Fault(NO_PERMISSION, "nvmlDeviceGetHandleByIndex_v2", gpu=1))
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (NO_PERMISSION, "1 GPUs may not be opened and are not counted: allow /dev/nvidia*"),
+        (GPU_IS_LOST, "1 GPUs cannot be opened and are not counted: GPU is lost; look at dmesg"),
+    ],
+)
+def test_gpus_that_cannot_be_opened_are_said_and_the_others_are_counted(node: Node, code: int, line: str) -> None:
+    node.play(Fault(code, "nvmlDeviceGetHandleByIndex_v2", gpu=1))
     with node.agent() as agent:
         port = port_of(agent)
-        wait_trouble(agent, port, "1 GPUs may not be opened and are not counted: allow /dev/nvidia*")
+        wait_trouble(agent, port, line)
         windows = node.wait_covered(now_us())
         assert agent.stop() == 0, agent.log
     assert {device.uuid for window in windows for device in window.devices} == {A}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gputally.agent.nvml.errors import Code, device_error, driver_error, no_device
+from gputally.agent.nvml.errors import Code, device_error, driver_error, no_device, uncounted
 from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverReplaced, DriverUnavailable
 
 
@@ -35,3 +35,13 @@ def test_a_device_is_gone_only_where_the_driver_says_so(code: int, kind: type[Ex
 def test_gpus_that_fail_for_several_reasons_are_named_with_all_of_them() -> None:
     line = str(no_device([(Code.NO_PERMISSION, "denied"), (Code.GPU_IS_LOST, "lost"), (Code.GPU_IS_LOST, "lost")]))
     assert line == "none of 3 GPUs can be opened: denied, lost; look at dmesg"
+
+
+def test_gpus_that_cannot_be_counted_are_said_whatever_keeps_them_from_it() -> None:
+    """One that fell off the bus before the agent started has no UUID: nothing else would tell of it."""
+    denied, lost = (Code.NO_PERMISSION, "denied"), (Code.GPU_IS_LOST, "GPU is lost")
+    may_not = "1 GPUs may not be opened and are not counted: allow /dev/nvidia*"
+    cannot = "2 GPUs cannot be opened and are not counted: GPU is lost; look at dmesg"
+    assert uncounted([]) == ""
+    assert uncounted([denied]) == may_not
+    assert uncounted([denied, lost, lost]) == f"{may_not}; {cannot}"
