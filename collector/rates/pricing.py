@@ -1,6 +1,6 @@
 """The rate of any posting: the card, the labels of nodes and the teams of namespaces put together, hour by hour.
 
-Two ways to use it. Streaming: ask `at` for each row; the answer is kept for as long as it holds. Aggregating: ask
+Two ways to use it. Streaming: ask `at` for each row; the last answers are kept. Aggregating: ask
 `edges` for the instants of a period at which anything changes a rate or a team, let the database sum between them, and
 ask `at` once for each sum.
 """
@@ -26,7 +26,8 @@ from gputally.collector.teams import Assignment, TeamBook, read_teams
 
 PRICES = (Quantity.GPU_HOUR, Quantity.KWH, Quantity.PUE)  # carbon may change every hour, which money does not
 
-_MOST_CACHED = 200_000  # postings' keys whose present answer is kept
+_MOST_CACHED = 100_000  # postings' keys whose answers are kept
+_STRETCHES = 4  # of each key: sums of a month come piece by piece in any order
 
 
 class Key(NamedTuple):
@@ -81,7 +82,7 @@ class Pricer:
         self._teams = teams
         self._quantities = frozenset(quantities)
         self._edges = book.breakpoints(quantities) if book else []
-        self._latest: dict[Key, Priced] = {}
+        self._known: dict[Key, list[Priced]] = {}
 
     @property
     def currency(self) -> str | None:
@@ -90,12 +91,11 @@ class Pricer:
 
     def at(self, key: Key, hour_us: int) -> Priced:
         """What holds for a key in the ledger hour that begins at `hour_us`."""
-        latest = self._latest.get(key)
-        if latest is not None and latest.from_us <= hour_us < latest.to_us:
-            return latest
-        if len(self._latest) >= _MOST_CACHED:
-            self._latest.clear()
-        found = self._latest[key] = self._priced(key, hour_us)
+        for known in self._known.get(key, ()):
+            if known.from_us <= hour_us < known.to_us:
+                return known
+        found = self._priced(key, hour_us)
+        self._keep(key, found)
         return found
 
     def use(self, key: Key, hour_us: int) -> Use:
@@ -123,9 +123,16 @@ class Pricer:
     def _stretches(self, key: Key, start_us: int, end_us: int) -> Iterator[Priced]:
         at = start_us
         while at < end_us:
-            found = self._priced(key, at)
+            found = self.at(key, at)
             yield Priced(at, min(found.to_us, end_us), found.rate, found.team)
             at = found.to_us
+
+    def _keep(self, key: Key, found: Priced) -> None:
+        if len(self._known) >= _MOST_CACHED:
+            self._known.clear()
+        stretches = self._known.setdefault(key, [])
+        stretches.insert(0, found)
+        del stretches[_STRETCHES:]
 
     def _priced(self, key: Key, us: int) -> Priced:
         edges: list[Sequence[int]] = [self._edges, self._nodes.breakpoints(key.cluster, key.node)]
