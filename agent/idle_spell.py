@@ -2,9 +2,10 @@
 
 A spell is unbroken measured time with utilisation below 1 %. A window is judged as a whole, so a spell is known to
 within one window. Activity, the end of the reservation, or more than 120 s that were not measured end it; shorter ones
-do not, and are not counted in.
+do not, and are not counted in: a restart of the agent is one of them, so spells can be written down and read again.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -71,6 +72,28 @@ class IdleSpells:
     def __init__(self) -> None:
         self._devices: dict[str, dict[_Key, _Spell]] = {}
 
+    @staticmethod
+    def of_json(text: str) -> "IdleSpells":
+        """The spells that `to_json` wrote, fractions of a microsecond left out; raises ValueError where it did not."""
+        spells = IdleSpells()
+        try:
+            for uuid, partition, names, *values in json.loads(text):
+                spell = _spell(names, *values)
+                key = (spell.owner.namespace, spell.owner.pod, spell.owner.container, str(partition))
+                spells._devices.setdefault(str(uuid), {})[key] = spell
+        except (TypeError, ZeroDivisionError) as error:
+            raise ValueError(f"these are no idle spells: {error}") from error
+        return spells
+
+    def to_json(self) -> str:
+        """Everything that the next agent of this node needs to go on."""
+        rows = (
+            (uuid, key[3], (*key[:3], spell.owner.pod_uid), *_values(spell))
+            for uuid, spells in self._devices.items()
+            for key, spell in spells.items()
+        )
+        return json.dumps(list(rows))
+
     def fold(self, windows: Iterable[Window]) -> None:
         """Add finished windows, in their order."""
         for window in windows:
@@ -96,6 +119,18 @@ class IdleSpells:
             for uuid, spells in sorted(self._devices.items())
             for (namespace, pod, container, partition), spell in sorted(spells.items())
         )
+
+
+def _values(spell: _Spell) -> tuple[str, int | None, int, int, int]:
+    idle_us = None if spell.idle_us is None else int(spell.idle_us)
+    return (str(spell.share), idle_us, int(spell.dark_us), int(spell.held_us), spell.end_us)
+
+
+def _spell(names: Iterable[str], share: str, idle_us: int | None, dark_us: int, held_us: int, end_us: int) -> _Spell:
+    namespace, pod, container, uid = map(str, names)
+    owner = Owner(OwnerKind.POD, namespace, pod, container, uid)
+    idle = None if idle_us is None else Fraction(idle_us)
+    return _Spell(owner, Fraction(share), idle, Fraction(dark_us), Fraction(held_us), int(end_us))
 
 
 def _is_current(spells: Mapping[_Key, _Spell], now_us: int) -> bool:

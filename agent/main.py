@@ -36,6 +36,7 @@ from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
 from gputally.agent.simulated.scenario import Scenario
 from gputally.agent.simulated.scenario_file import ScenarioError
 from gputally.agent.simulated.scenario_file import load as load_scenario
+from gputally.agent.spell_file import SpellFile
 from gputally.agent.spool.spool import Spool, SpoolFull, SpoolInUse, SpoolUnusable
 from gputally.agent.stream import Stream
 from gputally.agent.totals import Totals
@@ -250,7 +251,8 @@ def _agent(settings: Settings, parts: Parts, probe: Supervisor, spool: Spool, st
     watches = parts.watches
     api, node = (_api_state(watches.pods), _api_state(watches.node)) if watches else (None, None)
     sources = Sources(probe, parts.poller, parts.pods.known, api, stream, parts.release, node)
-    return Agent(settings.node, sources, meter, spool, Totals(owners), monotonic_us, _problem(settings))
+    totals = Totals(owners, SpellFile(settings.spool_dir))
+    return Agent(settings.node, sources, meter, spool, totals, monotonic_us, _problem(settings))
 
 
 def _spool(settings: Settings, front: Front, stop: threading.Event) -> Spool | None:

@@ -10,10 +10,11 @@ from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import Basis, OwnerKind, State
 from gputally.agent.attribution.process_track import Owners
 from gputally.agent.held import Held
-from gputally.agent.idle_spell import IdleSpell, IdleSpells
+from gputally.agent.idle_spell import IdleSpell
 from gputally.agent.last_sample import LastSample
 from gputally.agent.sample import CallTimes, Sample
 from gputally.agent.snapshot import DeviceSnapshot, PodSnapshot
+from gputally.agent.spell_file import SpellFile
 
 KEEP_US = 600_000_000  # a pod without a window for so long (monotonic clock) is gone
 KEEP_SERIES = 4096  # containers × devices at one time; a node has a few hundred
@@ -73,13 +74,14 @@ class Totals:
     pods for which there was no room, `conservation_error_us` must stay 0 (I1).
     """
 
-    def __init__(self, owners: Owners) -> None:
+    def __init__(self, owners: Owners, spell_file: SpellFile) -> None:
         self.conservation_error_us = 0
         self.series_refused = 0
         self._models: dict[str, str] = {}
         self._devices: dict[str, _Total] = {}
         self._pods: dict[_PodKey, _Total] = {}
-        self._spells = IdleSpells()
+        self._spell_file = spell_file
+        self._spells = spell_file.read()
         self._xids: dict[str, Counter[int]] = {}
         self._last_xid: dict[str, int] = {}
         self._calls: dict[str, _Calls] = {}
@@ -107,6 +109,7 @@ class Totals:
             for device in window.devices:
                 self._add_device(device, now_us)
             self._spells.fold([window])
+        self._spell_file.write(self._spells)
         self._pods = {key: total for key, total in self._pods.items() if now_us - total.seen_us <= KEEP_US}
 
     def _add_device(self, device: DeviceWindow, now_us: int) -> None:

@@ -64,7 +64,7 @@ _SPELL = """
 An idle spell belongs to one container on one partition: unbroken measured time with utilisation below 1 %, judged
 window by window. Activity, the end of the reservation, or more than 120 s that were not measured end it; shorter ones
 are not counted in. Seven idle GPUs of eight are seven series. `gputally_pod_gpu_memory_bytes` says what is held
-meanwhile. A spell begins anew when the agent restarts.
+meanwhile. A restart of the agent within these 120 s does not end a spell: it is kept beside the spool.
 """
 _DCGM = """
 ### DCGM's names

@@ -23,6 +23,7 @@ from gputally.agent.sample import (
     ProcessKind,
 )
 from gputally.agent.snapshot import StreamState
+from gputally.agent.spell_file import SpellFile
 from gputally.agent.spool.spool import Spool
 from gputally.agent.totals import Totals
 from gputally.proto import codec
@@ -77,7 +78,8 @@ class Node:
             self.release,
             (lambda: self.node_api) if self.kubernetes else None,
         )
-        self.agent = Agent("n", self.sources, meter, self.spool, Totals(owners), self.clock, self.standing_problem)
+        totals = Totals(owners, SpellFile(self.folder))
+        self.agent = Agent("n", self.sources, meter, self.spool, totals, self.clock, self.standing_problem)
         if poller:
             poller.poll()
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,6 +154,34 @@ def test_a_device_that_no_window_tells_of_any_more_is_forgotten() -> None:
     for _ in range(3):
         node.add(idle_us=MINUTE, uuid="GPU-2")
     assert [each.uuid for each in node.spells.now()] == ["GPU-2"]
+
+
+def test_a_restart_of_the_agent_is_a_short_time_without_measurement() -> None:
+    """An upgrade of the agents must not silence every alert of the fleet."""
+    node = Node()
+    node.idle(3)
+    node.spells = IdleSpells.of_json(node.spells.to_json())
+    node.now_us += 30 * S
+    assert node.idle(1) == 4 * MINUTE
+    node.spells = IdleSpells.of_json(node.spells.to_json())
+    node.now_us += 121 * S
+    assert node.idle(1) == MINUTE
+
+
+def test_what_was_kept_says_the_same() -> None:
+    node = Node()
+    node.add(idle_us=20 * S, share=Fraction(1, 3), partition="replica")
+    node.add(dark_us=MINUTE, uuid="GPU-2", start=())
+    assert IdleSpells.of_json(node.spells.to_json()).now() == node.spells.now()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[[]]", "[[1, 2, [3], 4]]", '[["u", "p", ["a", "b", "c", "d"], "1/0", 0, 0, 0, 0]]', '{"a": 1}'],
+)
+def test_what_is_no_spell_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - json has its own
+        IdleSpells.of_json(text)
 
 
 @given(st.lists(st.tuples(st.integers(0, MINUTE), st.integers(0, MINUTE)), min_size=1, max_size=12))

@@ -18,6 +18,7 @@ from gputally.agent.probe.sampler import (
     Sampler,
 )
 from gputally.agent.sample import (
+    CallTimes,
     ContainerRef,
     DeviceInfo,
     DeviceSample,
@@ -25,6 +26,7 @@ from gputally.agent.sample import (
     MigInstance,
     Process,
     ProcessKind,
+    Reading,
     Sample,
 )
 
@@ -299,3 +301,20 @@ def test_a_pause_between_the_two_clocks_is_not_a_step_of_the_wall_clock() -> Non
     clock = Time()
     sample = Sampler(FakeDriver([A]), FakeProcesses(), Cadence(), clock.monotonic, clock.wall).sample()
     assert sample.wall_us - sample.monotonic_us == T0
+
+
+def test_a_sample_says_how_long_it_took_and_a_full_one_how_long_the_calls() -> None:
+    """The driver's times are handed over with the costly values, every few seconds."""
+
+    class Slow(FakeDriver):
+        def read(self, uuid: str) -> Reading:
+            node.monotonic.now_us += 700
+            return super().read(uuid)
+
+        def call_times(self) -> tuple[CallTimes, ...]:
+            return (CallTimes("nvmlDeviceGetSamples", (1,), 700),)
+
+    node = Node(Slow([A, B]))
+    first, second = node.ticks(2)
+    assert (first.full, first.took_us, [each.call for each in first.calls]) == (True, 1400, ["nvmlDeviceGetSamples"])
+    assert (second.full, second.took_us, second.calls) == (False, 1400, ())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gputally.accounting.states import Source
 from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, Driver, DriverError, Processes
-from gputally.agent.sample import DeviceInfo, ProcessBusy, ProcessKind
+from gputally.agent.sample import DeviceInfo, ProcessBusy, ProcessKind, Vitals
 from gputally.agent.simulated.gpus import BUFFER_DEPTH, BUFFER_PERIOD_US, SimulatedGpus, SimulatedProcesses
 from gputally.agent.simulated.pattern import Pattern, constant, weekly
 from gputally.agent.simulated.scenario import Fault, FaultKind, Gpu, OnHost, Scenario, Workload
@@ -220,3 +220,11 @@ def test_a_process_table_knows_who_runs_now() -> None:
     assert found.user == "user-1000"
     clock.now_us += 1
     assert table.resolve(2001) is None
+
+
+def test_a_gpu_at_work_is_warm_and_fast_and_one_at_rest_says_why_it_is_slow() -> None:
+    clock = Clock()
+    at_work = driver(node(load(constant(50))), clock).read_processes(UUID).vitals
+    at_rest = driver(node(), clock).read_processes(UUID).vitals
+    assert at_work == Vitals(50, 1980, 2619, 0)
+    assert at_rest == Vitals(30, 345, 2619, 1)

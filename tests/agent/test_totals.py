@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,9 +29,11 @@ from gputally.agent.sample import (
     Vitals,
 )
 from gputally.agent.snapshot import PartitionSnapshot
+from gputally.agent.spell_file import SpellFile
 from gputally.agent.totals import KEEP_SERIES, KEEP_US, LARGEST_XID, Totals
 
 MINUTE_US = 60_000_000
+NO_FILE = SpellFile(Path("/nonexistent"))
 
 
 def nobody(_process: GpuProcess, _held: Held) -> tuple[Owner, ...]:
@@ -59,7 +62,7 @@ SPLITS = st.lists(st.integers(0, 1000), min_size=6, max_size=6).filter(any)
 @given(st.lists(SPLITS, max_size=8))
 def test_states_sum_to_the_capacity_that_was_folded_in(windows: list[list[int]]) -> None:
     """Sum over states = capacity, per device, and a pod's part of it is what its lines say."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     used = 0
     for weights in windows:
         parts = [Fraction(weight * MINUTE_US, sum(weights)) for weight in weights]
@@ -80,14 +83,14 @@ def test_states_sum_to_the_capacity_that_was_folded_in(windows: list[list[int]])
 
 def test_a_window_whose_books_do_not_balance_is_seen() -> None:
     """The metric that must be 0 is not 0."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     totals.fold([window(free(MINUTE_US - 3))], 0)
     assert totals.conservation_error_us == 3
 
 
 def test_energy_is_unknown_until_some_of_it_was_known() -> None:
     """None is not 0, and a window without energy takes nothing back."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     totals.fold([window(line(pod("a"), MINUTE_US))], 0)
     assert (totals.devices()[0].energy_mj, totals.pods()[0].energy_mj) == (None, None)
     totals.fold([window(line(pod("a"), MINUTE_US, energy_idle_mj=0, energy_dynamic_mj=7))], 0)
@@ -97,7 +100,7 @@ def test_energy_is_unknown_until_some_of_it_was_known() -> None:
 
 def test_a_pods_lines_add_up_to_one_series_a_device() -> None:
     """A pod of the same name that came back goes on counting where its series stands."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     totals.fold([window(line(pod("a", "1"), 10), line(pod("a", "2"), 20), free(MINUTE_US - 30))], 0)
     totals.fold([window(line(pod("a", "2"), 5), free(MINUTE_US - 5), uuid="GPU-2")], 0)
     assert [(each.pod, each.uuid, each.time_us[State.USED]) for each in totals.pods()] == [
@@ -108,14 +111,14 @@ def test_a_pods_lines_add_up_to_one_series_a_device() -> None:
 
 def test_a_pod_has_the_states_that_it_pays_for() -> None:
     """Unallocated time is nobody's; idle 0 is known and stands there."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     totals.fold([window(line(pod("a"), MINUTE_US))], 0)
     assert totals.pods()[0].time_us == {State.USED: MINUTE_US, State.IDLE: 0, State.UNOBSERVED: 0}
 
 
 def test_a_pod_that_is_gone_is_forgotten_after_ten_minutes_and_its_device_is_not() -> None:
     """Series of old pods would pile up for ever."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     totals.fold([window(line(pod("a"), MINUTE_US))], 0)
     totals.fold([window(line(pod("b"), MINUTE_US))], KEEP_US)
     assert [each.pod for each in totals.pods()] == ["a", "b"]
@@ -126,7 +129,7 @@ def test_a_pod_that_is_gone_is_forgotten_after_ten_minutes_and_its_device_is_not
 
 def test_pods_without_room_are_counted_and_the_device_still_has_their_time() -> None:
     """Bounded, and never silently."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     lines = [line(pod(f"p{number}"), 1) for number in range(KEEP_SERIES + 2)]
     totals.fold([window(*lines, capacity_us=len(lines))], 0)
     assert (len(totals.pods()), totals.series_refused) == (KEEP_SERIES, 2)
@@ -139,7 +142,7 @@ def see(totals: Totals, *devices: DeviceSample, full: bool = False, wall_us: int
 
 def test_a_device_has_the_last_samples_values_only_while_it_is_sampled() -> None:
     """Of a device that is gone the counters stay; of one without a window there are no counters yet."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     totals.fold([window(free())], 0)
     reading = Reading(utilization_percent=3, power_mw=5, memory_used_bytes=0)
     new = DeviceSample(DeviceInfo("GPU-0", 0, "A30"), reading)
@@ -157,7 +160,7 @@ def test_a_device_has_the_last_samples_values_only_while_it_is_sampled() -> None
 
 def test_costly_values_are_the_last_full_samples_while_the_device_answers() -> None:
     """Processes are listed more rarely than the rest; of a device that is silent now nothing is known."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     info = DeviceInfo("GPU-0", 0, "A30")
     ghost = GpuProcess(7, ProcessKind.COMPUTE, 5 << 30)
     full = DeviceSample(info, Reading(), ProcessReading((ghost,), vitals=Vitals(50)))
@@ -172,7 +175,7 @@ def test_costly_values_are_the_last_full_samples_while_the_device_answers() -> N
 
 def test_figures_of_quality_stand_until_the_next_but_not_for_ever() -> None:
     """GPM answers every few seconds; what is half a minute old tells of another time."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     mig = MigInstance("MIG-1", 7, 0, 1, "1g.10gb")
     info = DeviceInfo("GPU-0", 0, "H100", mig_enabled=True, instances=(mig,))
     gpm = GpmReading(0, 1, 370_000)
@@ -189,7 +192,7 @@ def test_figures_of_quality_stand_until_the_next_but_not_for_ever() -> None:
 
 def test_xids_are_counted_by_device_and_code_and_unknown_codes_are_few() -> None:
     """The number of series must not depend on what a driver makes up."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     info = DeviceInfo("GPU-0", 0, "H100")
     see(totals, DeviceSample(info, Reading(), xids=(31, 31)))
     see(totals, DeviceSample(info, Reading(), xids=(2**40, 10_000)))
@@ -198,7 +201,7 @@ def test_xids_are_counted_by_device_and_code_and_unknown_codes_are_few() -> None
 
 
 def test_times_of_the_drivers_calls_add_up() -> None:
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     for _ in range(2):
         calls = (CallTimes("b", (1, 0), 5), CallTimes("a", (0, 1), 7))
         totals.observe(Sample(0, 0, (), calls=calls), lambda _: NOBODY)
@@ -207,7 +210,7 @@ def test_times_of_the_drivers_calls_add_up() -> None:
 
 def test_use_without_a_reservation_is_told_apart_by_whether_somebody_else_held_it() -> None:
     """Time that nobody held is the user's; what somebody else held is a memo, and an alert."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     process = Line(LineKey("gpu", pod("a"), Basis.PROCESS), Source.PROCESS_SAMPLES, 10, intruder_us=7)
     host = Line(LineKey("gpu", Owner(OwnerKind.HOST, user="u"), Basis.PROCESS), Source.PROCESS_SAMPLES, 20)
     totals.fold([window(line(pod("a"), 5), process, host, free(MINUTE_US - 35))], 0)
@@ -219,7 +222,7 @@ def test_use_without_a_reservation_is_told_apart_by_whether_somebody_else_held_i
 
 def test_a_pods_memory_is_what_its_processes_hold_now() -> None:
     """It is known only while the device answers and its processes can be told."""
-    totals = Totals(lambda process, held: (pod("a"),))
+    totals = Totals(lambda process, held: (pod("a"),), NO_FILE)
     totals.fold([window(line(pod("a"), 5), free(MINUTE_US - 5), uuid="GPU-0")], 0)
     assert totals.pods()[0].memory_bytes is None
     info = DeviceInfo("GPU-0", 0, "H100")
@@ -232,7 +235,7 @@ def test_a_pods_memory_is_what_its_processes_hold_now() -> None:
 
 def test_what_was_handed_out_does_not_change() -> None:
     """A snapshot is immutable: another thread may be reading it."""
-    totals = Totals(nobody)
+    totals = Totals(nobody, NO_FILE)
     totals.fold([window(free())], 0)
     before = totals.devices()[0]
     totals.fold([window(free())], 0)
