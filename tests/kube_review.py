@@ -8,6 +8,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -194,9 +195,21 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     answer: Callable[[str, str, Object], tuple[int, Object]]
 
+    def do_GET(self) -> None:
+        """A cluster with nothing in it: its lists are empty, and watches of it are silent until the client leaves."""
+        if "watch=" not in self.path:
+            self._send(200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": []})
+            return
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            self.rfile.read(1)
+
     def do_POST(self) -> None:
         document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        code, body = self.answer(self.path, self.headers.get("Authorization", ""), document)
+        self._send(*self.answer(self.path, self.headers.get("Authorization", ""), document))
+
+    def _send(self, code: int, body: Object) -> None:
         content = json.dumps(body).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")

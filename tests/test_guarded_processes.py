@@ -8,6 +8,7 @@ libraries in C, from the system's list of connections.
 import logging
 import os
 import signal
+import ssl
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from tests.databases import PostgresServer
 from tests.kube_api import FakeKubeApi
 from tests.kube_review import FakeReviews, Token
 from tests.programs import Running, wait_until
-from tests.test_pipeline import free_port, http
+from tests.test_pipeline import DEADLINE_S, free_port
 
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.schema import quarantine, window
@@ -47,7 +48,7 @@ def _note(event, arguments):
 sys.addaudithook(_note)
 """
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 def program(module: str, *arguments: str) -> list[str]:
@@ -119,6 +120,17 @@ class World:
             if connection.raddr and connection.laddr.port not in self.ports.values():
                 self.peers.add((connection.raddr.ip.removeprefix("::ffff:"), connection.raddr.port))
 
+    def get(self, path: str, **headers: str) -> str:
+        """What the collector answers there, or why it does not."""
+        url = f"https://localhost:{self.ports['http']}{path}"
+        request = urllib.request.Request(url, headers=headers)
+        trusted = ssl.create_default_context(cadata=self.authority.pem.decode())
+        try:
+            with urllib.request.urlopen(request, timeout=5, context=trusted) as answer:  # noqa: S310 - loopback
+                return str(answer.read().decode())
+        except OSError as error:
+            return f"{error}"
+
     def printed(self) -> str:
         return "".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))
 
@@ -146,6 +158,10 @@ def world(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[World]:
     postgres_server.drop(url)
 
 
+def await_ready(world: World) -> None:
+    wait_until(lambda: "ready" in world.get("/readyz"), DEADLINE_S, "the collector")
+
+
 def stop(*programs: Running) -> None:
     """End them, all at the same time."""
     for each in programs:
@@ -169,14 +185,14 @@ def test_all_is_sent_nothing_secret_is_printed_and_nobody_else_is_asked(world: W
     """A whole life: windows arrive, the token is rotated, both processes end; with every message at its loudest."""
     collector = world.collector()
     try:
-        wait_until(lambda: "ready" in http(world.ports["http"], "/readyz"), 30, f"the collector\n{collector.log}")
-        ask_with_a_token(world.ports["http"])
+        await_ready(world)
+        ask_with_a_token(world)
         agent = world.agent()
         try:
-            wait_until(lambda: world.count(window) >= 2, 30, f"windows\n{agent.log}\n{collector.log}")
+            wait_until(lambda: world.count(window) >= 2, DEADLINE_S, f"windows\n{agent.log}\n{collector.log}")
             world.look(agent, collector)
             world.write("token", RENEWED_TOKEN)
-            wait_until(lambda: asked_for(world, RENEWED_TOKEN), 30, f"the new token\n{agent.log}")
+            wait_until(lambda: asked_for(world, RENEWED_TOKEN), DEADLINE_S, f"the new token\n{agent.log}")
             world.look(agent, collector)
         finally:
             stop(agent)
@@ -195,12 +211,9 @@ def test_all_is_sent_nothing_secret_is_printed_and_nobody_else_is_asked(world: W
     assert world.ports["grpc"] in {port for _, port in world.peers}
 
 
-def ask_with_a_token(port: int) -> None:
+def ask_with_a_token(world: World) -> None:
     """A reader's request; whether it is let in does not matter here."""
-    url = f"http://127.0.0.1:{port}/metrics"
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {READERS_TOKEN}"})
-    with suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - loopback
-        answer.read()
+    world.get("/metrics", Authorization=f"Bearer {READERS_TOKEN}")
 
 
 def asked_for(world: World, token: str) -> bool:
@@ -223,7 +236,7 @@ def test_every_refusal_is_told_without_its_secret(world: World) -> None:
     world.reviews.tokens.clear()
     collector = world.collector()
     try:
-        wait_until(lambda: "ready" in http(world.ports["http"], "/readyz"), 30, f"the collector\n{collector.log}")
+        await_ready(world)
         stranger = world.write("stranger.crt", Authority("stranger").pem)
         broken = world.write("broken-token", "first-half\nsecond-half")
         agents = [
@@ -233,9 +246,9 @@ def test_every_refusal_is_told_without_its_secret(world: World) -> None:
         ]
         try:
             for agent, words in zip(agents, ("UNAUTHENTICATED", "UNAVAILABLE", "holds no token"), strict=True):
-                wait_until(lambda agent=agent, words=words: words in agent.log, 30, f"{words}\n{agent.log}")  # type: ignore[misc]
+                wait_until(lambda agent=agent, words=words: words in agent.log, DEADLINE_S, f"{words}\n{agent.log}")  # type: ignore[misc]
             wait_until(lambda: "is turned away" in collector.log, 10, collector.log)
-            metrics = http(world.ports["http"], "/metrics")
+            metrics = world.get("/metrics")
             assert "\ngputally_ingest_turned_away_streams_total 0.0\n" not in metrics
             assert "\ngputally_ingest_turned_away_streams_total " in metrics
         finally:
@@ -246,7 +259,7 @@ def test_every_refusal_is_told_without_its_secret(world: World) -> None:
     world.database_url = f"postgresql://gputally:{PASSWORD}@127.0.0.1:{free_port()}/gputally"
     without = world.collector(log="collector-without.log")
     try:
-        wait_until(lambda: "refused" in without.log, 30, without.log)
+        wait_until(lambda: "refused" in without.log, DEADLINE_S, without.log)
     finally:
         stop(without)
     world.database_url = away
@@ -258,11 +271,11 @@ def test_an_agent_of_another_node_is_refused_and_its_windows_are_kept_aside(worl
     """Its token is good, its claim is not: the agent says so, the collector counts it, the ledger has nothing of it."""
     collector = world.collector()
     try:
-        wait_until(lambda: "ready" in http(world.ports["http"], "/readyz"), 30, f"the collector\n{collector.log}")
+        await_ready(world)
         agent = world.agent("--node", "gpu-2")
         try:
-            wait_until(lambda: "(identity)" in agent.log, 30, f"{agent.log}\n{collector.log}")
-            wait_until(lambda: 'reason="identity"' in http(world.ports["http"], "/metrics"), 30, "the metric")
+            wait_until(lambda: "(identity)" in agent.log, DEADLINE_S, f"{agent.log}\n{collector.log}")
+            wait_until(lambda: 'reason="identity"' in world.get("/metrics"), DEADLINE_S, "the metric")
         finally:
             stop(agent)
     finally:
