@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Select, cast, func, select
 
 from gputally.accounting.states import OwnerKind
-from gputally.collector.allocation.cells import NAMED
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.spans import piece_of
 from gputally.collector.database.schema import device, node, owner, posting
@@ -86,20 +85,29 @@ def _workload(cluster: str, namespace: str, pod: str, of: Terms, found: list[tup
 
 
 def _statement(period: Period, edges: Sequence[int]) -> Select[*tuple[Any, ...]]:
+    """Sums by ids first, as `allocation.cells` does: names are dear to group by."""
     hour = posting.c.hour_us
-    inner = (
-        select(
-            *(node.c.cluster, owner.c.namespace, owner.c.pod, node.c.name.label("node")),
-            *(device.c.model, posting.c.profile, piece_of(hour, edges).label("piece"), posting.c.idle_us),
-        )
-        .select_from(NAMED)
-        .where(hour >= period.start_us, hour < period.end_us)
-        .where(owner.c.kind == OwnerKind.POD.value, posting.c.idle_us > 0)
+    pointers = (posting.c.node_id, posting.c.device_id, posting.c.owner_id, posting.c.profile)
+    facts = (
+        select(*pointers, piece_of(hour, edges).label("piece"), posting.c.idle_us)
+        .where(hour >= period.start_us, hour < period.end_us, posting.c.idle_us > 0)
         .subquery()
     )
-    keys = [column for column in inner.c if column.name != "idle_us"]
-    idle = cast(func.sum(inner.c.idle_us), BigInteger).label("idle")
-    return select(*keys, idle).group_by(*keys).order_by(*keys)
+    ids = [column for column in facts.c if column.name != "idle_us"]
+    found = select(*ids, func.sum(facts.c.idle_us).label("idle_us")).group_by(*ids).subquery()
+    keys = (
+        *(node.c.cluster, owner.c.namespace, owner.c.pod, node.c.name.label("node")),
+        *(device.c.model, found.c.profile, found.c.piece),
+    )
+    return (
+        select(*keys, cast(func.sum(found.c.idle_us), BigInteger).label("idle"))
+        .join_from(found, node, node.c.id == found.c.node_id)
+        .join(device, device.c.id == found.c.device_id)
+        .join(owner, owner.c.id == found.c.owner_id)
+        .where(owner.c.kind == OwnerKind.POD.value)
+        .group_by(*keys)
+        .order_by(*keys)
+    )
 
 
 def _order(workload: Workload) -> tuple[object, ...]:
