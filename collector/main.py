@@ -44,6 +44,7 @@ from gputally.collector.month import read_month
 from gputally.collector.month_watch import MonthWatch
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
 from gputally.collector.statement.register import status_of
+from gputally.collector.web.routes import page_routes
 
 _LOG = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ async def _serving(
     service = Service(engine, settings.zone, readers, Desk(), _now_us, status_of)
     status = [] if settings.metrics_listen else status_routes(registry, problems, readers)
     tls = http_tls(settings)
-    app = make_app(service, status=status)
+    app = make_app(service, status=[*status, *page_routes(service)])
     servers = [HttpServer(app, settings.http_listen, "--http-listen", tls.http_context() if tls else None)]
     if settings.metrics_listen:
         servers.append(HttpServer(status_app(registry, problems), settings.metrics_listen, "--metrics-listen"))

@@ -1,0 +1,1 @@
+"""The pages: what the ledger says, for people, rendered here; no script, nothing from another host."""

@@ -1,0 +1,13 @@
+"""About the numbers: what each word on the pages means."""
+
+from gputally.collector.web import links, words
+from gputally.collector.web.asked import Asked, Parameters
+from gputally.collector.web.page import Page
+from gputally.collector.web.spells import LOOK_BACK_US
+
+
+async def about(asked: Asked) -> Page:
+    """The page; raises QueryMistakes."""
+    asked.parameters(Parameters)
+    values = {**asked.frame, "look_back": words.duration(LOOK_BACK_US)}
+    return Page("about.html", "About the numbers", links.ABOUT, values)

@@ -1,0 +1,188 @@
+"""A namespace: its month by day and by pod, what it holds now, and since when that is idle."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from gputally.accounting.keys import WHOLE_GPU
+from gputally.accounting.states import OwnerKind
+from gputally.collector.allocation.allocation import Allocation, read_allocation
+from gputally.collector.allocation.amounts import Amounts, summed
+from gputally.collector.allocation.filter import Clause, Filter, Operator
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.money import Money, total
+from gputally.collector.allocation.query import Query
+from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.steps import Step
+from gputally.collector.rates.pricing import read_pricer
+from gputally.collector.statement.month import Month
+from gputally.collector.web import links, words
+from gputally.collector.web.asked import LONGEST, Asked, Parameters, months
+from gputally.collector.web.bars import HELD, Bar, bar
+from gputally.collector.web.latest import Standing, read_latest
+from gputally.collector.web.page import Page
+from gputally.collector.web.spells import Spell, read_spells
+from gputally.collector.web.usage import IDLE, Sort, Usage, table
+
+
+class NamespaceParameters(Parameters):
+    """What a namespace's page can be asked."""
+
+    month: str | None = Field(default=None, max_length=10)
+    cluster: str | None = Field(default=None, max_length=LONGEST)
+    sort: Sort = Sort.COST
+
+
+class Day(NamedTuple):
+    """A day in words; `cost` with energy."""
+
+    day: str
+    bar: Bar
+    used: str
+    idle: str
+    unobserved: str
+    cost: str
+
+
+class Holding(NamedTuple):
+    """What is held now: `since` is None where it is not idle."""
+
+    pod: str
+    container: str
+    node: str
+    href: str
+    device: str
+    model: str
+    bar: Bar
+    since: words.Moment | None
+    before: bool
+    silent: bool
+    memory: str
+
+
+class Found(NamedTuple):
+    """What the database says of a namespace."""
+
+    month: Allocation
+    status: str
+    standings: Sequence[Standing]
+    spells: Sequence[Spell]
+
+
+async def namespace(asked: Asked) -> Page:
+    """The page; raises QueryMistakes."""
+    given = asked.parameters(NamespaceParameters)
+    name = str(asked.request.path_params["namespace"])
+    month = asked.month(given.month)
+    found = await asked.service.settled(partial(_read, asked, name, given, month))
+    path = links.namespace(name)
+    kept = {"month": given.month, "cluster": given.cluster}
+    amounts, money = found.month.amounts, found.month.money
+    values = {
+        "name": name,
+        "months": months(asked, month, path, cluster=given.cluster),
+        "status": found.status,
+        "pending": found.month.ground.pending,
+        **asked.frame,
+        "teams": sorted({row.keys[2] for row in found.month.rows if row.keys[2]}),
+        "currency": found.month.currency,
+        "figures": _figures(amounts, money, found.month.currency),
+        "days": _days(found.month, asked),
+        "table": table(_pods(found.month), given.sort, "Pod", found.month.currency, partial(_sorted, path, kept)),
+        "holdings": _holdings(found, asked),
+        "statement": links.link(links.STATEMENT, month=given.month, namespace=name),
+        "idle": links.link(links.IDLE, namespace=name, atLeast="0"),
+        "month_given": given.month,
+    }
+    return Page("namespace.html", f"Namespace {name}, {words.month(month.name)}", links.OVERVIEW, values)
+
+
+def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, connection: Connection) -> Found:
+    clauses = [Clause(By.NAMESPACE, Operator.IS, (name,)), Clause(By.KIND, Operator.IS, (OwnerKind.POD.value,))]
+    if given.cluster is not None:
+        clauses.append(Clause(By.CLUSTER, Operator.IS, (given.cluster,)))
+    query = Query(
+        month.period, asked.zone, (By.POD, By.TEAM), Step.DAY, where=Filter(tuple(clauses)), scope=asked.scope
+    )
+    standings = [
+        one for one in read_latest(connection, asked.now_us, asked.scope, name) if given.cluster in (None, one.cluster)
+    ]
+    spells = read_spells(connection, asked.zone, read_pricer(connection, asked.zone), standings, asked.now_us)
+    allocation = read_allocation(connection, asked.zone, query)
+    return Found(allocation, asked.service.status_of(connection, month.period), standings, spells)
+
+
+def _sorted(path: str, kept: dict[str, str | None], sort: Sort) -> str:
+    return links.link(path, **kept, sort=None if sort is Sort.COST else sort.value)
+
+
+def _figures(amounts: Amounts, money: Money, currency: str) -> list[tuple[str, words.Figure]]:
+    cost = words.whole_cost(money)
+    idle = money.of_state(IDLE)
+    efficiency = words.percent(amounts.used_us, amounts.used_us + amounts.idle_us)
+    observed_us = amounts.capacity_us - amounts.unobserved_us
+    return [
+        ("Cost", words.priced(cost, currency)),
+        ("Idle cost", words.priced(idle, currency)),
+        ("GPU-hours held", words.Figure(words.hours([amounts.capacity_us])[0])),
+        ("Efficiency", words.Figure(efficiency)),
+        ("Coverage", words.Figure(words.percent(observed_us, amounts.capacity_us))),
+        ("Energy", words.Figure(words.energy(amounts.energy_mj))),
+        ("Unpriced", words.Figure(words.hours([money.unpriced_us])[0], "h")),
+    ]
+
+
+def _days(found: Allocation, asked: Asked) -> list[Day]:
+    """The days of the month so far; one without time has an empty bar."""
+    groups: dict[int, list[Row]] = defaultdict(list)
+    for row in found.rows:
+        groups[row.step.start_us].append(row)
+    days = [step for step in found.query.steps() if step.start_us < asked.now_us]
+    amounts = [summed(row.amounts for row in groups[day.start_us]) for day in days]
+    costs = words.money([_spent(groups[day.start_us]) for day in days], found.currency)
+    used, idle, unobserved = (words.hours([of.by_state[at] for of in amounts]) for at in (0, 1, 4))
+    line_us = max((of.capacity_us for of in amounts), default=0)
+    return [
+        Day(words.day(day.start_us, asked.zone), bar(of, line_us, HELD), *figures)
+        for day, of, *figures in zip(days, amounts, used, idle, unobserved, costs, strict=True)
+    ]
+
+
+def _spent(rows: Iterable[Row]) -> int | None:
+    return words.whole_cost(total(row.money for row in rows))
+
+
+def _pods(found: Allocation) -> list[Usage]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in found.rows:
+        groups[row.keys[1]].append(row)
+    return [
+        Usage(pod, None, summed(row.amounts for row in rows), total(row.money for row in rows))
+        for pod, rows in groups.items()
+    ]
+
+
+def _holdings(found: Found, asked: Asked) -> list[Holding]:
+    spells = {spell.standing.part: spell for spell in found.spells}
+    return [_holding(one, spells.get(one.part), asked) for one in found.standings]
+
+
+def _holding(one: Standing, spell: Spell | None, asked: Asked) -> Holding:
+    device = one.uuid if one.part.partition == WHOLE_GPU else f"{one.uuid}, {one.part.partition} {one.profile}".rstrip()
+    return Holding(
+        one.pod,
+        one.container,
+        one.node,
+        links.link(links.GPUS, cluster=one.cluster, node=one.node),
+        device,
+        one.model,
+        bar(one.amounts, one.end_us - one.start_us),
+        words.moment(spell.since_us, asked.zone) if spell else None,
+        spell.before if spell else False,
+        one.silent(asked.now_us),
+        words.memory(one.memory_byte_s, one.end_us - one.start_us),
+    )
