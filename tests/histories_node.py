@@ -288,7 +288,8 @@ class Node:
         memory = None if rng.random() < 0.05 else rng.randint(0, 80) << 30
         server = gpu.mode == "mps" and rng.random() < 0.1
         level = 0 if gpu.calm else rng.choice([0, 20, 50, 100])
-        gpu.procs.append(Proc(pid, self._next_start, None if server else owner, place, level, memory, server))
+        owner = None if server and pid % 2 else owner  # a tenant may call its process like the server
+        gpu.procs.append(Proc(pid, self._next_start, owner, place, level, memory, server))
         self.happened["processes"] += 1
 
     def _end_process(self, gpu: Gpu, proc: Proc) -> None:
