@@ -31,7 +31,8 @@ class Settler:
     @property
     def last_error(self) -> str:
         """Why the last turn failed, one line; empty once one succeeded."""
-        return self._last_error
+        ended = self._thread.ident is not None and not self._thread.is_alive()
+        return self._last_error or ("the settler has ended" if ended else "")
 
     def start(self) -> None:
         """Start the thread."""

@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from sqlalchemy.exc import OperationalError
 
 from gputally.collector.ledger.settler import Settler
@@ -54,6 +55,15 @@ def test_the_thread_goes_on_after_a_failure_and_ends_when_closed() -> None:
         hours.asked.clear()
     settler.close(DEADLINE_S)
     assert not any(thread.name == "settler" for thread in threading.enumerate())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ended_by_itself_is_told() -> None:
+    """Nobody would settle any more, and nothing else would say so."""
+    settler = Settler(lambda: {}["a mistake of ours"], 0.001)
+    settler.start()
+    settler._thread.join(10)
+    assert settler.last_error == "the settler has ended"
 
 
 def test_closing_what_never_started_is_harmless() -> None:
