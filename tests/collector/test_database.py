@@ -7,7 +7,15 @@ import pytest
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from gputally.collector.database.engine import DatabaseUrlError, is_sqlite, open_database, reading, upsert, writing
+from gputally.collector.database.engine import (
+    DATABASE_ERRORS,
+    DatabaseUrlError,
+    is_sqlite,
+    open_database,
+    reading,
+    upsert,
+    writing,
+)
 from gputally.collector.database.schema import node, window_device
 
 
@@ -116,6 +124,27 @@ def test_writers_of_two_engines_take_turns(database_url: str) -> None:
     engine = open_database(database_url)
     assert _nodes(engine) == 40
     engine.dispose()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)  # SQLite prepares again by itself
+def test_a_replica_that_runs_while_another_migrates_goes_on(database_url: str, engine: Engine) -> None:
+    """Statements name their columns, so new ones do not matter; a plan that became invalid fails like a database that
+    is away, and not a second time: whoever tries again is served."""
+    named, starred = select(node), text("SELECT * FROM node")
+    for _ in range(8):  # psycopg prepares what comes often
+        with reading(engine) as connection:
+            connection.execute(named).all()
+            connection.execute(starred).all()
+    migrating = open_database(database_url)
+    with writing(migrating) as connection:
+        connection.execute(text("ALTER TABLE node ADD COLUMN more TEXT"))
+    migrating.dispose()
+    with reading(engine) as connection:
+        connection.execute(named).all()
+    with pytest.raises(DATABASE_ERRORS, match="cached plan"), reading(engine) as connection:
+        connection.execute(starred)
+    with reading(engine) as connection:
+        connection.execute(starred).all()
 
 
 def test_an_upsert_may_ignore_a_conflict(engine: Engine) -> None:
