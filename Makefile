@@ -31,8 +31,8 @@ types: $(VENV)/.test-ready ## Check types (mypy, strict)
 proto: $(VENV)/.test-ready ## Generate the Python code of the protocol definitions
 	$(BIN)/python proto/generate.py
 
-bench: $(VENV)/.test-ready ## Measure the hot paths, each beside its ceiling in the same run
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.test-ready ## Measure the hot paths and a large month, each beside its ceiling (make bench ONLY=paths)
+	PYTHONPATH=. $(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 histories: $(VENV)/.test-ready ## Settle N random histories of shared GPUs; check every invariant (make histories N=10000)
 	$(BIN)/python -m tests.histories_run $(or $(N),1000)

@@ -1,7 +1,8 @@
 """What the hot paths cost, each beside its floor in the same run: `make bench`, or `python benchmarks/run.py --save`.
 
 Only the ratios carry over to other machines; README.md beside this says what each one means. CPU time, median of
-rounds in which subject and floor take turns, so that a machine that slows down slows both.
+rounds in which subject and floor take turns, so that a machine that slows down slows both. `--only paths` leaves out
+the month of a large fleet, which takes minutes; it is in month.py.
 """
 
 import argparse
@@ -37,6 +38,7 @@ START_US = 1_772_323_200_000_000  # a full minute in 2026
 SECOND_US = 1_000_000
 GPUS, PROCESSES, SECONDS, ROUNDS, REPEATS = 8, 4, 605, 7, 200
 RESULTS = Path(__file__).resolve().parent / "results"
+PARTS = ("paths", "month")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,8 @@ def _cpu_us(work: Callable[[], object]) -> float:
     return (time.process_time_ns() - start_ns) / 1000
 
 
-def measure() -> str:
-    """The whole page."""
+def paths() -> str:
+    """The page's part on the hot paths."""
     world = scenario()
     taken, (pods, held) = samples(world), cluster(world)
     pickled = [pickle.dumps(sample, pickle.HIGHEST_PROTOCOL) for sample in taken]
@@ -170,27 +172,31 @@ def measure() -> str:
             lines,
         ),
     ]
-    return page(figures, len(data) / message.lines.count)
-
-
-def page(measured: list[Figure], wire_bytes: float) -> str:
-    """The figures, with the machine and the date that they belong to."""
     rows = [
         f"{each.subject:<50} {each.subject_us:>9.2f} {each.floor:<32} {each.floor_us:>9.2f} {each.ratio:>7.1f}"
-        for each in measured
+        for each in figures
     ]
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("protobuf", "grpcio"))
-    return "\n".join(
-        [
-            f"{datetime.now(UTC):%Y-%m-%d}, {machine()}",
-            f"Python {platform.python_version()}, {versions}",
-            "",
-            f"{'subject':<50} {'CPU us':>9} {'floor':<32} {'CPU us':>9} {'ratio':>7}",
-            *rows,
-            "",
-            f"on the wire: {wire_bytes:.1f} bytes a line",
-            "",
-        ]
+    head = f"{'subject':<50} {'CPU us':>9} {'floor':<32} {'CPU us':>9} {'ratio':>7}"
+    return "\n".join([head, *rows, "", f"on the wire: {len(data) / message.lines.count:.1f} bytes a line", ""])
+
+
+def month(plans: Path | None) -> str:
+    """The page's part on a month of a large fleet, or what is missing here for it."""
+    import month as of_month  # here: it needs a database, and the tests folder on the path
+    import pytest
+
+    try:
+        return of_month.measure(plans)
+    except pytest.skip.Exception as missing:
+        return f"{missing}\n"
+
+
+def heading() -> str:
+    """The machine and the date that the figures belong to, and how busy the machine was with other work."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("protobuf", "grpcio", "SQLAlchemy", "psycopg"))
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {machine()}\nPython {platform.python_version()}, {versions}\n"
+        f"load average when it began: {os.getloadavg()[0]:.1f}\n"
     )
 
 
@@ -205,13 +211,21 @@ def machine() -> str:
 def main() -> None:
     """Measure, print, and keep the page where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--save", metavar="NAME", help="keep the page as results/DATE-NAME.txt")
-    name = parser.parse_args().save
-    text = measure()
+    parser.add_argument("--save", metavar="NAME", help="keep the page as results/DATE-NAME.txt, and its query plans")
+    parser.add_argument("--only", choices=PARTS, help="measure this part only")
+    given = parser.parse_args()
+    name = f"{datetime.now(UTC):%Y-%m-%d}-{given.save}" if given.save else ""
+    plans = RESULTS / "plans" / f"{name}.txt" if name else None
+    found = [heading()]
+    if given.only != "month":
+        found.append(paths())
+    if given.only != "paths":
+        found.append(month(plans))
+    text = "\n".join(found)
     print(text, end="")
     if name:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{name}.txt").write_text(text)
+        (RESULTS / f"{name}.txt").write_text(text)
 
 
 if __name__ == "__main__":

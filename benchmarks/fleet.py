@@ -1,0 +1,98 @@
+"""A month of a fleet, straight into postings on PostgreSQL: two for each device and hour, which sum to that hour.
+
+Each device is held by another pod each day, for a part of each hour; the rest is nobody's. Prices change in the middle
+of the month, and so does the team of a fifth of the namespaces.
+"""
+
+# ruff: noqa: S608 - the statements are put together from the numbers below, and from nothing else
+from sqlalchemy import Connection, Engine, text
+
+from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.allocation.period import Period
+from gputally.collector.database.engine import writing
+from gputally.collector.files.applied import Kind, apply_file
+
+GPUS, GPUS_PER_NODE, NAMESPACES, TEAMS, DAYS = 1000, 8, 40, 12, 31
+JULY = Period(1_782_864_000_000_000, 1_785_542_400_000_000)  # of 2026, UTC
+MIDDLE = "2026-07-15"
+CARD = b"""\
+version: 1
+currency: EUR
+models:
+  h100: [NVIDIA H100 80GB HBM3]
+  a100: [NVIDIA A100-SXM4-80GB]
+prices:
+  - {match: {model: h100}, valid_from: 2026-01-01, per_gpu_hour: 3.60}
+  - {match: {model: h100}, valid_from: 2026-07-15, per_gpu_hour: 3.337}
+  - {match: {model: a100}, valid_from: 2026-01-01, per_gpu_hour: 1.90}
+energy:
+  - {valid_from: 2026-01-01, per_kwh: 0.25, pue: 1.3}
+"""
+
+_NAMES = f"""
+INSERT INTO node (id, cluster, name)
+  SELECT n, 'bench', 'node-' || n FROM generate_series(1, {GPUS // GPUS_PER_NODE}) n;
+INSERT INTO device (id, uuid, model)
+  SELECT n, 'GPU-' || n, CASE WHEN n % 4 = 0 THEN 'NVIDIA A100-SXM4-80GB' ELSE 'NVIDIA H100 80GB HBM3' END
+  FROM generate_series(1, {GPUS}) n;
+INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
+  SELECT n, 'pod', 'ns-' || (n * 7 + n / {GPUS}) % {NAMESPACES}, 'pod-' || n, 'main', 'uid-' || n, 0, '', ''
+  FROM generate_series(1, {GPUS * DAYS}) n;
+INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
+  VALUES (0, 'platform', '', '', '', '', 0, '', '');
+"""
+# Each held hour has another length and another use, as even as a hash makes them.
+_HELD = f"""
+CREATE TEMP TABLE held AS
+  SELECT {JULY.start_us} + h * {HOUR_US} AS hour_us, (d - 1) / {GPUS_PER_NODE} + 1 AS node_id, d AS device_id,
+    h / 24 * {GPUS} + d AS owner_id, {HOUR_US} / 2 + (h * 2654435761 + d * 40503) % ({HOUR_US} / 2) AS held_us,
+    (h * 40503 + d * 2654435761) % ({HOUR_US} / 2) AS used_us
+  FROM generate_series(0, {DAYS * 24 - 1}::bigint) h, generate_series(1, {GPUS}::bigint) d;
+"""
+_COLUMNS = """
+INSERT INTO posting (hour_us, node_id, device_id, partition, owner_id, basis, reason, source, used_us, idle_us,
+  unallocated_us, unavailable_us, unobserved_us, burst_us, intruder_us, held_us, energy_idle_mj, energy_dynamic_mj)
+"""
+_POSTINGS = f"""
+{_COLUMNS}
+  SELECT hour_us, node_id, device_id, 'gpu', owner_id, 'reservation', '', 'device-samples', used_us, held_us - used_us,
+    0, 0, 0, 0, 0, 0, held_us * 7 / 100000, used_us * 63 / 100000 FROM held;
+{_COLUMNS}
+  SELECT hour_us, node_id, device_id, 'gpu', 0, '', '', 'device-samples', 0, 0,
+    {HOUR_US} - held_us, 0, 0, 0, 0, 0, ({HOUR_US} - held_us) * 7 / 100000, NULL FROM held;
+"""
+_HOURS_THAT_DO_NOT_SUM = f"""
+SELECT count(*) FROM (
+  SELECT 1 FROM posting GROUP BY hour_us, device_id
+  HAVING sum(used_us + idle_us + unallocated_us + unavailable_us + unobserved_us) <> {HOUR_US}) wrong
+"""
+
+
+def book_month(engine: Engine) -> int:
+    """Fill a migrated PostgreSQL database; how many postings there are, whose states sum to the fleet's hours."""
+    with writing(engine) as connection:
+        for script in (_NAMES, _HELD, _POSTINGS):
+            for statement in filter(str.strip, script.split(";")):
+                connection.execute(text(statement))
+        count = _checked(connection)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))  # as autovacuum has done by the end of a month
+    apply_file(engine, Kind.RATES, CARD, "bench", 1)
+    apply_file(engine, Kind.TEAMS, _teams(), "bench", 1)
+    return count
+
+
+def _checked(connection: Connection) -> int:
+    assert connection.execute(text(_HOURS_THAT_DO_NOT_SUM)).scalar_one() == 0
+    count: int = connection.execute(text("SELECT count(*) FROM posting")).scalar_one()
+    assert count == 2 * GPUS * DAYS * 24
+    return count
+
+
+def _teams() -> bytes:
+    def entry(number: int, team: int, since: str) -> str:
+        return f"  - {{namespace: ns-{number}, team: team-{team % TEAMS}, valid_from: {since}}}\n"
+
+    entries = [entry(number, number, "2026-01-01") for number in range(NAMESPACES)]
+    entries += [entry(number, number + 1, MIDDLE) for number in range(0, NAMESPACES, 5)]
+    return ("version: 1\nnamespaces:\n" + "".join(entries)).encode()
