@@ -42,6 +42,13 @@ def test_a_window_comes_back_as_it_went_in_with_its_identity(spool: Spool, clock
     assert codec.decode(message) == recent(clock)[0]
 
 
+def test_only_the_agent_can_read_the_spool(spool: Spool, tmp_path: Path) -> None:
+    """It holds the names of everybody's pods, and its folder may be open to all."""
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert {path.name for path in files} >= {"spool.sqlite", "spool.sqlite-wal"}
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}
+
+
 def test_reading_is_bounded_by_windows_and_bytes_but_never_starves(spool: Spool, clock: Clock) -> None:
     """A window larger than the limit goes alone instead of never."""
     spool.append(recent(clock, 5))
