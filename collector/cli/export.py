@@ -9,8 +9,8 @@ from typing import Annotated, TextIO
 
 import typer
 
-from gputally.collector.cli.database import DatabaseUrl, Timezone, fail, ledger
-from gputally.collector.cli.statement import MonthName, asked_month, choice, told
+from gputally.collector.cli.database import DatabaseUrl, Timezone, choice, fail, ledger
+from gputally.collector.cli.statement import MonthName, asked_month, told
 from gputally.collector.exports.focus import BILLER, NotFocus, Options, Unpriced, metadata_path, write_focus
 from gputally.collector.exports.focus_columns import Version
 from gputally.collector.exports.focus_row import Biller

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from gputally.collector.allocation.period import PeriodError, instant
 from gputally.collector.allocation.query import QueryError, Spread
-from gputally.collector.cli.database import DatabaseUrl, Timezone, fail, ledger, settings_of
+from gputally.collector.cli.database import DatabaseUrl, Timezone, choice, fail, ledger, settings_of
 from gputally.collector.cli.files import now_us, print_table
 from gputally.collector.database.engine import reading
 from gputally.collector.exports.printed import UNKNOWN, UNPRICED
@@ -22,7 +22,7 @@ from gputally.collector.exports.statement_html import as_html
 from gputally.collector.exports.statement_table import as_table
 from gputally.collector.files.applied import whoami
 from gputally.collector.rates.cost import rounded
-from gputally.collector.settings import ReadSettings, nearest
+from gputally.collector.settings import ReadSettings
 from gputally.collector.statement.close import Allowance, NotClosed, Request, Unbalanced, close_month
 from gputally.collector.statement.line import Line
 from gputally.collector.statement.month import Month, parse_month
@@ -43,7 +43,6 @@ class Format(StrEnum):
     HTML = "html"
 
 
-Choice = TypeVar("Choice", bound=StrEnum)
 MonthName = Annotated[str, typer.Argument(metavar="MONTH", help="A month of the billing time zone: YYYY-MM.")]
 
 
@@ -145,15 +144,6 @@ def told() -> Iterator[None]:
         fail(1, [str(error)])
     except (ZoneChanged, QueryError) as error:
         fail(2, [str(error)])
-
-
-def choice(name: str, text: str, choices: type[Choice], mistakes: list[str]) -> Choice:
-    """The choice that `text` names; the first where it names none, and then it goes to `mistakes`."""
-    known = list(choices)
-    if text in known:
-        return choices(text)
-    mistakes.append(f"{name} {text}: expected one of {', '.join(known)}{nearest(text, known)}")
-    return known[0]
 
 
 def _printed(found: Found, view: View, form: Format) -> str:
