@@ -22,7 +22,8 @@ Span = tuple[int, int]  # [start, end) in microseconds since the epoch
 class Edge:
     """What a window says about the device at a gap's side.
 
-    `energy_mj` is the hardware counter there; None where it is not known, or is no counter but an integral.
+    `boot_id` is empty where it is not known, which is no life in common with any. `energy_mj` is the hardware counter
+    there; None where it is not known, or is no counter but an integral.
     """
 
     at_us: int
@@ -84,7 +85,9 @@ class Gap:
     def _difference_mj(self) -> int | None:
         """Unknown over a restart of the node, and where the counter is not known or went backwards."""
         before, after = self.before, self.after
-        if after is None or before.boot_id != after.boot_id or before.energy_mj is None or after.energy_mj is None:
+        if after is None or not before.boot_id or before.boot_id != after.boot_id:
+            return None
+        if before.energy_mj is None or after.energy_mj is None:
             return None
         difference = after.energy_mj - before.energy_mj
         return difference if difference >= 0 else None

@@ -46,11 +46,20 @@ def gap_lines(
             for window in windows
             if (window.cluster, window.node) == (cluster, node) and window.skipped_us
         ]
-        for gap, profiles in _gaps(stand, skips, booked_until_us, absent_after_us):
+        place = (cluster, node, uuid, model)
+        elsewhere = [us for key in stands if key[2] == uuid and key != place for us in _begins(stands[key])]
+        for gap, profiles in _gaps(stand, skips, elsewhere, booked_until_us, absent_after_us):
             for hour in hours(*_envelope(gap), zone):
                 for line in gap.lines(*hour):
                     profile = profiles.get(line.key.partition, "")
                     yield GapLine(hour[0], cluster, node, uuid, model, profile, line)
+
+
+def _begins(stand: Sequence[_Stand]) -> list[int]:
+    """Where the device is seen after it was not."""
+    ends = [None, *(window.end_us for window, _ in stand)]
+    starts = (window.end_us - part.capacity_us for window, part in stand)
+    return [start_us for start_us, end_us in zip(starts, ends, strict=False) if start_us != end_us]
 
 
 def _envelope(gap: Gap) -> Span:
@@ -58,7 +67,11 @@ def _envelope(gap: Gap) -> Span:
 
 
 def _gaps(
-    stand: Sequence[_Stand], skips: Sequence[Span], booked_until_us: int, absent_after_us: int
+    stand: Sequence[_Stand],
+    skips: Sequence[Span],
+    elsewhere: Sequence[int],
+    booked_until_us: int,
+    absent_after_us: int,
 ) -> Iterator[tuple[Gap, dict[str, str]]]:
     for at, (window, part) in enumerate(stand):
         following = stand[at + 1] if at + 1 < len(stand) else None
@@ -71,7 +84,9 @@ def _gaps(
             part.unavailable_at_end,
         )
         after = _after(*following) if following else None
-        whole = (before.at_us, after.at_us if after else booked_until_us)
+        # Where the device is seen again in another place, what is silent here ends.
+        ends = (us for us in elsewhere if before.at_us <= us and (after is None or us < after.at_us))
+        whole = (before.at_us, min([*ends, after.at_us if after else booked_until_us]))
         span = extent(whole, same_life=after is not None, absent_after_us=absent_after_us)
         # A step belongs to the gap that the window after it ends, or stands in.
         steps = [skip for skip in skips if after is None or skip[1] <= after.at_us]

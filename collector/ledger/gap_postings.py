@@ -19,6 +19,7 @@ from gputally.collector.database.schema import AMOUNTS, node, owner, posting, wi
 from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
 from gputally.collector.ingest.rows import owner_key
+from gputally.collector.ledger.moves import seen_elsewhere
 from gputally.collector.ledger.state import State, read_state
 
 _NODES: BindParameter[int] = bindparam("nodes", expanding=True)
@@ -174,19 +175,22 @@ def _owner(values: Sequence[Any]) -> Owner:
 
 
 def _spans(connection: Connection, found: Sequence[_Found], state: State) -> Callable[[_Found], tuple[Span, ...]]:
-    """What of a gap counts: while the device is known to be there, without what the clock skipped."""
+    """What of a gap counts: while the device is known to be there and nowhere else, without what the clock skipped."""
     nodes = sorted({row.node_id for row in found})
+    seen = seen_elsewhere(connection, nodes, {row.device_id for row in found})
     presence = _by_node(connection.execute(_PRESENCE, {"nodes": nodes}))
     last_us = max(row.end_us for row in found)
     first_us = min(row.start_us for row in found)
     skips = _by_node(connection.execute(_SKIPS, {"nodes": nodes, "first": first_us, "last": last_us}))
 
     def spans(row: _Found) -> tuple[Span, ...]:
-        whole = (row.start_us, state.booked_until_us if row.after_id is None else row.end_us)
+        end_us = state.booked_until_us if row.after_id is None else row.end_us
+        whole = (row.start_us, min(end_us, seen.get((row.node_id, row.device_id, row.end_us), end_us)))
         if row.node_id in presence:
             there: tuple[Span, ...] = overlap([whole], presence[row.node_id])
         else:
-            there = (extent(whole, same_life=row.before_boot == row.after_boot, absent_after_us=state.absent_after_us),)
+            same_life = bool(row.before_boot) and row.before_boot == row.after_boot
+            there = (extent(whole, same_life=same_life, absent_after_us=state.absent_after_us),)
         return without(there, skips.get(row.node_id, ()))
 
     return spans

@@ -18,6 +18,7 @@ from gputally.accounting.gap import Span
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
 from gputally.collector.ingest.bulk import upsert_rows
 from gputally.collector.ledger.marks import Mark, marks_of
+from gputally.collector.ledger.moves import Edge, left_behind
 from gputally.collector.ledger.state import State, shared_state
 
 _Device: TypeAlias = tuple[int, int]  # (node_id, device_id)
@@ -109,15 +110,16 @@ def fill(
             if node_id == skip.node_id:
                 gaps.touch(skip)
     _write(connection, before, devices)
-    return set(_marks(devices, zone, max(oldest_us, state.lines_from_us), state))
+    touched = {(node_id, span) for (node_id, _), gaps in devices.items() for span in gaps.touched}
+    touched |= set(left_behind(connection, _ends(before) ^ _ends({key: gaps.rows for key, gaps in devices.items()})))
+    spans = {(node_id, closed(span, state)) for node_id, span in touched}
+    oldest_us = max(oldest_us, state.lines_from_us)
+    return {mark for node_id, span in spans for mark in marks_of(node_id, span, zone, oldest_us)}
 
 
-def _marks(devices: dict[_Device, _Gaps], zone: tzinfo, oldest_us: int, state: State) -> Iterator[Mark]:
-    spans: set[tuple[int, Span]] = set()
-    for (node_id, _), gaps in devices.items():
-        spans |= {(node_id, closed(span, state)) for span in gaps.touched}
-    for node_id, span in spans:
-        yield from marks_of(node_id, span, zone, oldest_us)
+def _ends(gaps: dict[_Device, list[_Gap]]) -> set[Edge]:
+    """Where windows begin that end a gap; a healthy device has one, its first."""
+    return {(*key, row.end_us) for key, rows in gaps.items() for row in rows if row.end_us != FOREVER_US}
 
 
 def closed(span: Span, state: State) -> Span:

@@ -86,7 +86,7 @@ def test_idle_energy_goes_by_share_and_the_rest_like_it() -> None:
 
 @pytest.mark.parametrize(
     ("energy_mj", "boots"),
-    [((None, 9), ("a", "a")), ((9, None), ("a", "a")), ((9, 8), ("a", "a")), ((1, 9), ("a", "b"))],
+    [((None, 9), ("a", "a")), ((9, None), ("a", "a")), ((9, 8), ("a", "a")), ((1, 9), ("a", "b")), ((1, 9), ("", ""))],
 )
 def test_a_difference_that_means_nothing_is_unknown(
     energy_mj: tuple[int | None, int | None], boots: tuple[str, str]

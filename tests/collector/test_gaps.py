@@ -291,6 +291,13 @@ def test_a_node_that_returns_in_another_life_was_absent_after_a_day(engine: Engi
     assert {kind for _, kind in found.values()} == {"pod"}
 
 
+def test_lives_that_are_not_known_are_not_one(engine: Engine) -> None:
+    """An agent that cannot read the boot's id says nothing, and nothing is not the same as nothing."""
+    commit(engine, [at(0)], boot_id="")
+    commit(engine, [at(90 * 60)], boot_id="")
+    assert sum(us for us, _ in booked(engine).values()) == DAY_US
+
+
 def test_a_node_that_kubernetes_saw_go_is_booked_until_then(engine: Engine) -> None:
     """And one that is there is not absent, however long its agent is silent."""
     commit(engine, [at(0)])
@@ -330,6 +337,44 @@ def marked(engine: Engine) -> int:
     """Hours that wait."""
     with reading(engine) as connection:
         return pending(connection)
+
+
+def test_a_device_that_moves_leaves_no_silence_behind(engine: Engine) -> None:
+    """Its UUID is on another node: where it was, its time ends there."""
+    commit(engine, [at(0)])
+    book_silence(engine, UTC, START_US + 10 * HOUR_US + GRACE_US, DAY_US)
+    assert sum(us for us, _ in booked(engine).values()) == 10 * HOUR_US - MINUTE_US
+    commit(engine, [replace(at(90), node="node-b")])
+    settle(engine, UTC)
+    query = select(node.c.name, func.sum(posting.c.gap_us)).join(node).where(posting.c.gap_us > 0).group_by(node.c.name)
+    with reading(engine) as connection:
+        found = {name: int(us) for name, us in connection.execute(query)}
+    assert found == {"node-a": 89 * MINUTE_US, "node-b": 10 * HOUR_US - 91 * MINUTE_US}
+
+
+@modest
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 300)), min_size=1, max_size=6), st.data())
+def test_a_device_has_each_instant_once_wherever_it_moves(
+    engine: Engine, stands: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """I4, I7: whatever the order, and whatever was settled in between; nothing is booked in two places."""
+    windows = [replace(at(minute), node=name) for minute, name in {minute: name for name, minute in stands}.items()]
+    until_us, first_us = START_US + 6 * HOUR_US, min(content.start_us for content in windows)
+    ledgers = []
+    for order in (windows, data.draw(st.permutations(windows))):
+        empty(engine)
+        for content in order:
+            book_silence(engine, UTC, data.draw(st.integers(START_US, until_us)), 100 * DAY_US)
+            commit(engine, [content])
+            if data.draw(st.booleans()):
+                settle(engine, UTC)
+        book_silence(engine, UTC, until_us + GRACE_US, 100 * DAY_US)
+        settle(engine, UTC)
+        ledgers.append(dumped(engine))
+    assert ledgers[0] == ledgers[1]
+    whole = select(func.sum(posting.c.used_us + posting.c.idle_us + posting.c.unobserved_us))
+    with reading(engine) as connection:
+        assert connection.execute(whole).scalar_one() == until_us - first_us
 
 
 def test_a_healthy_fleet_marks_no_hour_but_its_own(engine: Engine) -> None:
