@@ -166,3 +166,17 @@ def test_costs_stand_in_every_format_where_there_is_a_rate_card_and_add_up() -> 
     assert [row["cost"] for row in csv.DictReader(io.StringIO(as_csv(found)))] == ["2.500000", "", "2.500000"]
     lines = [line.split()[-1] for line in as_table(found, None).splitlines() if "%" in line]
     assert lines == ["2.50", "–", "2.50+"]
+
+
+def test_with_costs_the_month_of_a_small_fleet_still_fits_the_usual_terminal() -> None:
+    times = Amounts(
+        used_us=1_446 * HOUR_US,
+        idle_us=1_530 * HOUR_US,
+        unallocated_us=1_987 * HOUR_US,
+        unobserved_us=99 * HOUR_US,
+        reserved_us=2_960 * HOUR_US,
+        energy_mj=1_098 * HOUR_US,
+    )
+    cost = Money(by_state=(11_940 * SCALE, 0, 0, 0, 0), priced=(HOUR_US, 0, 0, 0, 0))
+    found = Report(START_US, START_US + 1, UTC, (By.NAMESPACE,), (Row(("namespaces",), "pod", times, cost),), "EUR")
+    assert max(map(len, as_table(found, 80).splitlines())) <= 80
