@@ -13,6 +13,7 @@ from typing import Protocol
 from gputally.accounting.invariants import violations
 from gputally.accounting.line import Window
 from gputally.agent.meter import Meter
+from gputally.agent.pod_info import PodOf, pod_infos
 from gputally.agent.probe.message import Failure, Message
 from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.release import Release
@@ -54,6 +55,7 @@ class Sources:
     probe: Supervisor
     poller: ReservationPoller | None
     pod_uids: Callable[[], Collection[str]]
+    pod_of: PodOf
     api: Callable[[], ApiState] | None
     stream: Stream | None
     release: Release = field(default_factory=Release)
@@ -206,11 +208,13 @@ class Agent:
         reasons = tuple(reason for reason in self._reasons() if reason)
         self._say(reasons)
         spool = self._spool.state()
+        spells = self._totals.spells()
         return replace(
             self.snapshot,
             devices=self._totals.devices(),
             pods=self._totals.pods(),
-            spells=self._totals.spells(),
+            spells=spells,
+            pod_infos=tuple(pod_infos(spells, self._sources.pod_of)),
             samples=self._samples,
             rejected=dict(self._rejected),
             sources=tuple(self._source_states()),

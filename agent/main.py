@@ -250,7 +250,7 @@ def _agent(settings: Settings, parts: Parts, probe: Supervisor, spool: Spool, st
     meter = Meter(meter_settings, owners, kubernetes=parts.poller is not None, sent_us=spool.last_end_us)
     watches = parts.watches
     api, node = (_api_state(watches.pods), _api_state(watches.node)) if watches else (None, None)
-    sources = Sources(probe, parts.poller, parts.pods.known, api, stream, parts.release, node)
+    sources = Sources(probe, parts.poller, parts.pods.known, parts.pods.of_name, api, stream, parts.release, node)
     totals = Totals(owners, SpellFile(settings.spool_dir))
     return Agent(settings.node, sources, meter, spool, totals, monotonic_us, _problem(settings))
 

@@ -81,6 +81,21 @@ class PodSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class PodInfo:
+    """What the API says of a pod that holds something: the object that manages it, and its label IDLE_ALERT.
+
+    `started_us` is when the kubelet took it on, microseconds since the epoch; None unknown.
+    """
+
+    namespace: str
+    pod: str
+    workload_kind: str = ""
+    workload: str = ""
+    idle_alert: str = ""
+    started_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceState:
     """Something the agent reads (nvml, kubelet, api): whether the last reading succeeded, and how long it took."""
 
@@ -130,7 +145,8 @@ class StreamState:
 class Snapshot:
     """Everything that /metrics and /readyz say.
 
-    `spells`: who holds what, and since when without using it; `rejected` counts refused readings by reason; `calls`:
+    `spells`: who holds what, and since when without using it; `pod_infos`: of these pods, where the API knows them;
+    `rejected` counts refused readings by reason; `calls`:
     how long the driver's calls took since the agent started; `stream` is None where no collector is set; `not_ready`
     holds one line a reason, and is empty when the agent is ready; `series_refused` counts pods' windows that found no
     room; `released`: somebody asked for the driver, so nothing here has it open.
@@ -140,6 +156,7 @@ class Snapshot:
     devices: tuple[DeviceSnapshot, ...] = ()
     pods: tuple[PodSnapshot, ...] = ()
     spells: tuple[IdleSpell, ...] = ()
+    pod_infos: tuple[PodInfo, ...] = ()
     samples: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[SourceState, ...] = ()

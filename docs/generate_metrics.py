@@ -99,7 +99,7 @@ _SERIES = (
     ("an agent, for each MIG device", "3", ""),
     (
         "an agent, for each container and device",
-        "7, and 3 for each partition that it holds",
+        "7, 3 for each partition that it holds, 2 for each pod",
         "4096 containers times devices; `gputally_refused_pod_lines_total` counts what is beyond",
     ),
     ("an agent, for itself", "about 40, and 8 for each of the driver's functions", "it calls about 20"),
@@ -119,6 +119,7 @@ _LABELS = {
     "container": "the container's name",
     "currency": "ISO 4217 code of the rate card",
     "figure": "graphics, sm, occupancy, tensor or dram",
+    "idle_alert": "the value of the pod's label `gputally.io/idle-alert`; empty without it",
     "index": "the driver's number of the device, for display only",
     "mig": "enabled or disabled",
     "minor": "N of /dev/nvidiaN",
@@ -138,6 +139,8 @@ _LABELS = {
     "state": "used, idle, unallocated, unavailable or unobserved",
     "unit": "gpu_hours or money",
     "uuid": "the device's UUID",
+    "workload": "the name of the object that manages the pod; empty where none does",
+    "workload_kind": "its kind, such as Job or ReplicaSet",
     "xid": "the number of the error; 999 is any above it",
 }
 

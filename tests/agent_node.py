@@ -73,6 +73,7 @@ class Node:
             self.probe,  # type: ignore[arg-type]
             poller,
             lambda: self.uids,
+            pods.of_name,
             api,
             self.stream if self.kubernetes else None,
             self.release,

@@ -11,6 +11,7 @@ from gputally.agent.snapshot import (
     DeviceSnapshot,
     PartitionSnapshot,
     Place,
+    PodInfo,
     PodSnapshot,
     Snapshot,
     SourceState,
@@ -69,6 +70,10 @@ FULL = Snapshot(
         IdleSpell("chat", "server-0", "model", "GPU-3", "MIG-1", Fraction(1, 7), 1_800_500_000, 3_600_000_000),
         IdleSpell("team", "train-0", "main", "GPU-1", "gpu", Fraction(1), 0, 60_000_000),
         IdleSpell("team", "train-1", "main", "GPU-1", "replica", Fraction(1, 4), None, 60_000_000),
+    ),
+    pod_infos=(
+        PodInfo("team", "train-0", "Job", "train", "off", 1_700_000_000_000_000),
+        PodInfo("chat", "server-0"),
     ),
     samples=12,
     rejected={"over-100": 2},

@@ -12,6 +12,7 @@ def pod_families(snapshot: Snapshot) -> Iterator[Family]:
     """Of every container that had a device within the last ten minutes, and what is held now."""
     yield from _counters(snapshot)
     yield from _holdings(snapshot)
+    yield from _infos(snapshot)
 
 
 def _counters(snapshot: Snapshot) -> Iterator[Family]:
@@ -52,3 +53,21 @@ def _holdings(snapshot: Snapshot) -> Iterator[Family]:
         put(held, key, each.held_us, MICRO)
         put(spell, key, each.spell_us, MICRO)
     yield from (share, held, spell)
+
+
+def _infos(snapshot: Snapshot) -> Iterator[Family]:
+    info = gauge(
+        "pod_info",
+        "A pod that holds something, with the object that manages it and its label gputally.io/idle-alert; "
+        "its value is 1",
+        "namespace",
+        "pod",
+        "workload_kind",
+        "workload",
+        "idle_alert",
+    )
+    start = gauge("pod_start_timestamp_seconds", "When the kubelet took a pod on that holds something", *_LABELS[:2])
+    for pod in snapshot.pod_infos:
+        put(info, (pod.namespace, pod.pod, pod.workload_kind, pod.workload, pod.idle_alert), 1)
+        put(start, (pod.namespace, pod.pod), pod.started_us, MICRO)
+    yield from (info, start)

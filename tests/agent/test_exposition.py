@@ -33,6 +33,7 @@ DEVICE = {"node": "n1", "uuid": "GPU-1", "model": MODEL}
 SLICE = {"node": "n1", "uuid": "GPU-3", "model": "NVIDIA H100", "partition": "MIG-1", "profile": "1g.10gb"}
 POD = {"namespace": "team", "pod": "train-0", "container": "main", "uuid": "GPU-1"}
 CHAT = {"namespace": "chat", "pod": "server-0", "container": "model", "uuid": "GPU-3", "partition": "MIG-1"}
+WHO = {"namespace": "team", "pod": "train-0"}
 CALL = {"call": "nvmlDeviceGetPowerUsage"}
 
 
@@ -72,6 +73,9 @@ CALL = {"call": "nvmlDeviceGetPowerUsage"}
         ("pod_gpu_idle_spell_seconds", CHAT, 1800.5),
         ("pod_gpu_idle_spell_seconds", {**POD, "partition": "gpu"}, 0.0),
         ("pod_gpu_idle_spell_seconds", {**POD, "pod": "train-1", "partition": "replica"}, None),
+        ("pod_info", {**WHO, "workload_kind": "Job", "workload": "train", "idle_alert": "off"}, 1.0),
+        ("pod_start_timestamp_seconds", WHO, 1.7e9),
+        ("pod_start_timestamp_seconds", {"namespace": "chat", "pod": "server-0"}, None),
         ("nvml_call_duration_seconds_bucket", {**CALL, "le": "0.001"}, 4.0),
         ("nvml_call_duration_seconds_bucket", {**CALL, "le": "+Inf"}, 5.0),
         ("nvml_call_duration_seconds_count", CALL, 5.0),

@@ -39,6 +39,8 @@ def test_a_few_seconds_of_real_gpus_are_windows_that_keep_the_rules() -> None:
         assert device.info.uuid.startswith("GPU-")
         assert device.reading is not None
         assert device.reading.memory_total_bytes
+        assert device.detail
+        assert device.detail.vitals.temperature_c is None or 0 < device.detail.vitals.temperature_c < 120
         assert device.reading.busy_source is not Source.NONE or device.info.mig_enabled
         parts = [instance.uuid for instance in device.info.instances]
         assert [instance.uuid for instance in device.reading.instances] == parts
