@@ -205,7 +205,9 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     model = next((line.partition(": ")[2] for line in text.splitlines() if line.startswith("model name")), "")
-    return f"{os.cpu_count()} x {model or platform.machine()}, {platform.system()} {platform.release()}"
+    return (
+        f"{os.cpu_count()} x {model or platform.machine()}, {platform.system()} {platform.release().partition('-')[0]}"
+    )
 
 
 def main() -> None:
