@@ -95,7 +95,7 @@ class SpoolFile:
         self._database = sqlite3.connect(folder / NAME, check_same_thread=False)
         try:
             self._database.execute("SELECT 1 FROM sqlite_schema")  # now the file is there
-            with suppress(OSError):  # a disk that cannot be written is told by the first write
+            with contextlib.suppress(OSError):  # a disk that cannot be written is told by the first write
                 (folder / NAME).chmod(0o600)  # it holds the names of pods; the log and index beside it get its mode
             self._prepare(past)
         except BaseException:
