@@ -19,6 +19,7 @@ from gputally.agent.sample import (
     ProcessKind,
 )
 from gputally.agent.snapshot import SourceState
+from gputally.agent.spell_file import SpellFile
 
 
 @pytest.fixture
@@ -310,3 +311,26 @@ def test_a_snapshot_that_was_handed_out_never_changes(node: Node) -> None:
     node.run(70)
     assert dict(before.devices[0].time_us) == times
     assert node.agent.snapshot.devices[0].time_us != times
+
+
+def test_a_pod_that_computes_nothing_is_in_an_idle_spell_until_it_does(node: Node) -> None:
+    """From the samples to the figure that the alert asks for, with what it holds meanwhile."""
+    node.probe.percent = 0
+    node.run(400)
+    (spell,) = node.agent.snapshot.spells
+    assert (spell.namespace, spell.pod, spell.container, spell.uuid, spell.partition) == (
+        "research", "train", "main", UUID, "gpu"
+    )  # fmt: skip
+    assert spell.spell_us == spell.held_us == node.sum_of("idle") >= 300 * S
+    assert node.agent.snapshot.pods[0].memory_bytes == 0
+    node.probe.percent = 50
+    node.run(140)
+    assert node.agent.snapshot.spells[0].spell_us == 0
+
+
+def test_a_spell_goes_on_in_the_agent_that_comes_after(node: Node) -> None:
+    node.probe.percent = 0
+    node.run(200)
+    node.agent.finish()
+    kept = SpellFile(node.folder).read().now()
+    assert [spell.spell_us for spell in kept] == [node.sum_of("idle")]
