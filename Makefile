@@ -46,8 +46,11 @@ soak: $(VENV)/.test-ready ## Break agents, collectors and the database for MINUT
 pins: $(VENV)/.test-ready ## Pin what is installed, with hashes; UPGRADE="grpcio rich" moves those
 	constraints/pin.sh $(UPGRADE)
 
-docs: $(VENV)/.test-ready ## Check the documents: links, commands, vocabulary, the worked example
-	$(BIN)/pytest tests/test_docs.py
+docs: $(VENV)/.test-ready ## Generate pages and pictures from the code; check links, commands, examples
+	$(BIN)/python docs/generate_settings.py
+	$(BIN)/python docs/generate_metrics.py
+	PYTHONPATH=. $(BIN)/python docs/screenshots.py
+	$(BIN)/pytest tests/test_docs.py tests/test_docs_examples.py tests/test_docs_operations.py
 
 # The environment. The build backend is pinned like everything else, so the checkout is linked without isolation.
 $(VENV)/.run-ready: pyproject.toml constraints/run.txt | $(BIN)/python
