@@ -24,7 +24,7 @@ from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation import money
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.period import instant
-from gputally.collector.rates.cost import rounded
+from gputally.collector.rates.cost import CARBON_SCALE, rounded
 from gputally.collector.report import TOTAL, By, Report, Row
 
 UNKNOWN = "–"  # printed for what is not known; never 0
@@ -93,7 +93,7 @@ def as_json(report: Report) -> str:
 def as_csv(report: Report) -> str:
     """The JSON's columns; the last line is the total, its owner is `total`. Unknown is empty."""
     out = io.StringIO()
-    money = ("cost", "unpriced_us") if report.currency else ()
+    money = ("cost", "unpriced_us", "carbon_g", "no_factor_mj") if report.currency else ()
     writer = csv.DictWriter(out, [*report.by, "owner", *_AMOUNTS, *money], lineterminator="\n")
     writer.writeheader()
     writer.writerows(_records(report))
@@ -116,7 +116,7 @@ def as_table(report: Report, width: int | None) -> str:
         table.add_row(*map(Text, cells))
     table.add_section()
     table.add_row(*map(Text, _foot(report)))
-    return f"GPU-hours {_span(report)}\n\n" + _drawn(table, width, _foldable(report))
+    return f"GPU-hours {_span(report)}\n\n" + _drawn(table, width, _foldable(report)) + _carbon(report.total.money)
 
 
 def _records(report: Report) -> list[dict[str, str | int | None]]:
@@ -125,8 +125,9 @@ def _records(report: Report) -> list[dict[str, str | int | None]]:
     if report.currency:
         moneys = [row.money for row in report.rows]
         costs = [*money.column([of.cost for of in moneys]), *money.column([report.total.money.cost])]
-        for record, cost, of in zip(records, costs, [*moneys, report.total.money], strict=True):
-            record.update(cost=cost, unpriced_us=of.unpriced_us)
+        grams = [*money.grams([of.carbon for of in moneys]), *money.grams([report.total.money.carbon])]
+        for record, cost, carbon_g, of in zip(records, costs, grams, [*moneys, report.total.money], strict=True):
+            record.update(cost=cost, unpriced_us=of.unpriced_us, carbon_g=carbon_g, no_factor_mj=of.no_factor_mj)
     return records
 
 
@@ -176,6 +177,14 @@ def _costs(moneys: Sequence[money.Money]) -> list[str]:
     known = iter(rounded([of.cost for of in moneys if of.cost is not None]))
     printed = [UNKNOWN if of.cost is None else _hundredths(next(known)) for of in moneys]
     return [text + "+" * (of.unpriced_us > 0 and of.cost is not None) for text, of in zip(printed, moneys, strict=True)]
+
+
+def _carbon(total: money.Money) -> str:
+    """A line below the table where carbon is known; a + as for costs: some of the energy has no factor."""
+    if total.carbon is None:
+        return ""
+    (tenths,) = rounded([total.carbon], 1, 1000 * CARBON_SCALE)
+    return f"\nCarbon: {_tenths(tenths)}{'+' * (total.no_factor_mj > 0)} kg CO2e\n"
 
 
 def _hundredths(value: int) -> str:

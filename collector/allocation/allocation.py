@@ -19,7 +19,10 @@ from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.content_hash import ledger_hash
 from gputally.collector.ledger.postings import catch_up
-from gputally.collector.rates.pricing import PRICES, keys_of, read_pricer
+from gputally.collector.rates.card import Quantity
+from gputally.collector.rates.pricing import PRICES, Pricer, keys_of, read_pricer
+
+MAX_CUTS = 20_000  # by changes of carbon alone, each for every place: more would slow down what costs are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,28 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
 def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
     """The same from the postings as they are; all of it sees one state of the database."""
     ground = Ground(ledger_hash(connection, query), _pending(connection, query.period, query.scope))
-    pricer = read_pricer(connection, billing, query.as_of_us, PRICES)
-    start_us, end_us = query.period.start_us, query.period.end_us
-    sheet = Sheet(query, pricer, pricer.edges(keys_of(connection, start_us, end_us), start_us, end_us))
+    pricer, changes = _changes(connection, billing, query)
+    sheet = Sheet(query, pricer, changes)
     for cell in read_cells(connection, query, sheet.edges):
         sheet.add(cell)
     rows = sheet.rows()
     money = total(row.money for row in rows)
     return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground, sheet.everything)
+
+
+def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Pricer, list[int]]:
+    """Where rates and teams change: with carbon's, or without where it changes so often that there would be no sums."""
+    start_us, end_us = query.period.start_us, query.period.end_us
+    keys = keys_of(connection, start_us, end_us)
+    pricer = read_pricer(connection, billing, query.as_of_us)
+    changes = pricer.edges(keys, start_us, end_us)
+    if len(changes) * len(keys) <= MAX_CUTS or not pricer.has(Quantity.CARBON):
+        return pricer, changes
+    money = read_pricer(connection, billing, query.as_of_us, PRICES)
+    of_money = money.edges(keys, start_us, end_us)
+    cut = {*of_money, *(step.start_us for step in query.steps())}
+    few = len(set(changes) - cut) * len(keys) <= MAX_CUTS
+    return (pricer, changes) if few else (money, of_money)
 
 
 def _pending(connection: Connection, period: Period, scope: Scope) -> int:

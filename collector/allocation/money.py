@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gputally.accounting.states import State
-from gputally.collector.rates.cost import energy_cost, overhead_price, rounded, time_cost
+from gputally.collector.rates.cost import CARBON_SCALE, SCALE, carbon, energy_cost, overhead_price, rounded, time_cost
 from gputally.collector.rates.pricing import Rate
 
 DIGITS = 6  # of a printed amount; a statement rounds to the currency's own
@@ -19,6 +19,7 @@ class Money:
     These three are by state.
     Energy and what the building draws on top of it stand apart; None is unknown: no price, or no measured energy.
     `shared` is what spreading adds (to the platform: takes away), and never part of the rest.
+    `carbon` is CO₂e as `rates.cost` counts it, of the energy that has a factor; `no_factor_mj` is the energy without.
     """
 
     by_state: tuple[int, ...] = (0,) * _STATES
@@ -27,6 +28,8 @@ class Money:
     energy: int | None = None
     overhead: int | None = None
     shared: int = 0
+    carbon: int | None = None
+    no_factor_mj: int = 0
 
     @property
     def priced_us(self) -> int:
@@ -61,6 +64,8 @@ class Purse:
         self._energy: int | None = None
         self._overhead: int | None = None
         self._shared = 0
+        self._carbon: int | None = None
+        self._no_factor_mj = 0
 
     def spend(self, rate: Rate, by_state_us: Sequence[int], energy_mj: int | None) -> None:
         """Add time, by state, and energy at their rates."""
@@ -68,10 +73,16 @@ class Purse:
         pue = None if rate.pue is None else rate.pue.value
         self._energy = _plus(self._energy, energy_cost(energy_mj, kwh))
         self._overhead = _plus(self._overhead, energy_cost(energy_mj, overhead_price(kwh, pue)))
+        self._emit(energy_mj, None if rate.carbon is None else rate.carbon.value, pue)
         times = self._unpriced if rate.price is None else self._priced
         for at, us in enumerate(by_state_us):
             times[at] += us
             self._by_state[at] += time_cost(us, rate.price) or 0
+
+    def _emit(self, energy_mj: int | None, factor: int | None, pue: int | None) -> None:
+        self._carbon = _plus(self._carbon, carbon(energy_mj, factor, pue))
+        if factor is None:
+            self._no_factor_mj += energy_mj or 0
 
     def add(self, money: Money) -> None:
         """Add another row's."""
@@ -81,11 +92,22 @@ class Purse:
         self._energy = _plus(self._energy, money.energy)
         self._overhead = _plus(self._overhead, money.overhead)
         self._shared += money.shared
+        self._carbon = _plus(self._carbon, money.carbon)
+        self._no_factor_mj += money.no_factor_mj
 
     def money(self, shared: int = 0) -> Money:
         """What it comes to, and what spreading adds."""
         by_state, priced, unpriced = (tuple(sums) for sums in (self._by_state, self._priced, self._unpriced))
-        return Money(by_state, priced, unpriced, self._energy, self._overhead, self._shared + shared)
+        return Money(
+            by_state,
+            priced,
+            unpriced,
+            self._energy,
+            self._overhead,
+            self._shared + shared,
+            self._carbon,
+            self._no_factor_mj,
+        )
 
 
 def total(parts: Iterable[Money]) -> Money:
@@ -98,8 +120,17 @@ def total(parts: Iterable[Money]) -> Money:
 
 def column(costs: Sequence[int | None]) -> list[str | None]:
     """Costs as decimals that add up to their sum rounded once; what is unknown stays so."""
-    known = iter(rounded([cost for cost in costs if cost is not None], DIGITS))
-    return [None if cost is None else printed(next(known)) for cost in costs]
+    return _column(costs, SCALE)
+
+
+def grams(carbons: Sequence[int | None]) -> list[str | None]:
+    """The same of carbon, in grams of CO₂e."""
+    return _column(carbons, CARBON_SCALE)
+
+
+def _column(amounts: Sequence[int | None], scale: int) -> list[str | None]:
+    known = iter(rounded([amount for amount in amounts if amount is not None], DIGITS, scale))
+    return [None if amount is None else printed(next(known)) for amount in amounts]
 
 
 def printed(units: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from gputally.accounting.states import State
 from gputally.collector.allocation.allocation import Allocation
 from gputally.collector.allocation.amounts import Amounts
-from gputally.collector.allocation.money import Money, column
+from gputally.collector.allocation.money import Money, column, grams
 from gputally.collector.allocation.period import Period, instant
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.sheet import Row
@@ -56,6 +56,7 @@ def rows(found: Allocation, page: slice) -> list[models.Row]:
             **_amounts(row.amounts, apart=found.query.splits_states),
             **cost,
             unpriced_us=row.money.unpriced_us,
+            no_factor_mj=row.money.no_factor_mj,
             shared_us=row.shared_us,
         )
         for row, cost in zip(found.rows[page], costs, strict=True)
@@ -67,7 +68,13 @@ def total(found: Allocation) -> models.Figures:
     (cost,) = _costs([found.money])
     shared_us = sum(row.shared_us for row in found.rows)
     amounts = _amounts(found.amounts, apart=len(found.query.states) < len(State))
-    return models.Figures(**amounts, **cost, unpriced_us=found.money.unpriced_us, shared_us=shared_us)
+    return models.Figures(
+        **amounts,
+        **cost,
+        unpriced_us=found.money.unpriced_us,
+        no_factor_mj=found.money.no_factor_mj,
+        shared_us=shared_us,
+    )
 
 
 def _amounts(amounts: Amounts, *, apart: bool) -> dict[str, Any]:
@@ -98,6 +105,7 @@ def _costs(moneys: Sequence[Money]) -> list[dict[str, Any]]:
         },
         "energy_cost": column([money.energy for money in moneys]),
         "overhead_cost": column([money.overhead for money in moneys]),
+        "carbon_g": grams([money.carbon for money in moneys]),
         "shared_cost": column([None if money.cost is None and not money.shared else money.shared for money in moneys]),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

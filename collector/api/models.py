@@ -62,6 +62,13 @@ class Figures(BaseModel):
     unpriced_us: int = Field(description="Time without a price: it is in no cost.")
     energy_cost: Cost
     overhead_cost: Cost = Field(description="What the building draws besides (PUE), at the energy's price.")
+    carbon_g: Cost = Field(
+        description="Grams of CO2e of the energy that has a factor, with PUE where the card has one; null: not known."
+    )
+    no_factor_mj: int = Field(
+        description="Energy without a carbon factor, or whose factor changes too often for so long a window: it is in "
+        "no carbon_g."
+    )
     shared_us: int = Field(description="What spreading adds; the platform's rows give as much away. In nothing else.")
     shared_cost: Cost
     quality: Quality | None = Field(description="Null where nothing was measured.")

@@ -14,7 +14,7 @@ from gputally.accounting.states import OwnerKind
 from gputally.collector.rates.card import NANO
 
 SCALE = HOUR_US * NANO
-_MJ_PER_KWH = HOUR_US
+CARBON_SCALE = SCALE * NANO  # of these are one gram of CO₂e
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,15 @@ def overhead_price(price: int | None, pue: int | None) -> int | None:
     return None if price is None or pue is None else price * (pue - NANO) // NANO
 
 
+def carbon(mj: int | None, factor: int | None, pue: int | None = None) -> int | None:
+    """CO₂e of energy at a factor of grams per kilowatt-hour (10⁻⁹), with a PUE where one is given; None: unknown."""
+    return None if mj is None or factor is None else mj * factor * (NANO if pue is None else pue)
+
+
 def carbon_g(mj: int | None, factor: int | None, pue: int | None = None) -> Fraction | None:
-    """Grams of CO₂e of energy at a factor per kilowatt-hour (10⁻⁹), with a PUE where one is given; None unknown."""
-    if mj is None or factor is None:
-        return None
-    return Fraction(mj * factor, _MJ_PER_KWH * NANO) * Fraction(NANO if pue is None else pue, NANO)
+    """The same in grams, exactly."""
+    found = carbon(mj, factor, pue)
+    return None if found is None else Fraction(found, CARBON_SCALE)
 
 
 def in_currency(cost: int) -> Fraction:
@@ -61,12 +65,12 @@ def in_currency(cost: int) -> Fraction:
     return Fraction(cost, SCALE)
 
 
-def rounded(costs: Sequence[int], digits: int = 2) -> list[int]:
-    """Costs in units of 10⁻ᵈⁱᵍⁱᵗˢ whose sum is the exact sum rounded once, halves up.
+def rounded(costs: Sequence[int], digits: int = 2, scale: int = SCALE) -> list[int]:
+    """Costs in units of 10⁻ᵈⁱᵍⁱᵗˢ whose sum is the exact sum rounded once, halves up; `scale` of them are one.
 
     By largest remainder, equal ones to the earlier; negative costs (corrections) are rounded down and take part alike.
     """
-    unit = SCALE // 10**digits
+    unit = scale // 10**digits
     floors = [cost // unit for cost in costs]
     total = (2 * sum(costs) + unit) // (2 * unit)
     by_rest = sorted(range(len(costs)), key=lambda at: -(costs[at] % unit))

@@ -89,6 +89,10 @@ class Pricer:
         """The card's currency; None without a card."""
         return self.book.card.currency if self.book else None
 
+    def has(self, quantity: Quantity) -> bool:
+        """Whether the card has any rule of a quantity."""
+        return self.book is not None and bool(self.book.shelves(quantity))
+
     def at(self, key: Key, hour_us: int) -> Priced:
         """What holds for a key in the ledger hour that begins at `hour_us`."""
         for known in self._known.get(key, ()):

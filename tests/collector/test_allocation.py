@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -26,6 +27,7 @@ from tests.windows import (
 from gputally.accounting.ledger_hour import HOUR_US, hour_end, hour_start, to_us
 from gputally.accounting.line import Window
 from gputally.accounting.states import State
+from gputally.collector.allocation import allocation
 from gputally.collector.allocation.allocation import Allocation, allocate
 from gputally.collector.allocation.amounts import Amounts, summed
 from gputally.collector.allocation.filter import parse_filter
@@ -37,6 +39,8 @@ from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
+from gputally.collector.rates.card import NANO
+from gputally.collector.rates.cost import CARBON_SCALE, carbon_g
 
 UTC = ZoneInfo("UTC")
 END_US = START_US + 4 * HOUR_US  # after the last window of any history
@@ -146,6 +150,54 @@ def test_it_can_be_asked_by_the_rate_card_of_a_day_past(engine: Engine) -> None:
     cost = {as_of: ask(engine, as_of_us=as_of).money.cost for as_of in (START_US - 1, START_US + 9, None)}
     assert cost[START_US - 1] is None
     assert (cost[START_US + 9], cost[None]) == (2_700_000_000 * HOUR_US, 9_900_000_000 * HOUR_US)
+
+
+# Carbon
+
+CARBON = """\
+carbon:
+  - {valid_from: 2026-01-01, valid_to: "2026-07-01T02:00:00Z", g_co2e_per_kwh: 300}
+  - match: {namespace: search}
+    valid_from: "2026-07-01T01:00:00Z"
+    valid_to: "2026-07-01T02:00:00Z"
+    g_co2e_per_kwh: 100
+"""
+
+
+def test_each_hour_has_the_carbon_of_its_time_and_energy_without_a_factor_is_told(engine: Engine) -> None:
+    """The money is the same: carbon only cuts sums finer."""
+    book(engine, minutes(180))
+    apply(engine)
+    before = ask(engine, By.NAMESPACE).money
+    assert (before.carbon, before.no_factor_mj) == (None, 3 * 540_000)
+    apply_file(engine, Kind.RATES, (CARD % "2026-07-01T01:00:00Z" + CARBON).encode(), "ann@laptop", 2)
+    found = ask(engine, By.NAMESPACE).money
+    grams = [carbon_g(540_000, factor * NANO, 1_300_000_000) or 0 for factor in (300, 100)]
+    assert (Fraction(found.carbon or 0, CARBON_SCALE), found.no_factor_mj) == (sum(grams), 540_000)
+    assert (found.by_state, found.energy, found.overhead) == (before.by_state, before.energy, before.overhead)
+    steps = ask(engine, By.NAMESPACE, step=Step.HOUR)
+    assert [row.money.carbon for row in steps.rows] == [*(gram * CARBON_SCALE for gram in grams), None]
+
+
+def test_unmeasured_energy_has_no_carbon(engine: Engine) -> None:
+    book(engine, [window(device(reserved(pod(), MINUTE_US, 0, energy_mj=None)))])
+    apply_file(engine, Kind.RATES, (CARD % "2026-07-01T01:00:00Z" + CARBON).encode(), "ann@laptop", 1)
+    found = ask(engine, By.NAMESPACE)
+    assert (found.amounts.energy_mj, found.money.carbon, found.money.no_factor_mj) == (None, None, 0)
+
+
+def test_carbon_that_changes_too_often_is_left_out_and_costs_are_not(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a step is as short as what changes, it is told."""
+    book(engine, minutes(120))
+    apply_file(engine, Kind.RATES, (CARD % "2026-02-01" + CARBON).encode(), "ann@laptop", 1)
+    whole = ask(engine, By.NAMESPACE).money
+    monkeypatch.setattr(allocation, "MAX_CUTS", 0)
+    found = ask(engine, By.NAMESPACE).money
+    assert (found.carbon, found.no_factor_mj) == (None, 2 * 540_000)
+    assert found.by_state == whole.by_state
+    assert ask(engine, By.NAMESPACE, step=Step.HOUR).money.carbon == whole.carbon
 
 
 # Rows

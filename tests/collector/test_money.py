@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector.allocation.money import DIGITS, Money, Purse, column, printed, total
+from gputally.collector.allocation.money import DIGITS, Money, Purse, column, grams, printed, total
 from gputally.collector.rates.card import Match, Quantity, Rule
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.rates.pricing import Rate
@@ -45,6 +45,26 @@ def test_energy_and_overhead_stand_apart_and_are_unknown_without_a_measure_or_a_
     assert column([money.energy, money.overhead]) == ["0.500000", "0.250000"]
     assert spent(rate, 0, 0, 0, 0, 0).energy is None
     assert spent(Rate(), 0, 0, 0, 0, 0, energy_mj=5).energy is None
+
+
+def test_carbon_is_of_what_the_building_draws_and_energy_without_a_factor_is_in_none() -> None:
+    """Unknown is not 0: without a factor, and without a measure, there is no carbon."""
+    kwh = HOUR_US  # millijoules
+    money = spent(Rate(carbon=rule(350 * NANO), pue=rule(NANO * 6 // 5)), 0, 0, 0, 0, 0, energy_mj=kwh)
+    assert (grams([money.carbon]), money.no_factor_mj) == (["420.000000"], 0)
+    without_pue = spent(Rate(carbon=rule(350 * NANO)), 0, 0, 0, 0, 0, energy_mj=kwh)
+    assert grams([without_pue.carbon]) == ["350.000000"]
+    no_factor = spent(Rate(), 0, 0, 0, 0, 0, energy_mj=kwh)
+    assert (no_factor.carbon, no_factor.no_factor_mj) == (None, kwh)
+    unmeasured = spent(Rate(carbon=rule(350 * NANO)), 0, 0, 0, 0, 0)
+    assert (unmeasured.carbon, unmeasured.no_factor_mj) == (None, 0)
+    all_of_it = total([money, no_factor, unmeasured])
+    assert (grams([all_of_it.carbon]), all_of_it.no_factor_mj) == (["420.000000"], kwh)
+
+
+def test_printed_carbon_adds_up() -> None:
+    third = spent(Rate(carbon=rule(NANO)), 0, 0, 0, 0, 0, energy_mj=HOUR_US // 3).carbon
+    assert grams([third, third, third]) == ["0.333334", "0.333333", "0.333333"]
 
 
 def test_the_total_is_the_sum_of_its_rows() -> None:

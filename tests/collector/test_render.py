@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.money import Money
-from gputally.collector.rates.cost import SCALE
+from gputally.collector.rates.cost import CARBON_SCALE, SCALE
 from gputally.collector.render import Format, as_csv, as_json, as_table, render
 from gputally.collector.report import By, Report, Row
 
@@ -166,6 +166,22 @@ def test_costs_stand_in_every_format_where_there_is_a_rate_card_and_add_up() -> 
     assert [row["cost"] for row in csv.DictReader(io.StringIO(as_csv(found)))] == ["2.500000", "", "2.500000"]
     lines = [line.split()[-1] for line in as_table(found, None).splitlines() if "%" in line]
     assert lines == ["2.50", "–", "2.50+"]
+    assert "Carbon" not in as_table(found, None)
+
+
+def test_carbon_stands_beside_costs_and_its_sum_below_the_table() -> None:
+    """Energy without a factor is told beside it, and marked by a + for people."""
+    rows = (
+        Row(("search",), "pod", SEARCH.amounts, Money(carbon=420 * CARBON_SCALE)),
+        Row(("vision",), "pod", SEARCH.amounts, Money(carbon=1_000_000 * CARBON_SCALE)),
+        Row(("",), "platform", NOBODY.amounts, Money(no_factor_mj=7)),
+    )
+    found = Report(START_US, START_US + 24 * HOUR_US, UTC, (By.NAMESPACE,), rows, "EUR")
+    document = json.loads(as_json(found))
+    carbon = [(row["carbon_g"], row["no_factor_mj"]) for row in (*document["rows"], document["total"])]
+    assert carbon == [("420.000000", 0), ("1000000.000000", 0), (None, 7), ("1000420.000000", 7)]
+    assert [row["carbon_g"] for row in csv.DictReader(io.StringIO(as_csv(found)))] == [it[0] or "" for it in carbon]
+    assert as_table(found, None).endswith("\nCarbon: 1,000.4+ kg CO2e\n")
 
 
 def test_with_costs_the_month_of_a_small_fleet_still_fits_the_usual_terminal() -> None:

@@ -55,8 +55,23 @@ def test_rows_are_named_priced_and_add_up_to_the_total(app: FastAPI) -> None:
         ("eyes", "pod"): "1.800000",
         ("", "platform"): "10.800000",
     }
+    assert (found["total"]["carbon_g"], found["total"]["no_factor_mj"]) == (None, found["total"]["energy_mj"])
     for name in ("cost", "used_cost", "idle_cost", "energy_cost"):
         assert sum(Decimal(row[name] or 0) for row in found["rows"]) == Decimal(found["total"][name])
+
+
+def test_carbon_is_in_grams_and_energy_without_a_factor_is_told(engine: Engine) -> None:
+    """The card has a factor for one namespace only."""
+    factor = b"carbon:\n  - {match: {namespace: search}, valid_from: 2026-01-01, g_co2e_per_kwh: 400}\n"
+    kwh = 3_600_000_000
+    parts = [device(reserved(pod(name), MINUTE_US, 0, energy_mj=kwh), uuid=name) for name in ("search", "vision")]
+    book(engine, [window(*parts)])
+    apply_file(engine, Kind.RATES, CARD + factor, "ann@laptop", NOW_US)
+    with application(engine) as app:
+        found = asked(app)
+    carbon = {row["keys"]["namespace"]: (row["carbon_g"], row["no_factor_mj"]) for row in found["rows"]}
+    assert carbon == {"search": ("600.000000", 0), "vision": (None, kwh)}  # of 1.5 kWh, by the PUE
+    assert (found["total"]["carbon_g"], found["total"]["no_factor_mj"]) == ("600.000000", kwh)
 
 
 def test_steps_filters_states_and_pages_are_as_asked(app: FastAPI) -> None:
