@@ -191,7 +191,8 @@ def _spans(connection: Connection, found: Sequence[_Found], state: State) -> Cal
         else:
             same_life = bool(row.before_boot) and row.before_boot == row.after_boot
             there = (extent(whole, same_life=same_life, absent_after_us=state.absent_after_us),)
-        return without(there, skips.get(row.node_id, ()))
+        # A step lies before its own window: one after the gap's end cannot have been in it.
+        return without(there, (skip for skip in skips.get(row.node_id, ()) if skip[1] <= row.end_us))
 
     return spans
 

@@ -291,6 +291,14 @@ def test_a_node_that_returns_in_another_life_was_absent_after_a_day(engine: Engi
     assert {kind for _, kind in found.values()} == {"pod"}
 
 
+def test_a_step_says_nothing_about_time_before_the_window_ahead_of_it(engine: Engine) -> None:
+    """It is longer than the window before it, as only a wrong report is: the gap before that window is whole."""
+    short = window(held(1), start_us=START_US + 2 * MINUTE_US, length_us=1)
+    after = replace(window(held(7), start_us=short.end_us, length_us=7), skipped_us=5)
+    commit(engine, [at(0), short, after, at(10)])
+    assert booked(engine)[0] == (9 * MINUTE_US - 8, "pod")
+
+
 def test_lives_that_are_not_known_are_not_one(engine: Engine) -> None:
     """An agent that cannot read the boot's id says nothing, and nothing is not the same as nothing."""
     commit(engine, [at(0)], boot_id="")
