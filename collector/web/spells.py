@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from gputally.accounting.ledger_hour import HOUR_US, hour_end, hour_start
+from gputally.accounting.ledger_hour import HOUR_US
 from gputally.collector.database.schema import line, posting, window
 from gputally.collector.rates.cost import time_cost
 from gputally.collector.rates.pricing import Pricer
+from gputally.collector.web.calendar import Calendar
 from gputally.collector.web.latest import Part, Standing, is_idle
 
 LOOK_BACK_US = 7 * 24 * HOUR_US  # a spell that began before is "at least" so long
@@ -56,12 +57,12 @@ def read_spells(
 ) -> list[Spell]:
     """The spells that are going on."""
     idle = [one for one in standings if one.idle and not one.silent(now_us)]
-    oldest_us = hour_start(now_us - LOOK_BACK_US, zone)
-    hours = _hours(connection, zone, idle, oldest_us)
+    calendar = Calendar(zone, now_us - LOOK_BACK_US, max([now_us, *(one.end_us for one in idle)]))
+    hours = _hours(connection, calendar, idle)
     whole = {one.part: list(_whole_hours(one, hours.get(one.part, ()))) for one in idle}
-    first = {one.part: _first(one, whole[one.part], zone, oldest_us) for one in idle}
-    windows = _windows(connection, first, zone)
-    return [_spell(one, whole[one.part], windows.get(one.part, ()), pricer, zone, oldest_us) for one in idle]
+    first = {one.part: _first(one, whole[one.part], calendar) for one in idle}
+    windows = _windows(connection, calendar, first)
+    return [_spell(one, whole[one.part], windows.get(one.part, ()), pricer, calendar) for one in idle]
 
 
 def unbroken(stretches: Sequence[Stretch], end_us: int) -> list[Stretch]:
@@ -83,65 +84,61 @@ def unbroken(stretches: Sequence[Stretch], end_us: int) -> list[Stretch]:
 
 def _whole_hours(one: Standing, hours: Sequence[Stretch]) -> Iterator[Stretch]:
     """The hours, going back, through all of which it was held and idle."""
-    expected_end_us = one.end_us
+    expected_end_us, share = one.end_us, one.share
     for hour in sorted(hours, reverse=True):
         end_us = min(hour.end_us, one.end_us)
-        missing = one.share * (end_us - hour.start_us) - hour.idle_us - hour.used_us
-        if end_us != expected_end_us or missing > UNOBSERVED_US or not is_idle(hour.used_us, hour.idle_us):
+        held_us = share.numerator * (end_us - hour.start_us) // share.denominator
+        missing_us = held_us - hour.idle_us - hour.used_us
+        if end_us != expected_end_us or missing_us > UNOBSERVED_US or not is_idle(hour.used_us, hour.idle_us):
             return
         yield hour
         expected_end_us = hour.start_us
 
 
-def _first(one: Standing, whole: Sequence[Stretch], zone: ZoneInfo, oldest_us: int) -> int | None:
-    """The hour before the whole ones, in which the spell begins; None where that was not looked at."""
+def _first(one: Standing, whole: Sequence[Stretch], calendar: Calendar) -> int | None:
+    """The hour before the whole ones, in which the spell begins; None where that is not looked at."""
     start_us = whole[-1].start_us if whole else one.end_us
-    hour_us = hour_start(start_us - 1, zone)
-    return hour_us if hour_us >= oldest_us else None
+    return calendar.start(start_us - 1) if start_us > calendar.oldest_us else None
 
 
 def _spell(
-    one: Standing,
-    whole: Sequence[Stretch],
-    windows: Sequence[Stretch],
-    pricer: Pricer,
-    zone: ZoneInfo,
-    oldest_us: int,
+    one: Standing, whole: Sequence[Stretch], windows: Sequence[Stretch], pricer: Pricer, calendar: Calendar
 ) -> Spell:
     start_us = whole[-1].start_us if whole else one.end_us
     stretches = [*whole, *unbroken([each for each in windows if each.end_us <= start_us], start_us)]
-    costs = [(each.idle_us, _cost(one, each, pricer, zone)) for each in stretches]
+    costs = [(each.idle_us, _cost(one, each, pricer, calendar)) for each in stretches]
     known = [cost for _, cost in costs if cost is not None]
     return Spell(
         one,
         stretches[-1].start_us if stretches else one.start_us,
-        bool(stretches) and stretches[-1].start_us <= oldest_us,
+        bool(stretches) and stretches[-1].start_us <= calendar.oldest_us,
         sum(us for us, _ in costs),
         sum(known) if known else None,
         sum(us for us, cost in costs if cost is None),
     )
 
 
-def _cost(one: Standing, stretch: Stretch, pricer: Pricer, zone: ZoneInfo) -> int | None:
-    return time_cost(stretch.idle_us, pricer.at(one.place, hour_start(stretch.start_us, zone)).rate.price)
+def _cost(one: Standing, stretch: Stretch, pricer: Pricer, calendar: Calendar) -> int | None:
+    return time_cost(stretch.idle_us, pricer.at(one.place, calendar.start(stretch.start_us)).rate.price)
 
 
-def _hours(
-    connection: Connection, zone: ZoneInfo, idle: Sequence[Standing], oldest_us: int
-) -> Mapping[Part, list[Stretch]]:
+def _hours(connection: Connection, calendar: Calendar, idle: Sequence[Standing]) -> Mapping[Part, list[Stretch]]:
     """The postings of what is idle, by part."""
     keys = [posting.c[name] for name in (*Part._fields, "hour_us")]
     sums = [func.sum(posting.c[name]) for name in _STATES]
     found: dict[Part, list[Stretch]] = defaultdict(list)
     for owners in _pieces(sorted({one.part.owner_id for one in idle})):
-        query = select(*keys, *sums).where(posting.c.hour_us >= oldest_us, posting.c.owner_id.in_(owners))
+        within = posting.c.hour_us.between(calendar.oldest_us, calendar.newest_us)
+        query = select(*keys, *sums).where(within, posting.c.owner_id.in_(owners))
         for *part, hour_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)):
-            stretch = Stretch(hour_us, hour_end(hour_us, zone), int(used), int(idle_us), int(unobserved))
+            stretch = Stretch(hour_us, calendar.end(hour_us), int(used), int(idle_us), int(unobserved))
             found[Part(*part)].append(stretch)
     return found
 
 
-def _windows(connection: Connection, hours: Mapping[Part, int | None], zone: ZoneInfo) -> Mapping[Part, list[Stretch]]:
+def _windows(
+    connection: Connection, calendar: Calendar, hours: Mapping[Part, int | None]
+) -> Mapping[Part, list[Stretch]]:
     """The windows of the hours in which spells begin, by part."""
     keys = [window.c.node_id, *(line.c[name] for name in Part._fields[1:]), window.c.start_us, window.c.end_us]
     sums = [func.sum(line.c[name]) for name in _STATES]
@@ -153,7 +150,7 @@ def _windows(connection: Connection, hours: Mapping[Part, int | None], zone: Zon
                 and_(
                     window.c.node_id == node_id,
                     window.c.start_us >= hour_us,
-                    window.c.start_us < hour_end(hour_us, zone),
+                    window.c.start_us < calendar.end(hour_us),
                     line.c.owner_id == owner_id,
                 )
                 for node_id, hour_us, owner_id in pieces

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from tests.collector.api.fixtures import get
 from tests.collector.web.fixtures import NOW_US, READERS, UTC, fill, fleet, pages, text
+from tests.databases import PostgresServer
 from tests.windows import all_received
 
 from gputally.collector.auth.errors import Undecided
@@ -118,11 +119,13 @@ def test_an_empty_database_has_pages(engine: Engine) -> None:
         assert "No window was committed" in text(app, "/gpus")
 
 
-def test_both_databases_say_the_same(app: FastAPI, engine: Engine) -> None:
+def test_both_databases_say_the_same(app: FastAPI, postgres_server: PostgresServer) -> None:
+    engine = open_database(postgres_server.create(migrated=True))
     fill(engine)
     with pages(engine) as other:
         for path in PATHS:
             assert text(other, path) == text(app, path), path
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, insert, select
 from tests.windows import START_US, all_received, device, pod, reserved, unallocated, window
 
 from gputally.accounting.keys import WHOLE_GPU, LineKey
-from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.ledger_hour import HOUR_US, hour_end, hour_start
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import Basis, Reason, Source
 from gputally.collector.allocation.query import WHOLE, Scope
@@ -22,6 +22,7 @@ from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.rates.pricing import read_pricer
+from gputally.collector.web.calendar import Calendar
 from gputally.collector.web.latest import FORGOTTEN_US, FRESH_US, read_latest
 from gputally.collector.web.spells import UNOBSERVED_US, Spell, Stretch, read_spells, unbroken
 
@@ -204,3 +205,17 @@ def test_a_spell_is_idle_all_through_and_as_long_as_it_can_be(found: list[Stretc
     ends = [one.end_us for one in spell if one.idle_us]
     assert all(edge - end <= UNOBSERVED_US for edge, end in zip(edges, ends, strict=False))
     assert unbroken(list(reversed(scaled)), end_us) == spell
+
+
+@pytest.mark.parametrize("name", ["UTC", "Asia/Kolkata", "Australia/Lord_Howe", "Europe/Berlin"])
+@given(start_us=st.integers(1_790_000_000_000_000, 1_795_000_000_000_000), length_us=st.integers(0, 60 * HOUR_US))
+def test_the_calendar_says_what_the_ledger_says(name: str, start_us: int, length_us: int) -> None:
+    zone = ZoneInfo(name)
+    calendar = Calendar(zone, start_us, start_us + length_us)
+    for us in (start_us, start_us + length_us // 2, start_us + length_us):
+        assert calendar.start(us) == hour_start(us, zone)
+        assert calendar.end(calendar.start(us)) == hour_end(hour_start(us, zone), zone)
+    assert (calendar.oldest_us, calendar.newest_us) == (
+        hour_start(start_us, zone),
+        hour_start(start_us + length_us, zone),
+    )
