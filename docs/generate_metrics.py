@@ -51,7 +51,7 @@ or where `--metrics-listen` says). The words are those of [accounting](accountin
 - A counter of GPU time makes GPUs: `sum by (state) (rate(gputally_device_gpu_seconds_total[5m]))` is how many GPUs are
   in each state.
 - A series that begins at 1, such as the first Xid of its code, is no increase to Prometheus. Ask for it with
-  `increase(x[10m]) > 0 or (x unless x offset 10m)`.
+  `increase(x[10m]) > 0 or (x unless last_over_time(x[1d] offset 10m))`.
 """
 _AGENT = """
 ## Agent
@@ -137,7 +137,7 @@ _LABELS = {
     "scope": "namespace or team",
     "source": "nvml, kubelet, api (the pods) or node (the node's annotations)",
     "state": "used, idle, unallocated, unavailable or unobserved",
-    "unit": "gpu_hours or money",
+    "unit": "gpu_hours, or amount: of the card's currency",
     "uuid": "the device's UUID",
     "workload": "the name of the object that manages the pod; empty where none does",
     "workload_kind": "its kind, such as Job or ReplicaSet",
