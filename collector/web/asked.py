@@ -2,10 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from gputally.collector.allocation.query import Scope
@@ -14,10 +14,13 @@ from gputally.collector.api.problems import QueryMistakes
 from gputally.collector.api.service import Service, scope_of
 from gputally.collector.auth.reader import Reader
 from gputally.collector.settings import nearest
-from gputally.collector.statement.month import Month, following, month_at, parse_month
+from gputally.collector.statement.month import Month, following, month_at
 from gputally.collector.web import links, words
 
-LONGEST = 253  # of a name in a URL
+_FIRST_US = 32 * 24 * 3_600_000_000  # before February 1970 there are no months to go back to
+
+# A name in a URL. PostgreSQL has no text with a NUL in it.
+Name = Annotated[str, Field(max_length=253, pattern=r"^[^\x00]*$")]
 
 
 class Parameters(BaseModel):
@@ -26,6 +29,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 Model = TypeVar("Model", bound=Parameters)
 
 
@@ -64,32 +68,39 @@ class Asked:
         except ValidationError as error:
             raise QueryMistakes([_mistake(model, dict(problem)) for problem in error.errors()]) from error
 
+    def named(self, name: str) -> str:
+        """A name that stands in the path; raises QueryMistakes."""
+        text = str(self.request.path_params[name])
+        try:
+            return _NAME.validate_python(text)
+        except ValidationError as error:
+            raise QueryMistakes([(name, str(problem["msg"])) for problem in error.errors()]) from error
+
     def month(self, name: str | None) -> Month:
         """The month that is asked for, this one where none is; raises QueryMistakes."""
         if name is None:
             return month_at(self.now_us, self.zone)
-        month_of(name, self.zone, self.now_us)  # what is no month is refused as the API refuses it
-        return parse_month(name, self.zone)
+        return month_at(month_of(name, self.zone, self.now_us).start_us, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
 class Months:
-    """The month that a page shows, and the ways to the one before and the one after; `later` None: it is this one."""
+    """The month that a page shows, and the ways to those around it; `later` is None for the one that goes on now."""
 
     name: str
     text: str
-    earlier: str
+    earlier: str | None
     later: str | None
 
 
 def months(asked: Asked, month: Month, path: str, **kept: str | None) -> Months:
     """The months around one, with the other parameters kept."""
-    before = month_at(month.start_us - 1, asked.zone)
-    later = None
+    earlier, later = None, None
+    if month.start_us > _FIRST_US:
+        earlier = links.link(path, month=month_at(month.start_us - 1, asked.zone).name, **kept)
     if month.end_us <= asked.now_us:
         after = following(month, asked.zone)
         later = links.link(path, month=after.name, **kept)
-    earlier = links.link(path, month=before.name, **kept)
     return Months(month.name, words.month(month.name), earlier, later)
 
 

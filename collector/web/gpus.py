@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from gputally.accounting.keys import WHOLE_GPU
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.web import links, words
-from gputally.collector.web.asked import LONGEST, Asked, Parameters
+from gputally.collector.web.asked import Asked, Name, Parameters
 from gputally.collector.web.bars import Bar, bar
 from gputally.collector.web.idle import count
 from gputally.collector.web.latest import Standing, read_latest
@@ -23,8 +23,8 @@ NODES_A_PAGE = 50
 class GpusParameters(Parameters):
     """What the GPUs can be asked."""
 
-    cluster: str | None = Field(default=None, max_length=LONGEST)
-    node: str | None = Field(default=None, max_length=LONGEST)
+    cluster: Name | None = None
+    node: Name | None = None
     page: int = Field(default=1, ge=1, le=10_000)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.collector.rates.pricing import Pricer, read_pricer
 from gputally.collector.web import links, words
-from gputally.collector.web.asked import LONGEST, Asked, Parameters
+from gputally.collector.web.asked import Asked, Name, Parameters
 from gputally.collector.web.latest import Standing, held, read_latest
 from gputally.collector.web.page import Page
 from gputally.collector.web.spells import LOOK_BACK_US, Spell, read_spells
@@ -40,8 +40,8 @@ class IdleParameters(Parameters):
     """What idle spells can be asked."""
 
     sort: Sort = Sort.COST
-    namespace: str | None = Field(default=None, max_length=LONGEST)
-    team: str | None = Field(default=None, max_length=LONGEST)
+    namespace: Name | None = None
+    team: Name | None = None
     at_least: int = Field(default=5, alias="atLeast", ge=0, le=10_080)
 
 

@@ -21,7 +21,7 @@ from gputally.collector.allocation.steps import Step
 from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
 from gputally.collector.web import links, words
-from gputally.collector.web.asked import LONGEST, Asked, Parameters, months
+from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import HELD, Bar, bar
 from gputally.collector.web.latest import Standing, read_latest
 from gputally.collector.web.page import Page
@@ -33,7 +33,7 @@ class NamespaceParameters(Parameters):
     """What a namespace's page can be asked."""
 
     month: str | None = Field(default=None, max_length=10)
-    cluster: str | None = Field(default=None, max_length=LONGEST)
+    cluster: Name | None = None
     sort: Sort = Sort.COST
 
 
@@ -76,7 +76,7 @@ class Found(NamedTuple):
 async def namespace(asked: Asked) -> Page:
     """The page; raises QueryMistakes."""
     given = asked.parameters(NamespaceParameters)
-    name = str(asked.request.path_params["namespace"])
+    name = asked.named("namespace")
     month = asked.month(given.month)
     found = await asked.service.settled(partial(_read, asked, name, given, month))
     path = links.namespace(name)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.sheet import Row
 from gputally.collector.statement.month import Month
 from gputally.collector.web import links, words
-from gputally.collector.web.asked import LONGEST, Asked, Parameters, months
+from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import Bar, bar
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE, Sort, Usage, table
@@ -25,12 +26,19 @@ from gputally.collector.web.usage import IDLE, Sort, Usage, table
 NO_TEAM = "(no team)"
 
 
+class Grouping(StrEnum):
+    """What rows stand for."""
+
+    TEAM = "team"
+    NAMESPACE = "namespace"
+
+
 class OverviewParameters(Parameters):
     """What the overview can be asked."""
 
     month: str | None = Field(default=None, max_length=10)
-    by: By | None = None
-    team: str | None = Field(default=None, max_length=LONGEST)
+    by: Grouping | None = None
+    team: Name | None = None
     sort: Sort = Sort.COST
 
 
@@ -57,7 +65,7 @@ async def overview(asked: Asked) -> Page:
     given = asked.parameters(OverviewParameters)
     month = asked.month(given.month)
     found, status = await asked.service.settled(partial(_read, asked, month))
-    by_team = given.team is None and given.by is not By.NAMESPACE
+    by_team = given.team is None and given.by is not Grouping.NAMESPACE
     kept = {"month": given.month, "by": given.by.value if given.by else None, "team": given.team}
     usages = _teams(found, given) if by_team else _namespaces(found, given)
     what = "Team" if by_team else "Namespace"

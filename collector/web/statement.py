@@ -15,7 +15,7 @@ from gputally.collector.statement.read import Found, Tampered, find_statement
 from gputally.collector.statement.register import ZoneChanged
 from gputally.collector.statement.view import View, Who
 from gputally.collector.web import links
-from gputally.collector.web.asked import LONGEST, Asked, Parameters, months
+from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.page import Page
 
 _API = "/api/v1/statements/"
@@ -25,8 +25,8 @@ class StatementParameters(Parameters):
     """What a statement can be asked."""
 
     month: str | None = Field(default=None, max_length=10)
-    team: str | None = Field(default=None, max_length=LONGEST)
-    namespace: str | None = Field(default=None, max_length=LONGEST)
+    team: Name | None = None
+    namespace: Name | None = None
     share_idle: Spread = Field(default=Spread.NONE, alias="shareIdle")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Engine
 from tests.collector.api.fixtures import get
 from tests.collector.web.fixtures import NOW_US, READERS, UTC, fill, fleet, pages, text
@@ -135,10 +137,15 @@ def test_both_databases_say_the_same(app: FastAPI, postgres_server: PostgresServ
         ("/", {"month": "2026-13"}, "month"),
         ("/", {"month": "today"}, "expected a month"),
         ("/", {"sort": "price"}, "sort"),
+        ("/", {"by": "pod"}, "by"),
         ("/idle", {"atLeast": "-1"}, "atLeast"),
         ("/idle", {"sort": "<b>"}, "sort"),
         ("/gpus", {"page": "x"}, "page"),
         ("/statement", {"shareIdle": "odd"}, "shareIdle"),
+        ("/idle", {"namespace": "a\x00b"}, "namespace"),
+        ("/namespaces/a%00b", {}, "namespace"),
+        ("/namespaces/a", {"cluster": "a" * 254}, "cluster"),
+        ("/", {"month": "1969-12"}, "month"),
         ("/about", {"x": "1"}, "there is no such parameter"),
     ],
 )
@@ -242,3 +249,21 @@ def counted(app: FastAPI, reading_s: list[float]) -> Iterator[None]:
     desk.answer = timed
     yield
     desk.answer = answer
+
+
+@pytest.mark.parametrize("month", ["1970-01", "1970-02", "2026-10", "2026-12", "9998-12", "month", "lastmonth"])
+@pytest.mark.parametrize("path", ["/", "/namespaces/research", "/statement"])
+def test_any_month_has_a_page(app: FastAPI, path: str, month: str) -> None:
+    assert text(app, path, month=month)
+
+
+@given(
+    path=st.sampled_from(PATHS),
+    name=st.sampled_from(
+        ["month", "team", "namespace", "cluster", "node", "sort", "by", "atLeast", "page", "shareIdle"]
+    ),
+    value=st.text(max_size=12) | st.sampled_from(["2026-11", "cost", "team", "namespace", "node", "1", "-1", "even"]),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_asked_is_answered_or_refused(app: FastAPI, path: str, name: str, value: str) -> None:
+    assert get(app, path, **{name: value}).status_code in (200, 422)
