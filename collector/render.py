@@ -32,6 +32,13 @@ EMPTY = "No GPU time is booked"
 
 _TENTHS = 10  # the table has one decimal
 _WIDEST = 10_000
+# GPM's means over the time that had them, 0 to 1: how well time was used, never what is billed.
+_QUALITY = {
+    "sm_activity": "sm_us",
+    "sm_occupancy": "occupancy_us",
+    "tensor_activity": "tensor_us",
+    "memory_bandwidth": "dram_us",
+}
 _NAME_WIDTH = 10  # names fold in a narrow terminal, but no further than this; figures are never cut
 _US_PER_HOUR = 3_600_000_000
 _MJ_PER_KWH = 3_600_000_000
@@ -94,7 +101,7 @@ def as_csv(report: Report) -> str:
     """The JSON's columns; the last line is the total, its owner is `total`. Unknown is empty."""
     out = io.StringIO()
     money = ("cost", "unpriced_us", "carbon_g", "no_factor_mj") if report.currency else ()
-    writer = csv.DictWriter(out, [*report.by, "owner", *_AMOUNTS, *money], lineterminator="\n")
+    writer = csv.DictWriter(out, [*report.by, "owner", *_AMOUNTS, *_QUALITY, *money], lineterminator="\n")
     writer.writeheader()
     writer.writerows(_records(report))
     return out.getvalue()
@@ -119,7 +126,7 @@ def as_table(report: Report, width: int | None) -> str:
     return f"GPU-hours {_span(report)}\n\n" + _drawn(table, width, _foldable(report)) + _carbon(report.total.money)
 
 
-def _records(report: Report) -> list[dict[str, str | int | None]]:
+def _records(report: Report) -> list[dict[str, str | int | float | None]]:
     """The rows and their total, as JSON and CSV have them; costs, if there are prices, add up to the total's."""
     records = [_fields(report, row) for row in (*report.rows, report.total)]
     if report.currency:
@@ -131,9 +138,16 @@ def _records(report: Report) -> list[dict[str, str | int | None]]:
     return records
 
 
-def _fields(report: Report, row: Row) -> dict[str, str | int | None]:
+def _fields(report: Report, row: Row) -> dict[str, str | int | float | None]:
     keys = dict(zip((key.value for key in report.by), row.keys, strict=True))
-    return {**keys, "owner": row.owner, **{name: getattr(row.amounts, name) for name in _AMOUNTS}}
+    amounts = {name: getattr(row.amounts, name) for name in _AMOUNTS}
+    return {**keys, "owner": row.owner, **amounts, **{name: _mean(row.amounts, of) for name, of in _QUALITY.items()}}
+
+
+def _mean(amounts: Amounts, name: str) -> float | None:
+    """A quality figure to six decimals; None where nothing measured it."""
+    mean = amounts.quality(name)
+    return None if mean is None else round(mean, 6)
 
 
 def _span(report: Report) -> str:

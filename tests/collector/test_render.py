@@ -21,6 +21,7 @@ AMOUNTS = [
     *("capacity_us", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us"),
     *("reserved_us", "burst_us", "intruder_us", "energy_mj"),
 ]
+QUALITY = ["sm_activity", "sm_occupancy", "tensor_activity", "memory_bandwidth"]
 
 SEARCH = Row(
     ("search",), "pod", Amounts(used_us=HOUR_US, idle_us=HOUR_US, reserved_us=2 * HOUR_US, energy_mj=7 * 10**9)
@@ -49,8 +50,18 @@ def test_json_has_the_keys_that_programs_read() -> None:
     assert list(document) == ["from", "to", "timezone", "by", "rows", "total", "coverage"]
     assert (document["from"], document["to"]) == ("2026-07-01T00:00:00+00:00", "2026-07-02T00:00:00+00:00")
     assert (document["timezone"], document["by"], document["coverage"]) == ("UTC", ["namespace"], 0.75)
-    assert list(document["rows"][0]) == ["namespace", "owner", *AMOUNTS]
+    assert list(document["rows"][0]) == ["namespace", "owner", *AMOUNTS, *QUALITY]
     assert document["total"]["capacity_us"] == 4 * HOUR_US
+
+
+def test_quality_is_the_mean_over_the_time_that_was_measured() -> None:
+    """Beside the bill, for programs: half of the hour was measured, and the SMs were active for a third of that."""
+    measured = Amounts(
+        used_us=HOUR_US, quality_us=HOUR_US // 2, sm_us=HOUR_US // 6, occupancy_us=0, tensor_us=0, dram_us=0
+    )
+    row = json.loads(as_json(report(Row(("search",), "pod", measured))))["rows"][0]
+    assert [row[name] for name in QUALITY] == [0.333333, 0.0, 0.0, 0.0]
+    assert [json.loads(as_json(report(NOBODY)))["rows"][0][name] for name in QUALITY] == [None] * 4
 
 
 def test_what_is_unknown_is_null_in_json_and_empty_in_csv_and_a_dash_for_people() -> None:
@@ -62,7 +73,7 @@ def test_what_is_unknown_is_null_in_json_and_empty_in_csv_and_a_dash_for_people(
 
 def test_csv_has_the_columns_of_json_and_ends_with_the_total() -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv(report(SEARCH, NOBODY)))))
-    assert list(rows[0]) == ["namespace", "owner", *AMOUNTS]
+    assert list(rows[0]) == ["namespace", "owner", *AMOUNTS, *QUALITY]
     assert [row["owner"] for row in rows] == ["pod", "platform", "total"]
     assert [row["namespace"] for row in rows] == ["search", "", ""]
 
