@@ -99,6 +99,9 @@ class StatementAnswer(BaseModel):
     unpriced_us: int
     capacity_us: int
     coverage: float | None
+    carbon: dict[str, Any] = Field(
+        default={}, description="Grams of CO2e, whole and by namespace and team; absent where the card has no factor."
+    )
     pending_hours: int
     rates: list[dict[str, Any]]
     closed: dict[str, Any] | None

@@ -9,7 +9,8 @@ from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.period import instant
 from gputally.collector.allocation.query import Spread
 from gputally.collector.rates.card import exact
-from gputally.collector.rates.cost import rounded
+from gputally.collector.rates.cost import CARBON_SCALE, rounded
+from gputally.collector.statement.emission import carbon_of
 from gputally.collector.statement.item import ItemKey, Meter
 from gputally.collector.statement.rounding import fixed, hours
 from gputally.collector.statement.view import View
@@ -91,6 +92,8 @@ def facts(view: View, content_hash: str | None) -> list[tuple[str, str]]:
     found = [("period", period), ("coverage", _coverage(view))]
     if view.unpriced_us:
         found.append(("unpriced", f"{_grouped(hours([view.unpriced_us], _DIGITS)[0])} GPU-hours are in no amount"))
+    if view.emissions:
+        found.append(("carbon", _carbon(view)))
     if of.pending:
         found.append(("pending", f"{of.pending} hours of nodes are not settled yet"))
     rates = [f"version {one.version} ({one.content_hash[:12]})" for one in of.rates]
@@ -169,6 +172,14 @@ def _money(units: int | None, view: View) -> str:
 
 def _grouped(text: str) -> str:
     return f"{Decimal(text):,}"
+
+
+def _carbon(view: View) -> str:
+    carbon = carbon_of(view.emissions)
+    without = sum(one.no_factor_mj for one in view.emissions)
+    rest = f", without the {_grouped(hours([without], _DIGITS)[0])} kWh that have no factor" if without else ""
+    kg = None if carbon is None else fixed(rounded([carbon], _DIGITS, 1000 * CARBON_SCALE)[0], _DIGITS)
+    return f"{UNKNOWN if kg is None else _grouped(kg)} kg CO2e{rest}"
 
 
 def _coverage(view: View) -> str:

@@ -12,8 +12,10 @@ from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
 from gputally.collector.files.applied import Applied, Kind, version
 from gputally.collector.ledger.postings import settle
+from gputally.collector.rates.card import Quantity
 from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.currency import decimals
+from gputally.collector.statement.emission import Emission, read_emissions
 from gputally.collector.statement.idle import Workload, idle_workloads
 from gputally.collector.statement.item import CELL_ENERGY, Item, Items
 from gputally.collector.statement.month import Month, month_name
@@ -46,7 +48,8 @@ class Statement:
     """A month. `currency` is empty where no rate card was applied; `pending` counts hours of nodes not yet settled.
 
     `workloads` are the dearest idle ones of each namespace and team, the dearest first. `energy_mj` is None where
-    none was measured. `closing` is None while the month is open.
+    none was measured. `closing` is None while the month is open. `emissions` is empty where the card has no factor of
+    carbon, and of months that were closed before it was told.
     """
 
     month: str
@@ -60,6 +63,7 @@ class Statement:
     energy_mj: int | None
     pending: int
     closing: Closing | None = None
+    emissions: tuple[Emission, ...] = ()
 
     @property
     def digits(self) -> int:
@@ -104,6 +108,7 @@ def draw_up(connection: Connection, zone: ZoneInfo, month: Month) -> Statement:
         _rates(connection, book, found),
         energy.mj,
         _pending(connection, month),
+        emissions=read_emissions(connection, zone, month) if book.pricer.has(Quantity.CARBON) else (),
     )
 
 

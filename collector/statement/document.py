@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
@@ -10,10 +10,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gputally.accounting.ledger_hour import to_us
+from gputally.collector.allocation.money import grams
 from gputally.collector.allocation.period import instant
 from gputally.collector.allocation.query import Spread
 from gputally.collector.rates.card import NANO, exact
 from gputally.collector.statement.content import Closing, RateVersion, Statement
+from gputally.collector.statement.emission import Emission, carbon_of
 from gputally.collector.statement.idle import Workload
 from gputally.collector.statement.item import Item, ItemKey
 from gputally.collector.statement.rounding import DIGITS, fixed, hours
@@ -48,6 +50,7 @@ def as_object(view: View) -> Json:
         "capacity_us": capacity_us,
         "coverage": 1 - view.unobserved_us / capacity_us if capacity_us else None,
         **({"energy_mj": of.energy_mj} if view.who.everybody else {}),
+        **({"carbon": _carbon(view.emissions)} if view.emissions else {}),
         "pending_hours": of.pending,
         "rates": [_rate(one, zone) for one in of.rates],
         "closed": None if of.closing is None else _closing(of.closing, zone),
@@ -77,6 +80,7 @@ def from_json(document: str) -> Statement:
         found["energy_mj"],
         found["pending_hours"],
         None if found["closed"] is None else _read_closing(found["closed"]),
+        tuple(_read_emission(one) for one in found.get("carbon", {}).get("lines", ())),
     )
 
 
@@ -108,6 +112,26 @@ def _item(item: Item, text: str, digits: int) -> Json:
 
 def _workload(one: Workload) -> Json:
     return {**asdict(one), "gpu_hours": hours([one.idle_us], DIGITS)[0], "cost": str(one.cost)}
+
+
+def _carbon(emissions: Sequence[Emission]) -> Json:
+    """Grams of CO2e; `exact` is in 1/3.6×10²⁷ of a gram."""
+    texts = grams([one.carbon for one in emissions])
+    return {
+        "carbon_g": grams([carbon_of(emissions)])[0],
+        "no_factor_mj": sum(one.no_factor_mj for one in emissions),
+        "lines": [_emission(one, text) for one, text in zip(emissions, texts, strict=True)],
+    }
+
+
+def _emission(one: Emission, text: str | None) -> Json:
+    names = {name: value for name, value in one._asdict().items() if name != "carbon"}
+    return {**names, "carbon_g": text, "exact": None if one.carbon is None else str(one.carbon)}
+
+
+def _read_emission(found: Mapping[str, Any]) -> Emission:
+    names = {name: found[name] for name in Emission._fields if name != "carbon"}
+    return Emission(**names, carbon=None if found["exact"] is None else int(found["exact"]))
 
 
 def _share(one: Share, digits: int) -> Json:

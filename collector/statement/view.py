@@ -13,6 +13,7 @@ from gputally.collector.allocation.query import WHOLE, Scope, Spread
 from gputally.collector.allocation.spread import Part, spread
 from gputally.collector.rates.cost import rounded
 from gputally.collector.statement.content import Statement
+from gputally.collector.statement.emission import Emission
 from gputally.collector.statement.idle import Workload, dearest
 from gputally.collector.statement.item import Item
 from gputally.collector.statement.rounding import hours
@@ -83,6 +84,12 @@ class View:
         return dearest(
             one for one in self.statement.workloads if self.who.has(pod, one.cluster, one.namespace, one.team)
         )
+
+    @cached_property
+    def emissions(self) -> tuple[Emission, ...]:
+        """The carbon of the part."""
+        of = self.statement.emissions
+        return tuple(one for one in of if self.who.has(one.payer, one.cluster, one.namespace, one.team))
 
     @cached_property
     def shares(self) -> tuple[Share, ...]:

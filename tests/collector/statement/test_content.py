@@ -1,18 +1,23 @@
 """A statement's items and its idle workloads: who pays, at which price, and which namespace of a name it was."""
 
+import json
+
 import pytest
 from sqlalchemy import Engine
 from tests.histories import Labelled
-from tests.statements import AUGUST, JULY, UTC, apply, book, close, lines_of
+from tests.statements import AUGUST, CARD, JULY, UTC, apply, book, close, lines_of, renderings
 from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.line import Window
 from gputally.collector.cluster.watch import ObjectKind
+from gputally.collector.exports.printed import facts
 from gputally.collector.statement.content import Statement, read_open
 from gputally.collector.statement.currency import decimals
 from gputally.collector.statement.document import as_json, from_json
 from gputally.collector.statement.view import View, Who
+
+KWH = 3_600_000_000  # millijoules
 
 
 def hour(at: int, *names: str) -> list[Window]:
@@ -89,6 +94,52 @@ def test_an_empty_month_has_nothing_and_costs_nothing(engine: Engine) -> None:
     apply(engine)
     found = read_open(engine, UTC, AUGUST)
     assert (found.items, View(found).amount, View(found).capacity_us) == ((), 0, 0)
+
+
+CARBON = """\
+carbon:
+  - {match: {namespace: search}, valid_from: 2026-01-01, valid_to: 2026-07-10, g_co2e_per_kwh: 400}
+  - {match: {namespace: search}, valid_from: 2026-07-10, g_co2e_per_kwh: 100}
+"""
+
+
+def drawn(*days: int) -> list[Window]:
+    """A minute of each of some days of July in which two namespaces draw a kilowatt-hour each."""
+    parts = [device(reserved(pod(name), MINUTE_US, 0, energy_mj=KWH), uuid=name) for name in ("search", "vision")]
+    return [window(*parts, start_us=START_US + (day - 1) * 24 * HOUR_US) for day in days]
+
+
+def test_carbon_stands_beside_the_money_by_namespace_and_team(engine: Engine) -> None:
+    """A factor that changes in the month; energy without one is told, and is not 0. The items are the same."""
+    book(engine, drawn(1, 15))
+    apply(engine)
+    before = statement(engine)
+    assert (before.emissions, "carbon" in as_json(View(before))) == ((), False)
+    apply(engine, card=CARD + CARBON)
+    found = statement(engine)
+    assert View(found).amount == View(before).amount
+    assert from_json(as_json(View(found))) == found
+    carbon = json.loads(as_json(View(found)))["carbon"]
+    assert (carbon["carbon_g"], carbon["no_factor_mj"]) == ("650.000000", 2 * KWH)  # of 1.3 kWh each, by the PUE
+    lines = [(line["namespace"], line["team"], line["carbon_g"], line["no_factor_mj"]) for line in carbon["lines"]]
+    assert lines == [("vision", "", None, 2 * KWH), ("search", "engines", "650.000000", 0)]
+    own = json.loads(as_json(View(found, Who(team="engines"))))["carbon"]
+    assert (own["carbon_g"], own["no_factor_mj"]) == ("650.000000", 0)
+    assert ("carbon", "0.65 kg CO2e, without the 2.00 kWh that have no factor") in facts(View(found), None)
+
+
+def test_a_month_closed_without_carbon_stays_as_it_was_and_one_with_keeps_it(engine: Engine) -> None:
+    book(engine, [*drawn(1), *drawn(33)])
+    apply(engine)
+    close(engine)
+    frozen = renderings(engine)
+    apply(engine, card=CARD + CARBON)
+    assert renderings(engine) == frozen
+    close(engine, AUGUST)
+    with_carbon = renderings(engine, AUGUST)
+    assert all("130.000000" in text or "0.13 kg" in text for text in (with_carbon[0], *with_carbon[2:4]))
+    apply(engine)
+    assert renderings(engine, AUGUST) == with_carbon
 
 
 def test_the_document_is_read_back_as_it_was(engine: Engine) -> None:
