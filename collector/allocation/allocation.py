@@ -63,7 +63,7 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
 
 def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
     """The same from the postings as they are; all of it sees one state of the database."""
-    ground = Ground(ledger_hash(connection, query), _pending(connection, query.period, query.scope))
+    ground = Ground(ledger_hash(connection, query), pending_in(connection, query.period, query.scope))
     pricer, changes = _changes(connection, billing, query)
     sheet = Sheet(query, pricer, changes)
     for cell in read_cells(connection, query, sheet.edges):
@@ -88,7 +88,7 @@ def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[P
     return (pricer, changes) if few else (money, of_money)
 
 
-def _pending(connection: Connection, period: Period, scope: Scope) -> int:
+def pending_in(connection: Connection, period: Period, scope: Scope) -> int:
     """Pairs that wait; for who sees some namespaces only the hours of them: how many nodes there are is not theirs."""
     mark, node = schema.dirty_hour.c, schema.node.c
     counted = func.count() if scope.namespaces is None else func.count(mark.hour_us.distinct())

@@ -102,7 +102,9 @@ class StatementAnswer(BaseModel):
     carbon: dict[str, Any] = Field(
         default={}, description="Grams of CO2e, whole and by namespace and team; absent where the card has no factor."
     )
-    pending_hours: int
+    pending_hours: int | None = Field(
+        description="As in allocation; null for who sees a part of a month that was closed in spite of such hours."
+    )
     rates: list[dict[str, Any]]
     closed: dict[str, Any] | None
     items: list[StatementItem]
@@ -152,7 +154,7 @@ async def statement(
     asked, scope = _month(month, service), scope_of(reader)
     if given.share_idle is not Spread.NONE and not scope.whole:
         raise QueryError("shareIdle", "the platform's cost is only for those who may see every namespace")
-    found = await service.settled(lambda connection: _find(connection, service, asked))
+    found = await service.settled(lambda connection: _find(connection, service, asked, scope))
     view = View(found.statement, Who(given.namespace, given.team, scope), given.share_idle)
     return _written(found, view, given.format, scope)
 
@@ -164,9 +166,9 @@ def _month(text: str, service: Service) -> Month:
         raise QueryMistakes([("month", message) for message in error.mistakes]) from error
 
 
-def _find(connection: Connection, service: Service, month: Month) -> Found:
+def _find(connection: Connection, service: Service, month: Month, scope: Scope) -> Found:
     try:
-        return find_statement(connection, service.zone, month)
+        return find_statement(connection, service.zone, month, scope)
     except (Tampered, ZoneChanged) as error:  # an operator has to look, not the one who asks
         raise HTTPException(503, str(error)) from error
 

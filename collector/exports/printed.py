@@ -94,16 +94,18 @@ def facts(view: View, content_hash: str | None) -> list[tuple[str, str]]:
         found.append(("unpriced", f"{_grouped(hours([view.unpriced_us], _DIGITS)[0])} GPU-hours are in no amount"))
     if view.emissions:
         found.append(("carbon", _carbon(view)))
-    if of.pending:
-        found.append(("pending", f"{of.pending} hours of nodes are not settled yet"))
-    rates = [f"version {one.version} ({one.content_hash[:12]})" for one in of.rates]
+    if view.pending != 0:
+        hours_of = "some hours" if view.pending is None else f"{view.pending} hours"
+        found.append(("pending", f"{hours_of} of nodes are not settled yet"))
+    rates = [f"version {one.version}" + f" ({one.content_hash[:12]})" * view.sees_all for one in of.rates]
     found.append(("rates", ", ".join(rates) or "no rate card was applied"))
     if view.spread is not Spread.NONE:
         found.append(("platform", f"spread over namespaces: {view.spread.value}; a view, which books nothing"))
     if of.closing is not None:
         allowed = f", in spite of: {', '.join(of.closing.allowed)}" if of.closing.allowed else ""
         found.append(("closed", f"{instant(of.closing.closed_us, zone)} by {of.closing.closed_by}{allowed}"))
-        found.append(("hash", content_hash or UNKNOWN))
+        if view.sees_all:
+            found.append(("hash", content_hash or UNKNOWN))
     return found
 
 
@@ -120,7 +122,7 @@ class _Names:
 
     def __init__(self, view: View) -> None:
         uids: dict[tuple[str, str], set[str]] = {}
-        for item in view.statement.items:
+        for item in view.statement.items if view.sees_all else view.items:
             uids.setdefault((item.key.cluster, item.key.namespace), set()).add(item.key.namespace_uid)
         self._twice = {name for name, of_name in uids.items() if len(of_name) > 1}
         self._clusters = len({cluster for cluster, _ in uids}) > 1

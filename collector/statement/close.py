@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, insert, text
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.allocation.period import instant
+from gputally.collector.allocation.allocation import pending_in
+from gputally.collector.allocation.period import Period, instant
+from gputally.collector.allocation.query import WHOLE
 from gputally.collector.database.engine import is_sqlite, writing
 from gputally.collector.database.schema_statement import statement
-from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.postings import catch_up
 from gputally.collector.ledger.state import read_state
 from gputally.collector.statement.content import Closing, Statement, draw_up
 from gputally.collector.statement.document import as_json, digest
@@ -54,7 +56,7 @@ class Unbalanced(RuntimeError):
 
 def close_month(engine: Engine, zone: ZoneInfo, request: Request) -> Closed:
     """Freeze a month; raises NotClosed, ZoneChanged and QueryError. Of several at once one closes it."""
-    settle(engine, zone)
+    catch_up(engine, zone)
     snapshot = engine if is_sqlite(engine) else engine.execution_options(isolation_level="REPEATABLE READ")
     with writing(snapshot) as connection:
         if not is_sqlite(connection):
@@ -162,7 +164,16 @@ def _dirty(connection: Connection, zone: ZoneInfo, month: Month, draft: Statemen
     reasons = []
     if draft.pending:
         reasons.append(f"dirty: {draft.pending} hours of nodes wait to be recomputed")
+    late = _late(connection)
+    if late:
+        reasons.append(f"dirty: {late} hours of nodes in closed months wait to be recomputed, and may be corrected")
     booked_us = read_state(connection).booked_until_us
     if 0 < booked_us < month.end_us:
         reasons.append(f"dirty: the time of silent nodes is booked only until {instant(booked_us, zone)}")
     return reasons
+
+
+def _late(connection: Connection) -> int:
+    """What waits in closed months: their corrections are not all known."""
+    closed = closed_months(connection)
+    return pending_in(connection, Period(closed[0].start_us, closed[-1].end_us), WHOLE) if closed else 0

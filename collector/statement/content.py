@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine
 
+from gputally.collector.allocation.allocation import pending_in
 from gputally.collector.allocation.cells import read_cells
-from gputally.collector.allocation.query import Query
-from gputally.collector.database import schema
+from gputally.collector.allocation.query import WHOLE, Query, Scope
 from gputally.collector.database.engine import reading
 from gputally.collector.files.applied import Applied, Kind, version
-from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.postings import catch_up
 from gputally.collector.rates.card import Quantity
 from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.currency import decimals
@@ -76,13 +76,16 @@ def read_open(engine: Engine, zone: ZoneInfo, month: Month) -> Statement:
 
     What arrived and is not in the postings yet is settled first.
     """
-    settle(engine, zone)
+    catch_up(engine, zone)
     with reading(engine) as connection:
         return draw_up(connection, zone, month)
 
 
-def draw_up(connection: Connection, zone: ZoneInfo, month: Month) -> Statement:
-    """The same from the postings as they are; all of it sees one state of the database."""
+def draw_up(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope = WHOLE) -> Statement:
+    """The same from the postings as they are; all of it sees one state of the database.
+
+    It is the whole, whoever asks, but for `pending`, which counts what `scope` may see.
+    """
     closed = closed_months(connection)
     check_zone(closed, zone)
     book = read_terms(connection, zone)
@@ -107,7 +110,7 @@ def draw_up(connection: Connection, zone: ZoneInfo, month: Month) -> Statement:
         idle_workloads(connection, month.period, book, edges),
         _rates(connection, book, found),
         energy.mj,
-        _pending(connection, month),
+        pending_in(connection, month.period, scope),
         emissions=read_emissions(connection, zone, month) if book.pricer.has(Quantity.CARBON) else (),
     )
 
@@ -130,9 +133,3 @@ def _rates(connection: Connection, book: TermsBook, items: Iterable[Item]) -> tu
         numbers.add(book.pricer.card.version)
     found: Sequence[Applied | None] = [version(connection, Kind.RATES, number) for number in sorted(numbers)]
     return tuple(RateVersion(one.version, one.applied_us, one.content_hash.hex()) for one in found if one)
-
-
-def _pending(connection: Connection, month: Month) -> int:
-    hour_us = schema.dirty_hour.c.hour_us
-    within = select(func.count()).where(hour_us >= month.start_us, hour_us < month.end_us)
-    return connection.execute(within).scalar_one()

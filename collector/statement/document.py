@@ -51,9 +51,9 @@ def as_object(view: View) -> Json:
         "coverage": 1 - view.unobserved_us / capacity_us if capacity_us else None,
         **({"energy_mj": of.energy_mj} if view.who.everybody else {}),
         **({"carbon": _carbon(view.emissions)} if view.emissions else {}),
-        "pending_hours": of.pending,
-        "rates": [_rate(one, zone) for one in of.rates],
-        "closed": None if of.closing is None else _closing(of.closing, zone),
+        "pending_hours": view.pending,
+        "rates": [_rate(one, zone, view.sees_all) for one in of.rates],
+        "closed": None if of.closing is None else _closing(of.closing, zone, view.sees_all),
         "items": [_item(item, text, of.digits) for item, text in zip(view.items, view.hours(DIGITS), strict=True)],
         **({} if view.spread is Spread.NONE else {"shares": [_share(one, of.digits) for one in view.shares]}),
         "idle_workloads": [_workload(one) for one in (of.workloads if view.who.everybody else view.workloads)],
@@ -94,8 +94,9 @@ def _part(view: View) -> Json:
     return {name: value for name, value in asked.items() if value not in (None, Spread.NONE.value)}
 
 
-def _rate(one: RateVersion, zone: ZoneInfo) -> Json:
-    return {"version": one.version, "applied": instant(one.applied_us, zone), "content_hash": one.content_hash}
+def _rate(one: RateVersion, zone: ZoneInfo, whole: bool) -> Json:
+    content_hash = one.content_hash if whole else None
+    return {"version": one.version, "applied": instant(one.applied_us, zone), "content_hash": content_hash}
 
 
 def _item(item: Item, text: str, digits: int) -> Json:
@@ -138,13 +139,13 @@ def _share(one: Share, digits: int) -> Json:
     return {**asdict(one), "cost": str(one.cost), "amount": amount_text(one.amount, digits)}
 
 
-def _closing(closing: Closing, zone: ZoneInfo) -> Json:
+def _closing(closing: Closing, zone: ZoneInfo, whole: bool) -> Json:
     return {
         "at": instant(closing.closed_us, zone),
         "by": closing.closed_by,
         "allowed": list(closing.allowed),
-        "lines": closing.lines,
-        "lines_hash": closing.lines_hash,
+        "lines": closing.lines if whole else None,
+        "lines_hash": closing.lines_hash if whole else None,
     }
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine
 
 from gputally.collector.database.engine import reading
-from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.postings import catch_up
 from gputally.collector.statement.content import Statement, draw_up
 from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.document import from_json
@@ -48,7 +48,7 @@ def open_lines(connection: Connection, zone: ZoneInfo, month: Month) -> Iterator
 @contextmanager
 def ground(engine: Engine, zone: ZoneInfo, month: Month) -> Iterator[Ground]:
     """The ground of a month for as long as the block lasts; raises ZoneChanged and QueryError."""
-    settle(engine, zone)
+    catch_up(engine, zone)
     with reading(engine) as connection:
         closed = closed_month(connection, month.name)
         statement = (

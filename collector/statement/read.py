@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
+from gputally.collector.allocation.query import WHOLE, Scope
 from gputally.collector.database.engine import reading
-from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.postings import catch_up
 from gputally.collector.statement.content import Statement, draw_up
 from gputally.collector.statement.corrections import unbilled
 from gputally.collector.statement.document import as_json, digest, from_json
@@ -45,17 +46,17 @@ def read_statement(engine: Engine, zone: ZoneInfo, month: Month) -> Found:
 
     For an open month, what arrived and is not in the postings yet is settled first.
     """
-    settle(engine, zone)
+    catch_up(engine, zone)
     with reading(engine) as connection:
         return find_statement(connection, zone, month)
 
 
-def find_statement(connection: Connection, zone: ZoneInfo, month: Month) -> Found:
-    """The same from the postings as they are."""
+def find_statement(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope = WHOLE) -> Found:
+    """The same from the postings as they are; `scope` is whose part will be shown of it."""
     check_zone(closed_months(connection), zone)
     closed = closed_month(connection, month.name)
     if closed is None:
-        return Found(draw_up(connection, zone, month))
+        return Found(draw_up(connection, zone, month, scope))
     document = read_document(connection, month.name)
     if digest(document) != closed.content_hash:
         raise Tampered(f"the statement of {month.name} is not the one that was frozen: its hash is {digest(document)}")
@@ -64,7 +65,7 @@ def find_statement(connection: Connection, zone: ZoneInfo, month: Month) -> Foun
 
 def read_differences(engine: Engine, zone: ZoneInfo, month: Month) -> tuple[Found, list[Line]]:
     """A closed month and what the ledger says of it now beyond what was billed; raises Tampered and LookupError."""
-    settle(engine, zone)
+    catch_up(engine, zone)
     with reading(engine) as connection:
         found = find_statement(connection, zone, month)
         closing = found.statement.closing

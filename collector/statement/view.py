@@ -113,6 +113,17 @@ class View:
         return sum(known) if known or not self.items else None
 
     @property
+    def sees_all(self) -> bool:
+        """Whether the reader may see everything, whatever part is shown: hashes, and counts of what is everybody's."""
+        return self.who.scope.whole
+
+    @property
+    def pending(self) -> int | None:
+        """What was not settled; None for who sees a part of a closed month that was frozen with everybody's."""
+        frozen = self.statement.closing is not None
+        return None if frozen and self.statement.pending and not self.sees_all else self.statement.pending
+
+    @property
     def capacity_us(self) -> int:
         """All time of the month itself."""
         return sum(self._own())

@@ -59,6 +59,6 @@ async def statement(asked: Asked) -> Page:
 
 def _find(asked: Asked, month: Month, connection: Connection) -> Found:
     try:
-        return find_statement(connection, asked.zone, month)
+        return find_statement(connection, asked.zone, month, asked.scope)
     except (Tampered, ZoneChanged) as error:  # an operator has to look, not the one who asks
         raise HTTPException(503, str(error)) from error

@@ -4,12 +4,13 @@ import threading
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 from tests.statements import (
     AUGUST,
     CARD,
     EVERYTHING,
     JULY,
+    LATER_US,
     UTC,
     apply,
     book,
@@ -19,15 +20,18 @@ from tests.statements import (
     month_of,
     renderings,
 )
-from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
+from tests.windows import MINUTE_US, START_US, all_received, device, pod, reserved, unallocated, window
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.line import Window
 from gputally.collector.allocation.period import Period
-from gputally.collector.database.engine import reading, writing
-from gputally.collector.database.schema import posting
+from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.database.schema import dirty_hour, posting
 from gputally.collector.database.schema_statement import statement, statement_line
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger import postings
 from gputally.collector.ledger.state import State, write_state
+from gputally.collector.statement import close as close_module
 from gputally.collector.statement.close import Allowance, NotClosed, Request, close_month
 from gputally.collector.statement.content import read_open
 from gputally.collector.statement.month import following, parse_month
@@ -73,6 +77,38 @@ def test_silent_nodes_that_are_not_booked_keep_a_month_open(engine: Engine) -> N
     with writing(engine) as connection:
         write_state(connection, State(booked_until_us=JULY.end_us))
     close(engine, allow=[])
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_hours_that_another_replica_is_recomputing_keep_a_month_open(
+    database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for, and where it does not end the month is not frozen without what it recomputes."""
+    monkeypatch.setattr(postings, "_WAIT_S", 0.1)
+    apply(engine)
+    book(engine, [used()])
+    Committer(engine, UTC, max_age_us=None).commit(all_received([used(START_US + HOUR_US)]), now_us=LATER_US)
+    other = open_database(database_url)
+    with writing(other) as connection:
+        connection.execute(select(dirty_hour).with_for_update())
+        assert " hours of nodes wait to be recomputed" in refused(engine)
+    assert close(engine, allow=[]).month == "2026-07"
+    other.dispose()
+
+
+def test_hours_of_closed_months_that_wait_keep_the_next_one_open(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What corrects them belongs into it."""
+    apply(engine)
+    book(engine, [used(), used(AUGUST_US)])
+    close(engine, allow=[])
+    Committer(engine, UTC, max_age_us=None).commit(all_received([used(START_US + HOUR_US)]), now_us=LATER_US)
+    with monkeypatch.context() as patched:
+        patched.setattr(close_module, "catch_up", lambda *_: None)
+        assert " hours of nodes in closed months wait to be recomputed" in refused(engine, month=AUGUST)
+    close(engine, AUGUST, allow=[])
+    assert any(item.key.corrects for item in read_statement(engine, UTC, AUGUST).statement.items)
 
 
 def test_months_are_closed_once_and_in_order(engine: Engine) -> None:
