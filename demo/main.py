@@ -38,7 +38,7 @@ To ask for yourself, paste this into another terminal (the prices are invented):
 . .venv/bin/activate
 export GPUTALLY_DATABASE_URL={database_url}
 export API={api}
-Metrics are on {metrics}. Ctrl-C ends the demo."""
+Pages are on {pages} and metrics on {metrics}. Ctrl-C ends the demo."""
 
 app = typer.Typer(help="A simulated fleet: three nodes, the month so far, and then live.")
 
@@ -81,7 +81,9 @@ def _run(folder: Path, stop: threading.Event) -> None:
             return
         for agent in _agents(folder, found[1], nodes):
             programs.append(agent)  # noqa: PERF402 - each is stopped even if the next one cannot be started
-        screen.say(_HINTS.format(metrics=found[2], api=found[3], database_url=settings.database_url))
+        metrics, api = found[2], found[3]
+        pages = api.removesuffix("api/v1")
+        screen.say(_HINTS.format(pages=pages, metrics=metrics, api=api, database_url=settings.database_url))
         running.callback(back_fill.close)
         back_fill.start(found[1])
         _show(settings, screen, back_fill, programs, stop)
