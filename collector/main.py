@@ -37,6 +37,7 @@ from gputally.collector.exposition.page import make_registry
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ingest.stream import Ingest, make_server
 from gputally.collector.ingest.writer import Writer
+from gputally.collector.ledger.billing_zone import OtherZone, claim_zone
 from gputally.collector.ledger.retention import Policy, Retention
 from gputally.collector.ledger.settler import Settler
 from gputally.collector.ledger.upkeep import Upkeep
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, UnknownRevision) as error:
         sys.stderr.write(f"gputally-collector: {error}\n")
         return 1
+    except OtherZone as error:
+        sys.stderr.write(f"gputally-collector: {error}\n")
+        return 2
     return 0
 
 
@@ -80,7 +84,7 @@ async def _run(settings: CollectorSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = open_database(settings.database_url)
-    database = Database(engine, shown(settings.database_url), RETRY_DATABASE_S)
+    database = Database(engine, shown(settings.database_url), RETRY_DATABASE_S, _claim(settings))
     writer = Writer(Committer(engine, settings.zone, _policy(settings).lines_us), _now_us, settings.writer_queue)
     retention = Retention(engine, settings.zone, _policy(settings), _now_us)
     absent_after_us = settings.absent_after_hours * _HOUR_US
@@ -179,6 +183,10 @@ def _watch(settings: CollectorSettings, engine: Engine) -> ClusterWatch | None:
     if place is None or settings.cluster is None:
         return None
     return ClusterWatch(open_api(place), ClusterHistory(engine, settings.cluster, settings.zone, _now_us))
+
+
+def _claim(settings: CollectorSettings) -> Callable[[Engine], None]:
+    return lambda engine: claim_zone(engine, settings.timezone)
 
 
 def _policy(settings: CollectorSettings) -> Policy:

@@ -11,8 +11,9 @@ import typer
 from sqlalchemy import Engine
 
 from gputally.accounting.ledger_hour import to_us
-from gputally.collector.database.engine import DATABASE_ERRORS, open_database
+from gputally.collector.database.engine import DATABASE_ERRORS, open_database, reading
 from gputally.collector.database.migrate import is_current
+from gputally.collector.ledger.billing_zone import OtherZone, check_zone
 from gputally.collector.settings import (
     DatabaseSettings,
     ReadSettings,
@@ -61,6 +62,8 @@ def ledger(settings: DatabaseSettings) -> Iterator[Engine]:
         if not is_current(engine):
             name = shown(settings.database_url)
             fail(1, [f"database {name} does not have this version's schema: {_how_to_make(settings)}"])
+        if isinstance(settings, ReadSettings):
+            _check_zone(engine, settings)
         yield engine
 
 
@@ -101,6 +104,14 @@ def fail(status: int, messages: Sequence[str]) -> NoReturn:
     for message in messages:
         sys.stderr.write(f"gputally: {message}\n")
     raise typer.Exit(status)
+
+
+def _check_zone(engine: Engine, settings: ReadSettings) -> None:
+    try:
+        with reading(engine) as connection:
+            check_zone(connection, settings.timezone)
+    except OtherZone as error:
+        fail(2, [str(error)])
 
 
 def _how_to_make(settings: DatabaseSettings) -> str:

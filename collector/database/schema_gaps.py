@@ -1,6 +1,6 @@
 """Tables behind the time that no window covers, and what all replicas of a ledger must agree on."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, text
 
 from gputally.collector.database.schema import posting, window
 from gputally.collector.database.schema_billing import metadata
@@ -29,6 +29,7 @@ ledger_state = Table(
     Column("booked_until_us", BigInteger, nullable=False, comment="the time of silent devices is booked up to here"),
     Column("absent_after_us", BigInteger, nullable=False, comment="a device that is silent for longer is absent"),
     Column("lines_from_us", BigInteger, nullable=False, comment="lines before this are removed, or soon will be"),
+    Column("zone", String, comment="the billing time zone; NULL: no collector has started yet"),
     comment="What the replicas of a collector must agree on",
 )
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from sqlalchemy import Engine
 
@@ -15,17 +16,20 @@ _LOG = logging.getLogger(__name__)
 class Database:
     """A database that is tried every `retry_s` until it is reached. `name` is its URL as it may be printed.
 
+    `claim` is called once it is migrated, and says by an error of its own that this collector may not use it.
     `problem` says what keeps it from being used, one line; empty once it is migrated.
     """
 
-    def __init__(self, engine: Engine, name: str, retry_s: float) -> None:
+    def __init__(self, engine: Engine, name: str, retry_s: float, claim: Callable[[Engine], object]) -> None:
         self._engine = engine
         self._retry_s = retry_s
+        self._claim = claim
         self.name = name
         self.problem = f"database {name} was not reached yet"
 
     async def migrated(self, stop: asyncio.Event) -> bool:
-        """Wait until it is reached and migrate it; False where `stop` came first. Raises UnknownRevision.
+        """Wait until it is reached and migrate it; False where `stop` came first. Raises UnknownRevision and
+        what `claim` raises.
 
         A migration that fails leaves nothing, and is tried again: until then there is no collector, but its state can
         be asked for.
@@ -48,6 +52,7 @@ class Database:
             with reading(self._engine):
                 failure = "cannot be migrated to this version's tables"
             migrate(self._engine)
+            self._claim(self._engine)
         except DATABASE_ERRORS as error:
             return f"database {self.name} {failure}: {str(error).partition(chr(10))[0]}"
         return ""

@@ -14,17 +14,20 @@ _READ = select(
     ledger_state.c.booked_until_us,
     ledger_state.c.absent_after_us,
     ledger_state.c.lines_from_us,
+    ledger_state.c.zone,
 ).where(ledger_state.c.id == _ROW)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Up to `booked_until_us` the time of silent devices is booked; one that is silent for longer than
-    `absent_after_us` is absent. Lines before `lines_from_us` are removed, or soon will be."""
+    `absent_after_us` is absent. Lines before `lines_from_us` are removed, or soon will be. `zone` is the
+    billing time zone that it is booked in; None: no collector has started yet."""
 
     booked_until_us: int = 0
     absent_after_us: int = 86_400_000_000
     lines_from_us: int = 0
+    zone: str | None = None
 
 
 def read_state(connection: Connection) -> State:
