@@ -32,6 +32,7 @@ _DAY_US = 24 * HOUR_US
 class Standing(StrEnum):
     """How a budget stands."""
 
+    UNKNOWN = "unknown"  # nothing that counts against it has a price
     WITHIN = "within"
     AT_RISK = "at-risk"  # the forecast is above it
     EXCEEDED = "exceeded"
@@ -50,12 +51,13 @@ class Forecast:
 class Burn:
     """A budget of a month, what of it is spent, and the forecast: None before the first day is over.
 
+    `spent` is None, and so is the forecast, where time counts against an amount of money and nothing of it has a price.
     `days` counts the whole days so far. `unpriced_us` is time that has no price, and is in no amount of money.
     """
 
     budget: Budget
     limit: int
-    spent: int
+    spent: int | None
     forecast: Forecast | None
     days: int
     unpriced_us: int
@@ -63,13 +65,15 @@ class Burn:
     @property
     def standing(self) -> Standing:
         """Whether it is exceeded, or will be."""
+        if self.spent is None:
+            return Standing.UNKNOWN
         if self.spent > self.limit:
             return Standing.EXCEEDED
         return Standing.AT_RISK if self.forecast and self.forecast.expected > self.limit else Standing.WITHIN
 
-    def ratio(self, amount: int) -> float | None:
-        """An amount's part of the budget; None of a budget of nothing."""
-        return amount / self.limit if self.limit else None
+    def ratio(self, amount: int | None) -> float | None:
+        """An amount's part of the budget; None of a budget of nothing, or of an amount that is not known."""
+        return None if amount is None or not self.limit else amount / self.limit
 
 
 def burns(
@@ -103,14 +107,22 @@ def forecast(spent: int, by_day: Sequence[int], rest_us: int) -> Forecast | None
 
 
 def _burn(budget: Budget, rows: Sequence[Row], days: Sequence[Period], now_us: int) -> Burn:
+    unpriced_us = sum(row.money.unpriced_us for row in rows) if budget.unit is Unit.MONEY else 0
+    limit = budget.value * HOUR_US
+    over = [day for day in days if day.end_us <= now_us]
+    if unpriced_us and not any(_is_priced(row) for row in rows):
+        return Burn(budget, limit, None, None, len(over), unpriced_us)
     by_day: dict[Period, int] = defaultdict(int)
     for row in rows:
         by_day[row.step] += _amount(row, budget.unit)
-    over = [by_day[day] for day in days if day.end_us <= now_us]
     spent = sum(by_day.values())
-    unpriced_us = sum(row.money.unpriced_us for row in rows) if budget.unit is Unit.MONEY else 0
-    expected = forecast(spent, over, days[-1].end_us - now_us)
-    return Burn(budget, budget.value * HOUR_US, spent, expected, len(over), unpriced_us)
+    expected = forecast(spent, [by_day[day] for day in over], days[-1].end_us - now_us)
+    return Burn(budget, limit, spent, expected, len(over), unpriced_us)
+
+
+def _is_priced(row: Row) -> bool:
+    """Whether anything of it has a price: some of its time, or its energy."""
+    return row.money.priced_us > 0 or row.money.energy is not None or row.money.overhead is not None
 
 
 def _amount(row: Row, unit: Unit) -> int:

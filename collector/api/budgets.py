@@ -37,12 +37,14 @@ class BudgetRow(BaseModel):
     cluster: str | None = Field(description="null: all clusters together.")
     unit: str = Field(description="gpu_hours or amount.")
     budget: str
-    spent: str
+    spent: str | None = Field(description="null: it counts money, and nothing that counts has a price.")
     expected: str | None = Field(description="At the month's end, if it goes on like the mean of its whole days.")
     low: str | None = Field(description="If every day to come is like the least so far.")
     high: str | None = Field(description="If every day to come is like the dearest so far.")
     days: int = Field(description="Whole days that the forecast rests on; null forecasts before the first is over.")
-    standing: str = Field(description="within, at-risk (expected above the budget) or exceeded.")
+    standing: str = Field(
+        description="within, at-risk (expected above the budget), exceeded or unknown (nothing has a price)."
+    )
     unpriced_us: int = Field(description="Time that has no price, so that no amount of money holds it.")
 
 
@@ -86,7 +88,7 @@ def _row(burn: Burn) -> BudgetRow:
         cluster=budget.cluster,
         unit=budget.unit.value,
         budget=_decimal(burn.limit),
-        spent=_decimal(burn.spent),
+        spent=None if burn.spent is None else _decimal(burn.spent),
         expected=_decimal(expected.expected) if expected else None,
         low=_decimal(expected.low) if expected else None,
         high=_decimal(expected.high) if expected else None,

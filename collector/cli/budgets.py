@@ -16,6 +16,7 @@ from gputally.collector.burn import Burn, burns
 from gputally.collector.cli.database import DatabaseUrl, Timezone, fail, instant_of, ledger, settings_of
 from gputally.collector.cli.files import AsOf, File, keep, now_us, print_history, print_table, read_file, refuse
 from gputally.collector.database.engine import reading
+from gputally.collector.exports.printed import UNPRICED
 from gputally.collector.files.applied import Kind, current
 from gputally.collector.files.yaml_file import FileMistakes
 from gputally.collector.ledger.postings import catch_up
@@ -101,7 +102,7 @@ def _print(found: Sequence[Burn], currency: str) -> None:
             of.budget.cluster or "all",
             units[of.budget.unit],
             _figure(of.limit),
-            _figure(of.spent) + "+" * bool(of.unpriced_us),
+            _spent(of),
             _percent(of),
             _forecast(of),
             of.standing,
@@ -110,13 +111,18 @@ def _print(found: Sequence[Burn], currency: str) -> None:
         for of in found
     ]
     print_table(("of", "name", "cluster", "in", "budget", "spent", "", "month's end", "standing", "note"), rows)
-    if any(of.unpriced_us for of in found):
+    if any(of.unpriced_us and of.spent is not None for of in found):
         sys.stdout.write("\n+ some of the time has no price, and is in no amount of money\n")
+
+
+def _spent(of: Burn) -> str:
+    """A sum that leaves time without a price out is marked; one that leaves out all of it is none."""
+    return UNPRICED if of.spent is None else _figure(of.spent) + "+" * bool(of.unpriced_us)
 
 
 def _percent(of: Burn) -> str:
     """Rounded down: 100 % is spent only where all of it is."""
-    return f"{of.spent * 100 // of.limit}%" if of.limit else UNKNOWN
+    return UNKNOWN if of.spent is None or not of.limit else f"{of.spent * 100 // of.limit}%"
 
 
 def _forecast(of: Burn) -> str:

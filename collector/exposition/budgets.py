@@ -10,7 +10,7 @@ _LABELS = ("scope", "name", "cluster", "unit")
 
 
 def burn_metrics(burns: Iterable[Burn]) -> Iterator[Metric]:
-    """The families of the current month's budgets; a forecast that is not known yet is absent."""
+    """The families of the current month's budgets; what is not known is absent."""
     spent = GaugeMetricFamily(
         "gputally_budget_spent_ratio", "The part of this month's budget that is spent.", labels=_LABELS
     )

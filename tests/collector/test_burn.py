@@ -70,7 +70,30 @@ def test_time_and_cost_count_against_the_budgets_of_namespace_and_team(booked: E
     search, team, west, money = only_used(booked, START_US + HOUR_US)
     assert (search.spent, team.spent, west.spent) == (SCALE // 60, SCALE // 60, 0)
     assert (search.limit, search.ratio(search.spent)) == (SCALE, 1 / 60)
-    assert (money.spent, money.unpriced_us) == (0, MINUTE_US)  # there is no rate card
+    assert (money.spent, money.forecast, money.unpriced_us) == (None, None, MINUTE_US)  # there is no rate card
+    assert (money.standing, money.ratio(money.spent)) == (Standing.UNKNOWN, None)
+
+
+CARD = b"""\
+version: 1
+currency: EUR
+prices:
+  - {match: {model: %s}, valid_from: 2026-01-01, per_gpu_hour: 60}
+"""
+
+
+@pytest.mark.parametrize(("model", "spent"), [(b"NVIDIA H100 80GB HBM3", SCALE), (b"NVIDIA L4", None)])
+def test_what_is_spent_is_unknown_where_nothing_has_a_price(booked: Engine, model: bytes, spent: int | None) -> None:
+    apply_file(booked, Kind.RATES, CARD % model, "ann@laptop", START_US)
+    after = only_used(booked, JULY.end_us)[3]
+    assert (after.spent, after.forecast) == (spent, None if spent is None else Forecast(spent, spent, spent))
+
+
+def test_nothing_is_spent_where_no_time_counts(booked: Engine) -> None:
+    """That is known, whatever has no price."""
+    apply_file(booked, Kind.BUDGETS, BUDGETS.replace(b"amount: 3", b"cluster: west, amount: 3"), "ann@laptop", START_US)
+    (money,) = (burn for burn in only_used(booked, START_US + HOUR_US) if burn.budget.unit is Unit.MONEY)
+    assert (money.spent, money.standing) == (0, Standing.WITHIN)
 
 
 def test_before_the_first_day_is_over_there_is_no_forecast(booked: Engine) -> None:
@@ -103,7 +126,7 @@ def test_the_expected_lies_within_its_range_and_never_below_what_is_spent(days: 
     assert sum(days) <= found.low <= found.expected <= found.high
 
 
-def burn(spent: int, expected: int | None) -> Burn:
+def burn(spent: int | None, expected: int | None) -> Burn:
     budget = Budget(BudgetScope.TEAM, "engines", None, Unit.MONEY, 100, (2026, 7), None, 1)
     known = None if expected is None else Forecast(expected, expected, expected)
     return Burn(budget, 100, spent, known, 1, 0)
@@ -112,13 +135,14 @@ def burn(spent: int, expected: int | None) -> Burn:
 @pytest.mark.parametrize(
     ("spent", "expected", "standing"),
     [
+        (None, None, Standing.UNKNOWN),
         (1, None, Standing.WITHIN),
         (1, 100, Standing.WITHIN),
         (1, 101, Standing.AT_RISK),
         (101, 101, Standing.EXCEEDED),
     ],
 )
-def test_a_budget_is_at_risk_before_it_is_exceeded(spent: int, expected: int | None, standing: Standing) -> None:
+def test_a_budget_is_at_risk_before_it_is_exceeded(spent: int | None, expected: int | None, standing: Standing) -> None:
     assert burn(spent, expected).standing is standing
 
 
@@ -133,3 +157,7 @@ def test_metrics_are_ratios_and_what_is_not_known_is_absent() -> None:
     labels = 'cluster="",name="engines",scope="team",unit="amount"'
     assert f"gputally_budget_spent_ratio{{{labels}}} 0.25\n" in text
     assert "gputally_budget_forecast_ratio{" not in text
+
+
+def test_a_budget_of_money_without_prices_has_no_metric() -> None:
+    assert [sample for family in burn_metrics([burn(None, None)]) for sample in family.samples] == []

@@ -5,10 +5,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine
-from tests.windows import MINUTE_US, START_US, all_received, minutes
+from tests.windows import MINUTE_US, START_US, all_received, device, minutes, pod, reserved, window
 from typer.testing import CliRunner, Result
 
 from gputally.collector.cli import budgets
+from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
 
 LATER_US = START_US + 60 * MINUTE_US
@@ -26,6 +27,13 @@ version: 1
 budgets:
   - {namespace: search, gpu_hours: 1000, from: 2026-07, note: a small one}
   - {namespace: search, amount: 0, from: 2026-07}
+"""
+
+CARD = b"""\
+version: 1
+currency: EUR
+prices:
+  - {match: {model: NVIDIA L4}, valid_from: 2026-01-01, per_gpu_hour: 1.2}
 """
 
 
@@ -68,15 +76,26 @@ def test_budgets_with_mistakes_are_not_applied(engine: Engine, database_url: str
 def test_what_is_spent_stands_beside_the_budget_and_where_the_month_ended(
     engine: Engine, database_url: str, file: Path
 ) -> None:
-    """Money that some of the time has no price for is marked: it is not all of it."""
+    """Money is unpriced, and not 0, where none of the time has a price."""
     Committer(engine, ZoneInfo("UTC"), max_age_us=None).commit(all_received(minutes(15)), now_us=LATER_US)
     file.write_text(SEARCH)
     run("apply", str(file), "--database-url", database_url)
     shown = run("show", "--month", "2026-07", "--database-url", database_url).stdout
     assert [line.split() for line in shown.splitlines()[1:3]] == [
         ["namespace", "search", "all", "GPU-hours", "1,000.00", "0.25", "0%", "0.25", "within", "a", "small", "one"],
-        ["namespace", "search", "all", "money", "0.00", "0.00+", "\N{EN DASH}", "0.00", "within"],
+        ["namespace", "search", "all", "money", "0.00", "unpriced", "\N{EN DASH}", "\N{EN DASH}", "unknown"],
     ]
+    assert "some of the time has no price" not in shown
+
+
+def test_money_that_leaves_some_of_the_time_out_is_marked(engine: Engine, database_url: str, file: Path) -> None:
+    other = window(device(reserved(pod(), MINUTE_US, 0), uuid="GPU-9", model="NVIDIA L4"), node="other")
+    Committer(engine, ZoneInfo("UTC"), max_age_us=None).commit(all_received([*minutes(15), other]), now_us=LATER_US)
+    apply_file(engine, Kind.RATES, CARD, "ann@laptop", START_US)
+    file.write_text(SEARCH)
+    run("apply", str(file), "--database-url", database_url)
+    shown = run("show", "--month", "2026-07", "--database-url", database_url).stdout
+    assert "0.02+" in shown
     assert "some of the time has no price" in shown
 
 

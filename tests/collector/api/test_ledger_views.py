@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
-from tests.collector.api.fixtures import DAY, TOKENS, application, book, fill, get
+from tests.collector.api.fixtures import DAY, NOW_US, TOKENS, application, book, fill, get
 from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.files.applied import Kind, apply_file
 
 
 @pytest.fixture
@@ -89,6 +90,18 @@ def test_budgets_say_what_is_spent_and_how_they_stand(app: FastAPI) -> None:
         ("eyes", "amount", "1.800000", "within"),
     ]
     assert rows[0]["expected"] is None  # the first day is not over
+
+
+def test_money_spent_is_null_where_nothing_that_counts_has_a_price(engine: Engine, app: FastAPI) -> None:
+    card = b"version: 1\ncurrency: EUR\nprices:\n  - {match: {model: L4}, valid_from: 2026-01-01, per_gpu_hour: 1}\n"
+    apply_file(engine, Kind.RATES, card, "ann@laptop", NOW_US)
+    rows = asked(app, "budgets", month="2026-07")["rows"]
+    assert [(row["spent"], row["standing"]) for row in rows] == [
+        ("2.000000", "within"),
+        (None, "unknown"),
+        (None, "unknown"),
+    ]
+    assert all(row["unpriced_us"] for row in rows[1:])
 
 
 def test_a_budget_is_for_those_who_see_all_that_it_counts(engine: Engine) -> None:
