@@ -1,9 +1,9 @@
 """About the numbers: what each word on the pages means."""
 
+from gputally.collector.now.spells import LOOK_BACK_US
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Parameters
 from gputally.collector.web.page import Page
-from gputally.collector.web.spells import LOOK_BACK_US
 
 
 async def about(asked: Asked) -> Page:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from pydantic import Field
 from sqlalchemy import Connection
 
-from gputally.accounting.keys import WHOLE_GPU
 from gputally.accounting.states import OwnerKind, State
+from gputally.collector.now import names
+from gputally.collector.now.capacity import by_state
+from gputally.collector.now.latest import Standing, read_latest
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Name, Parameters
 from gputally.collector.web.bars import Bar, bar
-from gputally.collector.web.idle import count
-from gputally.collector.web.latest import Standing, read_latest
 from gputally.collector.web.page import Page
 
 NODES_A_PAGE = 50
@@ -101,9 +101,7 @@ def _node(standings: Sequence[Standing], asked: Asked) -> Node:
         links.link(links.GPUS, cluster=first.cluster, node=first.node),
         words.moment(first.end_us, asked.zone),
         first.silent(asked.now_us),
-        tuple(
-            Device(each[0].uuid, each[0].model, tuple(_part(one) for one in each if _tells(one))) for each in devices
-        ),
+        tuple(_device(each) for each in devices),
     )
 
 
@@ -116,11 +114,11 @@ def _part(one: Standing) -> Part:
     length_us = one.end_us - one.start_us
     free = one.kind is OwnerKind.PLATFORM
     return Part(
-        _partition(one),
-        _holder(one),
+        names.partition(one),
+        names.holder(one),
         links.namespace(one.namespace) if one.kind is OwnerKind.POD else None,
         "" if free else f"{one.pod} / {one.container}" if one.kind is OwnerKind.POD else "outside pods",
-        count(one.share),
+        names.count(one.share),
         _state(one),
         bar(one.amounts, length_us),
         words.memory(one.memory_byte_s, length_us) if not free or one.memory_byte_s else "",
@@ -130,20 +128,6 @@ def _part(one: Standing) -> Part:
 def _tells(one: Standing) -> bool:
     """Nobody's part of no time at all is left out: it is where a shared GPU's overhead is booked."""
     return one.kind is not OwnerKind.PLATFORM or one.amounts.capacity_us > 0
-
-
-def _partition(one: Standing) -> str:
-    if one.kind is OwnerKind.HOST:
-        return "no reservation"
-    if one.part.partition != WHOLE_GPU:
-        return f"{one.profile or one.part.partition}"
-    return "whole GPU" if one.share == 1 else "the rest"
-
-
-def _holder(one: Standing) -> str:
-    if one.kind is OwnerKind.POD:
-        return one.namespace
-    return "nobody" if one.kind is OwnerKind.PLATFORM else f"host user {one.user or words.UNKNOWN}"
 
 
 def _state(one: Standing) -> str:
@@ -157,11 +141,7 @@ def _state(one: Standing) -> str:
 
 def _sums(standings: Iterable[Standing]) -> list[tuple[str, str, str]]:
     """GPUs by what they are now: (state, GPUs, part of all)."""
-    times = [0] * len(State)
-    for one in standings:
-        length_us = one.end_us - one.start_us
-        for at, us in enumerate(one.amounts.by_state):
-            times[at] += us * 3_600_000_000 // length_us if length_us else 0
+    times = by_state(standings)
     texts = words.hours(times)
     columns = zip(State, texts, times, strict=True)
     return [(state.value, text, words.percent(us, sum(times))) for state, text, us in columns]

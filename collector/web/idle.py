@@ -1,8 +1,6 @@
 """Idle now: who holds GPUs in which nothing runs, since when, and what that has cost."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import partial
@@ -11,13 +9,14 @@ from typing import NamedTuple
 from pydantic import Field
 from sqlalchemy import Connection
 
-from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.rates.pricing import Pricer, read_pricer
+from gputally.collector.now import names
+from gputally.collector.now.latest import Standing, held, read_latest
+from gputally.collector.now.pods import PodSpells, by_pod, known
+from gputally.collector.now.spells import LOOK_BACK_US, read_spells
+from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Name, Parameters
-from gputally.collector.web.latest import Standing, held, read_latest
 from gputally.collector.web.page import Page
-from gputally.collector.web.spells import LOOK_BACK_US, Spell, read_spells
 from gputally.collector.web.usage import Heading
 
 MOST_ROWS = 500
@@ -43,32 +42,6 @@ class IdleParameters(Parameters):
     namespace: Name | None = None
     team: Name | None = None
     at_least: int = Field(default=5, alias="atLeast", ge=0, le=10_080)
-
-
-@dataclass(frozen=True, slots=True)
-class PodSpells:
-    """The spells of a pod that are going on; costs as `rates.cost` counts them, None: unpriced.
-
-    `rate` is what an hour more of it costs.
-    """
-
-    cluster: str
-    namespace: str
-    pod: str
-    team: str
-    spells: tuple[Spell, ...]
-    cost: int | None
-    rate: int | None
-
-    @property
-    def since_us(self) -> int:
-        """When the longest began."""
-        return min(spell.since_us for spell in self.spells)
-
-    @property
-    def gpus(self) -> Fraction:
-        """How many GPUs it holds idle; parts of a GPU count as parts."""
-        return sum((spell.standing.share for spell in self.spells), Fraction(0))
 
 
 class Row(NamedTuple):
@@ -134,7 +107,7 @@ def read_idle(asked: Asked, namespace: str | None, connection: Connection) -> Fo
     silent = {(one.cluster, one.node, one.end_us) for one in standings if one.silent(asked.now_us)}
     here = [one for one in pods if not one.silent(asked.now_us)]
     return Found(
-        _by_pod(spells, pricer, asked.now_us),
+        by_pod(spells, pricer, asked.now_us),
         pricer.currency or "",
         [(f"{cluster}/{node}", us) for cluster, node, us in sorted(silent)],
         len({(one.uuid, one.part.partition) for one in here}),
@@ -156,7 +129,7 @@ def _row(one: PodSpells, cost: str, rate: str, asked: Asked) -> Row:
         links.namespace(one.namespace),
         one.team,
         one.pod,
-        count(one.gpus),
+        names.count(one.gpus),
         ", ".join(sorted({f"{each.model} {each.profile}".rstrip() for each in standings})),
         ", ".join(sorted({each.node for each in standings})),
         words.moment(one.since_us, asked.zone),
@@ -169,41 +142,11 @@ def _row(one: PodSpells, cost: str, rate: str, asked: Asked) -> Row:
     )
 
 
-def count(gpus: Fraction) -> str:
-    """GPUs and parts of them."""
-    return str(gpus) if gpus.denominator == 1 else f"{float(gpus):.2f}"
-
-
 def _memory(standings: Sequence[Standing]) -> str:
-    known = [(one.memory_byte_s, one.end_us - one.start_us) for one in standings]
-    if any(byte_s is None for byte_s, _ in known):
+    of_parts = [(one.memory_byte_s, one.end_us - one.start_us) for one in standings]
+    if any(byte_s is None for byte_s, _ in of_parts):
         return words.UNKNOWN
-    return words.memory(sum((byte_s or 0) * known[0][1] // us for byte_s, us in known), known[0][1])
-
-
-def _by_pod(spells: Iterable[Spell], pricer: Pricer, now_us: int) -> list[PodSpells]:
-    groups: dict[tuple[str, str, str], list[Spell]] = defaultdict(list)
-    for spell in spells:
-        groups[spell.standing.cluster, spell.standing.namespace, spell.standing.pod].append(spell)
-    found = []
-    for (cluster, namespace, pod), of_pod in groups.items():
-        priced = pricer.at(of_pod[0].standing.place, now_us)
-        known = [spell.cost for spell in of_pod if spell.cost is not None]
-        cost = sum(known) if known else None
-        rate = _rate(of_pod, pricer, now_us)
-        found.append(PodSpells(cluster, namespace, pod, priced.team.team or "", tuple(of_pod), cost, rate))
-    return found
-
-
-def _rate(spells: Iterable[Spell], pricer: Pricer, now_us: int) -> int | None:
-    """What an hour more costs; None where any of it has no price."""
-    found = 0
-    for spell in spells:
-        price = pricer.at(spell.standing.place, now_us).rate.price
-        if price is None:
-            return None
-        found += int(spell.standing.share * HOUR_US * price)
-    return found
+    return words.memory(sum((byte_s or 0) * of_parts[0][1] // us for byte_s, us in of_parts), of_parts[0][1])
 
 
 def _fits(one: PodSpells, given: IdleParameters, now_us: int) -> bool:
@@ -214,11 +157,10 @@ def _fits(one: PodSpells, given: IdleParameters, now_us: int) -> bool:
 def _summary(pods: Sequence[PodSpells], currency: str) -> tuple[str, str, str]:
     """GPUs, cost so far, cost of an hour more."""
     sums = []
-    for name in ("cost", "rate"):
-        known = [getattr(one, name) for one in pods if getattr(one, name) is not None]
-        unknown = not known and bool(pods)
-        sums.append(words.UNPRICED if unknown else f"{words.money([sum(known)], currency)[0]} {currency}".rstrip())
-    return count(sum((one.gpus for one in pods), Fraction(0))), sums[0], sums[1]
+    for cost in (known(one.cost for one in pods), known(one.rate for one in pods)):
+        figure = words.priced(cost if pods else 0, currency)
+        sums.append(f"{figure.text} {figure.unit}".rstrip())
+    return names.count(sum((one.gpus for one in pods), Fraction(0))), sums[0], sums[1]
 
 
 def _choice(minutes: int, given: IdleParameters, kept: dict[str, str | None]) -> tuple[str, str, bool]:

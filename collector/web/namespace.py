@@ -18,14 +18,14 @@ from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
+from gputally.collector.now.latest import Standing, read_latest
+from gputally.collector.now.spells import Spell, read_spells
 from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import HELD, Bar, bar
-from gputally.collector.web.latest import Standing, read_latest
 from gputally.collector.web.page import Page
-from gputally.collector.web.spells import Spell, read_spells
 from gputally.collector.web.usage import IDLE, Sort, Usage, table
 
 

@@ -20,11 +20,11 @@ from gputally.collector.database.schema import posting
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle
+from gputally.collector.now.calendar import Calendar
+from gputally.collector.now.latest import FORGOTTEN_US, FRESH_US, read_latest
+from gputally.collector.now.spells import UNOBSERVED_US, Spell, Stretch, read_spells, unbroken
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.rates.pricing import read_pricer
-from gputally.collector.web.calendar import Calendar
-from gputally.collector.web.latest import FORGOTTEN_US, FRESH_US, read_latest
-from gputally.collector.web.spells import UNOBSERVED_US, Spell, Stretch, read_spells, unbroken
 
 UTC = ZoneInfo("UTC")
 MINUTE_US = 60_000_000

@@ -1,0 +1,140 @@
+"""What the nodes said last: the lines of each node's newest window, and the parts of devices that they stand for."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, func, select
+
+from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.states import OwnerKind
+from gputally.collector.allocation.amounts import Amounts
+from gputally.collector.allocation.query import Scope
+from gputally.collector.database.schema import device, line, node, owner, window
+from gputally.collector.rates.pricing import Key
+
+FRESH_US = 5 * 60_000_000  # a node that said nothing for longer is silent: who holds what there now is not known
+FORGOTTEN_US = 24 * HOUR_US  # a node that was silent for longer is not shown
+
+
+class Part(NamedTuple):
+    """Which part of a device, and who has it."""
+
+    node_id: int
+    device_id: int
+    partition: str
+    owner_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A part of a device in its node's newest window, [start_us, end_us); its lines are added up.
+
+    `memory_byte_s` is None where it is unknown. The platform's part is what nobody has.
+    """
+
+    part: Part
+    cluster: str
+    node: str
+    uuid: str
+    model: str
+    profile: str
+    kind: OwnerKind
+    namespace: str
+    pod: str
+    container: str
+    user: str
+    start_us: int
+    end_us: int
+    amounts: Amounts
+    memory_byte_s: int | None
+
+    @property
+    def share(self) -> Fraction:
+        """Its share of the device, as long as the window went."""
+        length_us = self.end_us - self.start_us
+        return Fraction(self.amounts.capacity_us, length_us) if length_us else Fraction(0)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is held and measured, and less than 1 % of it used."""
+        return self.amounts.idle_us > 0 and is_idle(self.amounts.used_us, self.amounts.idle_us)
+
+    @property
+    def place(self) -> Key:
+        """What its rate depends on."""
+        named = self.namespace if self.kind is OwnerKind.POD else None
+        return Key(self.cluster, self.node, self.model, self.profile, named)
+
+    def silent(self, now_us: int) -> bool:
+        """Whether its node has said nothing for a while."""
+        return now_us - self.end_us > FRESH_US
+
+
+def is_idle(used_us: int, idle_us: int) -> bool:
+    """The idle spell's rule: utilisation below 1 % of the measured time."""
+    return used_us * 100 < used_us + idle_us or not used_us
+
+
+def read_latest(connection: Connection, now_us: int, scope: Scope, namespace: str | None = None) -> list[Standing]:
+    """The parts that may be seen, by cluster, node, device and partition; of one namespace where one is named."""
+    query = _QUERY.where(_LAST.c.start_us >= now_us - FORGOTTEN_US)
+    if namespace is not None:
+        query = query.where(owner.c.kind == OwnerKind.POD.value, owner.c.namespace == namespace)
+    if scope.namespaces is not None:
+        query = query.where(owner.c.kind == OwnerKind.POD.value, owner.c.namespace.in_(sorted(scope.namespaces)))
+    if scope.clusters is not None:
+        query = query.where(node.c.cluster.in_(sorted(scope.clusters)))
+    return [_standing(row) for row in connection.execute(query)]
+
+
+# One look into the index for each node, whatever the number of its windows.
+_LAST = select(
+    node.c.id,
+    select(func.max(window.c.start_us)).where(window.c.node_id == node.c.id).scalar_subquery().label("start_us"),
+).subquery()
+_STATES = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us")
+_NAMES = (
+    *(node.c.id, device.c.id, line.c.partition, owner.c.id),
+    *(node.c.cluster, node.c.name, device.c.uuid, device.c.model, line.c.profile),
+    *(owner.c.kind, owner.c.namespace, owner.c.pod, owner.c.container, owner.c.user),
+    *(window.c.start_us, window.c.end_us),
+)
+
+
+def _query() -> Select[*tuple[Any, ...]]:
+    sums = [func.sum(line.c[name]) for name in (*_STATES, "memory_byte_s")]
+    return (
+        select(*_NAMES, *sums)
+        .join_from(_LAST, node, node.c.id == _LAST.c.id)
+        .join(window, (window.c.node_id == _LAST.c.id) & (window.c.start_us == _LAST.c.start_us))
+        .join(line, line.c.window_id == window.c.id)
+        .join(device, device.c.id == line.c.device_id)
+        .join(owner, owner.c.id == line.c.owner_id)
+        .group_by(*_NAMES)
+        .order_by(node.c.cluster, node.c.name, device.c.uuid, line.c.partition, owner.c.namespace, owner.c.pod)
+    )
+
+
+_QUERY = _query()
+
+
+def _standing(row: Any) -> Standing:
+    names, sums = row[: len(_NAMES)], row[len(_NAMES) :]
+    *states, memory = (None if value is None else int(value) for value in sums)  # PostgreSQL sums to numeric
+    cluster, node_name, uuid, model, profile, kind, *owned, start_us, end_us = names[4:]
+    namespace, pod, container, user = owned
+    return Standing(
+        Part(*names[:4]),
+        *(cluster, node_name, uuid, model, profile),
+        *(OwnerKind(kind), namespace, pod, container, user),
+        *(start_us, end_us),
+        Amounts(*(us or 0 for us in states)),
+        memory,
+    )
+
+
+def held(standings: Iterable[Standing]) -> Iterator[Standing]:
+    """The parts that a pod has."""
+    return (one for one in standings if one.kind is OwnerKind.POD)

@@ -1,0 +1,170 @@
+"""Since when what is held has been idle, and what that cost: out of the postings of the last days, hour by hour.
+
+A spell is measured time with less than 1 % used, unbroken but for two minutes that were not observed. Back to the hour
+in which it begins, postings say so by the hour; in that hour, the windows do by the minute.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, and_, func, or_, select
+
+from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.database.schema import line, posting, window
+from gputally.collector.now.calendar import Calendar
+from gputally.collector.now.latest import Part, Standing, is_idle
+from gputally.collector.rates.cost import time_cost
+from gputally.collector.rates.pricing import Pricer
+
+LOOK_BACK_US = 7 * 24 * HOUR_US  # a spell that began before is "at least" so long
+UNOBSERVED_US = 2 * 60_000_000  # a spell outlives so much that was not observed
+_AT_ONCE = 200  # conditions in one statement
+
+Asked = TypeVar("Asked")
+
+
+class Stretch(NamedTuple):
+    """A stretch of a part: an hour, or a window."""
+
+    start_us: int
+    end_us: int
+    used_us: int
+    idle_us: int
+    unobserved_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """What is idle, and has been since `since_us`: `idle_us` of it, up to the newest window.
+
+    `before`: it began before the ledger was looked at, `since_us` is only as far as the look went. `cost` is exact, as
+    `rates.cost` counts, of the time that has a price; None where none of it has.
+    """
+
+    standing: Standing
+    since_us: int
+    before: bool
+    idle_us: int
+    cost: int | None
+    unpriced_us: int
+
+
+def read_spells(
+    connection: Connection, zone: ZoneInfo, pricer: Pricer, standings: Iterable[Standing], now_us: int
+) -> list[Spell]:
+    """The spells that are going on."""
+    idle = [one for one in standings if one.idle and not one.silent(now_us)]
+    calendar = Calendar(zone, now_us - LOOK_BACK_US, max([now_us, *(one.end_us for one in idle)]))
+    hours = _hours(connection, calendar, idle)
+    whole = {one.part: list(_whole_hours(one, hours.get(one.part, ()))) for one in idle}
+    first = {one.part: _first(one, whole[one.part], calendar) for one in idle}
+    windows = _windows(connection, calendar, first)
+    return [_spell(one, whole[one.part], windows.get(one.part, ()), pricer, calendar) for one in idle]
+
+
+def unbroken(stretches: Sequence[Stretch], end_us: int) -> list[Stretch]:
+    """The stretches, going back from `end_us`, that one spell is made of; the newest first."""
+    found: list[Stretch] = []
+    away_us = 0
+    for stretch in sorted(stretches, reverse=True):
+        away_us += end_us - stretch.end_us + stretch.unobserved_us
+        if away_us > UNOBSERVED_US or not is_idle(stretch.used_us, stretch.idle_us):
+            break
+        if stretch.idle_us:
+            away_us = 0
+        found.append(stretch)
+        end_us = stretch.start_us
+    while found and not found[-1].idle_us:
+        found.pop()  # it begins with what was measured
+    return found
+
+
+def _whole_hours(one: Standing, hours: Sequence[Stretch]) -> Iterator[Stretch]:
+    """The hours, going back, through all of which it was held and idle."""
+    expected_end_us, share = one.end_us, one.share
+    for hour in sorted(hours, reverse=True):
+        end_us = min(hour.end_us, one.end_us)
+        held_us = share.numerator * (end_us - hour.start_us) // share.denominator
+        missing_us = held_us - hour.idle_us - hour.used_us
+        if end_us != expected_end_us or missing_us > UNOBSERVED_US or not is_idle(hour.used_us, hour.idle_us):
+            return
+        yield hour
+        expected_end_us = hour.start_us
+
+
+def _first(one: Standing, whole: Sequence[Stretch], calendar: Calendar) -> int | None:
+    """The hour before the whole ones, in which the spell begins; None where that is not looked at."""
+    start_us = whole[-1].start_us if whole else one.end_us
+    return calendar.start(start_us - 1) if start_us > calendar.oldest_us else None
+
+
+def _spell(
+    one: Standing, whole: Sequence[Stretch], windows: Sequence[Stretch], pricer: Pricer, calendar: Calendar
+) -> Spell:
+    start_us = whole[-1].start_us if whole else one.end_us
+    stretches = [*whole, *unbroken([each for each in windows if each.end_us <= start_us], start_us)]
+    costs = [(each.idle_us, _cost(one, each, pricer, calendar)) for each in stretches]
+    known = [cost for _, cost in costs if cost is not None]
+    return Spell(
+        one,
+        stretches[-1].start_us if stretches else one.start_us,
+        bool(stretches) and stretches[-1].start_us <= calendar.oldest_us,
+        sum(us for us, _ in costs),
+        sum(known) if known else None,
+        sum(us for us, cost in costs if cost is None),
+    )
+
+
+def _cost(one: Standing, stretch: Stretch, pricer: Pricer, calendar: Calendar) -> int | None:
+    return time_cost(stretch.idle_us, pricer.at(one.place, calendar.start(stretch.start_us)).rate.price)
+
+
+def _hours(connection: Connection, calendar: Calendar, idle: Sequence[Standing]) -> Mapping[Part, list[Stretch]]:
+    """The postings of what is idle, by part."""
+    keys = [posting.c[name] for name in (*Part._fields, "hour_us")]
+    sums = [func.sum(posting.c[name]) for name in _STATES]
+    found: dict[Part, list[Stretch]] = defaultdict(list)
+    for owners in _pieces(sorted({one.part.owner_id for one in idle})):
+        within = posting.c.hour_us.between(calendar.oldest_us, calendar.newest_us)
+        query = select(*keys, *sums).where(within, posting.c.owner_id.in_(owners))
+        for *part, hour_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)):
+            stretch = Stretch(hour_us, calendar.end(hour_us), int(used), int(idle_us), int(unobserved))
+            found[Part(*part)].append(stretch)
+    return found
+
+
+def _windows(
+    connection: Connection, calendar: Calendar, hours: Mapping[Part, int | None]
+) -> Mapping[Part, list[Stretch]]:
+    """The windows of the hours in which spells begin, by part."""
+    keys = [window.c.node_id, *(line.c[name] for name in Part._fields[1:]), window.c.start_us, window.c.end_us]
+    sums = [func.sum(line.c[name]) for name in _STATES]
+    found: dict[Part, list[Stretch]] = defaultdict(list)
+    asked = sorted({(part.node_id, hour_us, part.owner_id) for part, hour_us in hours.items() if hour_us is not None})
+    for pieces in _pieces(asked):
+        within = or_(
+            *(
+                and_(
+                    window.c.node_id == node_id,
+                    window.c.start_us >= hour_us,
+                    window.c.start_us < calendar.end(hour_us),
+                    line.c.owner_id == owner_id,
+                )
+                for node_id, hour_us, owner_id in pieces
+            )
+        )
+        query = select(*keys, *sums).join_from(window, line, line.c.window_id == window.c.id).where(within)
+        for *part, start_us, end_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)):
+            stretch = Stretch(start_us, end_us, int(used), int(idle_us), int(unobserved))
+            found[Part(*part)].append(stretch)
+    return found
+
+
+_STATES = ("used_us", "idle_us", "unobserved_us")
+
+
+def _pieces(asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
+    return (asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE))
