@@ -1,6 +1,6 @@
 """Windows: usage folded into clock-aligned pieces and rounded once, when a window closes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -38,16 +38,19 @@ class DeviceFold:
     def close(self, info: DeviceInfo, track: EnergyTrack, idle_power_mw: int | None, figures: Measured) -> DeviceWindow:
         """Settle every stretch and round once: times sum to the device's time, energies to the counter's difference."""
         settled: Settled = {}
+        metered: set[LineKey] = set()  # the lines that were there while the energy was known
         energies = [track.between(usage.start_us, usage.end_us) for usage in self._usages]
         for usage, energy in zip(self._usages, energies, strict=True):
             exact_mj = energy.exact_mj if energy else None
             stretch = replace(_with_quality(usage, figures), energy_mj=exact_mj, idle_power_mw=idle_power_mw)
             for key, amounts in settle(stretch).items():
                 settled.setdefault(key, Amounts()).merge(amounts)
+                if energy:
+                    metered.add(key)
         known = [energy for energy in energies if energy]
-        energy_mj = sum(energy.whole_mj for energy in known) if known else None
+        energy_mj = sum(energy.whole_mj for energy in known)
         capacity_us = self.end_us - self.start_us
-        lines = _lines(settled, capacity_us, energy_mj, idle_known=idle_power_mw is not None)
+        lines = _lines(settled, capacity_us, energy_mj, metered, idle_known=idle_power_mw is not None)
         last = self._usages[-1].stretch
         start_holders, end_holders = edge_holders(self._usages[0].stretch), edge_holders(last)
         named = {line.key.partition for line in lines} | {each.partition for each in (*start_holders, *end_holders)}
@@ -82,10 +85,12 @@ def _with_quality(usage: Usage, figures: Measured) -> Stretch:
     return replace(stretch, quality=figures("", usage.start_us, usage.end_us)) if stretch.sole_owner else stretch
 
 
-def _lines(settled: Settled, capacity_us: int, energy_mj: int | None, *, idle_known: bool) -> tuple[Line, ...]:
+def _lines(
+    settled: Settled, capacity_us: int, energy_mj: int, metered: Container[LineKey], *, idle_known: bool
+) -> tuple[Line, ...]:
     keys = sorted(settled, key=lambda key: key.text)
     times = _times(settled, keys, capacity_us)
-    energies = _energies(settled, keys, energy_mj or 0)
+    energies = _energies(settled, keys, energy_mj)
     lines = []
     for key in keys:
         amounts = settled[key]
@@ -102,8 +107,8 @@ def _lines(settled: Settled, capacity_us: int, energy_mj: int | None, *, idle_kn
             burst_us=int(amounts.burst_us),
             intruder_us=int(amounts.intruder_us),
             held_us=int(amounts.held_us),
-            energy_idle_mj=idle_mj if energy_mj is not None and idle_known else None,
-            energy_dynamic_mj=dynamic_mj if energy_mj is not None else None,
+            energy_idle_mj=idle_mj if key in metered and idle_known else None,
+            energy_dynamic_mj=dynamic_mj if key in metered else None,
             memory_byte_s=int(amounts.memory_byte_us // _MICRO) if amounts.memory_known else None,
         )
         if line.capacity_us or line.energy_mj or line.burst_us or line.intruder_us or line.memory_byte_s:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from operator import attrgetter
 from typing import TypeVar
 
 from gputally.accounting.keys import Holding, LineKey, Owner
@@ -19,20 +20,20 @@ _TIMES = (
     "intruder_us",
     "held_us",
 )
+_KEY = ("partition", "owner", "basis", "reason", "source")
+_AMOUNTS = (*_TIMES, "energy_idle_mj", "energy_dynamic_mj", "memory_byte_s_plus_one")
 _QUALITY = ("quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
-_COLUMNS = (
-    *("device", "partition", "owner", "basis", "reason", "source"),
-    *_TIMES,
-    *("energy_idle_mj", "energy_dynamic_mj", "memory_byte_s_plus_one"),
-    *_QUALITY,
-)
+_COLUMNS = ("device", *_KEY, *_AMOUNTS, *_QUALITY, "energy_unknown")
+_times = attrgetter(*_TIMES)
+_figures = attrgetter("measured_us", *_QUALITY[1:])
 _BASES = (Basis.NONE, Basis.RESERVATION, Basis.PROCESS)
 _REASONS = tuple(Reason)
 _SOURCES = (Source.NONE, *(source for source in Source if source is not Source.NONE))
+_BASIS_NUMBERS = {basis: number for number, basis in enumerate(_BASES)}
+_REASON_NUMBERS = {reason: number for number, reason in enumerate(_REASONS)}
+_SOURCE_NUMBERS = {source: number for number, source in enumerate(_SOURCES)}
+_NO_QUALITY = (0,) * len(_QUALITY)
 _Member = TypeVar("_Member", Basis, Reason, Source)
-
-
-_NO_QUALITY = Quality(0)
 
 
 class WireError(ValueError):
@@ -53,21 +54,20 @@ def encode(window: Window, agent_id: str, boot_id: str, sequence: int) -> bytes:
         waited_us=window.waited_us,
     )
     tables = _Tables()
-    columns: dict[str, list[int]] = {name: [] for name in _COLUMNS}
+    rows = []
     for index, device in enumerate(window.devices):
-        for line in device.lines:
-            columns["device"].append(index)
-            _append(columns, line, tables)
         message.devices.append(_device(device, tables))
+        metered = any(line.energy_dynamic_mj is not None for line in device.lines)
+        rows += [_row(index, line, tables, metered=metered) for line in device.lines]
     message.owners.extend(_owner(owner) for owner in tables.owners)
     message.partitions.extend(tables.partitions)
     profiles = {partition: profile for device in window.devices for partition, profile in device.profiles.items()}
     if profiles:
         message.profiles.extend(profiles.get(partition, "") for partition in tables.partitions)
-    message.lines.count = len(columns["device"])
-    for name, values in columns.items():
-        if any(values):
-            getattr(message.lines, name).extend(values)
+    message.lines.count = len(rows)
+    for name, column in zip(_COLUMNS, zip(*rows, strict=True), strict=bool(rows)):
+        if any(column):
+            getattr(message.lines, name).extend(column)
     return message.SerializeToString(deterministic=True)
 
 
@@ -87,21 +87,23 @@ class _Tables:
         return self.partitions.setdefault(partition, len(self.partitions))
 
 
-def _append(columns: dict[str, list[int]], line: Line, tables: _Tables) -> None:
-    columns["partition"].append(tables.partition(line.key.partition))
-    columns["owner"].append(tables.owner(line.key.owner))
-    columns["basis"].append(_BASES.index(line.key.basis))
-    columns["reason"].append(_REASONS.index(line.key.reason))
-    columns["source"].append(_SOURCES.index(line.source))
-    for name in _TIMES:
-        columns[name].append(getattr(line, name))
-    columns["energy_idle_mj"].append(line.energy_idle_mj or 0)
-    columns["energy_dynamic_mj"].append(line.energy_dynamic_mj or 0)
-    columns["memory_byte_s_plus_one"].append(0 if line.memory_byte_s is None else line.memory_byte_s + 1)
-    quality = line.quality or _NO_QUALITY
-    columns["quality_us"].append(quality.measured_us)
-    for name in _QUALITY[1:]:
-        columns[name].append(getattr(quality, name))
+def _row(device: int, line: Line, tables: _Tables, *, metered: bool) -> tuple[int, ...]:
+    """A line as the values of `_COLUMNS`; `metered`: some line of its device has a known energy."""
+    key, dynamic_mj, memory = line.key, line.energy_dynamic_mj, line.memory_byte_s
+    return (
+        device,
+        tables.partition(key.partition),
+        tables.owner(key.owner),
+        _BASIS_NUMBERS[key.basis],
+        _REASON_NUMBERS[key.reason],
+        _SOURCE_NUMBERS[line.source],
+        *_times(line),
+        line.energy_idle_mj or 0,
+        dynamic_mj or 0,
+        0 if memory is None else memory + 1,
+        *(_figures(line.quality) if line.quality else _NO_QUALITY),
+        int(metered and dynamic_mj is None),
+    )
 
 
 def _device(device: DeviceWindow, tables: _Tables) -> pb.Device:
@@ -150,10 +152,9 @@ def decode(message: pb.Window) -> Window:
     lines: list[list[Line]] = [[] for _ in message.devices]
     try:
         owners = [_read_owner(owner) for owner in message.owners]
-        columns = _columns(message.lines)
-        for row in range(message.lines.count):
-            device = columns["device"][row]
-            lines[device].append(_line(message, owners, columns, row))
+        read = _LineReader(message, owners)
+        for device, *row in zip(*_columns(message.lines), strict=True):
+            lines[device].append(read.line(device, row))
         profiles = _read_profiles(message)
         devices = tuple(
             _read_device(device, tuple(rows), message, owners, profiles)
@@ -172,17 +173,17 @@ def decode(message: pb.Window) -> Window:
     )
 
 
-def _columns(lines: pb.Lines) -> dict[str, list[int]]:
+def _columns(lines: pb.Lines) -> list[Sequence[int]]:
     """The columns at full length. Two lines differ in some column, so a count without any is no small message's right
     to a lot of memory."""
-    columns = {name: list(getattr(lines, name)) for name in _COLUMNS}
-    for name, column in columns.items():
+    columns: list[Sequence[int]] = [getattr(lines, name) for name in _COLUMNS]
+    for name, column in zip(_COLUMNS, columns, strict=True):
         if column and len(column) != lines.count:
             raise ValueError(f"column {name} has {len(column)} values for {lines.count} lines")
-    if lines.count > 1 and not any(columns.values()):
+    if lines.count > 1 and not any(columns):
         raise ValueError(f"{lines.count} lines without a column")
-    zeros = [0] * lines.count
-    return {name: column or zeros for name, column in columns.items()}
+    zeros = (0,) * lines.count
+    return [column or zeros for column in columns]
 
 
 def _enum(members: Sequence[_Member], number: int) -> _Member:
@@ -192,24 +193,46 @@ def _enum(members: Sequence[_Member], number: int) -> _Member:
     return members[number]
 
 
-def _line(message: pb.Window, owners: list[Owner], columns: dict[str, list[int]], row: int) -> Line:
-    device = message.devices[columns["device"][row]]
-    key = LineKey(
-        message.partitions[columns["partition"][row]],
-        owners[columns["owner"][row]],
-        _enum(_BASES, columns["basis"][row]),
-        _enum(_REASONS, columns["reason"][row]),
-    )
-    times = {name: columns[name][row] for name in _TIMES}
-    return Line(
-        key,
-        _enum(_SOURCES, columns["source"][row]),
-        energy_idle_mj=columns["energy_idle_mj"][row] if device.idle_energy_known else None,
-        energy_dynamic_mj=columns["energy_dynamic_mj"][row] if device.energy_known else None,
-        memory_byte_s=columns["memory_byte_s_plus_one"][row] - 1 if columns["memory_byte_s_plus_one"][row] else None,
-        quality=Quality(*(columns[name][row] for name in _QUALITY)) if columns["quality_us"][row] else None,
-        **times,
-    )
+class _LineReader:
+    """Reads the rows of one window; a key that stands in several is made once."""
+
+    def __init__(self, message: pb.Window, owners: Sequence[Owner]) -> None:
+        self._partitions = list(message.partitions)
+        self._owners = owners
+        self._known = [(device.idle_energy_known, device.energy_known) for device in message.devices]
+        self._keys: dict[tuple[int, ...], LineKey] = {}
+
+    def line(self, device: int, row: Sequence[int]) -> Line:
+        """The line of a row, which is `_COLUMNS` without the device."""
+        partition, owner, basis, reason, source, used, idle, unallocated, unavailable, unobserved, *row = row
+        burst, intruder, held, idle_mj, dynamic_mj, memory, *figures, unmetered = row
+        idle_known, known = (False, False) if unmetered else self._known[device]
+        return Line(
+            self._key(partition, owner, basis, reason),
+            _enum(_SOURCES, source),
+            used,
+            idle,
+            unallocated,
+            unavailable,
+            unobserved,
+            burst,
+            intruder,
+            held,
+            idle_mj if idle_known else None,
+            dynamic_mj if known else None,
+            memory - 1 if memory else None,
+            Quality(*figures) if figures[0] else None,
+        )
+
+    def _key(self, *places: int) -> LineKey:
+        key = self._keys.get(places)
+        if key is None:
+            partition, owner, basis, reason = places
+            key = LineKey(
+                self._partitions[partition], self._owners[owner], _enum(_BASES, basis), _enum(_REASONS, reason)
+            )
+            self._keys[places] = key
+        return key
 
 
 def _read_profiles(message: pb.Window) -> dict[str, str]:

@@ -201,7 +201,7 @@ class Owner(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., pod_uid: _Optional[str] = ..., first_seen_us: _Optional[int] = ..., user: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class Lines(_message.Message):
-    __slots__ = ("count", "device", "partition", "owner", "basis", "reason", "source", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "burst_us", "intruder_us", "held_us", "energy_idle_mj", "energy_dynamic_mj", "memory_byte_s_plus_one", "quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
+    __slots__ = ("count", "device", "partition", "owner", "basis", "reason", "source", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "burst_us", "intruder_us", "held_us", "energy_idle_mj", "energy_dynamic_mj", "memory_byte_s_plus_one", "quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us", "energy_unknown")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -225,6 +225,7 @@ class Lines(_message.Message):
     OCCUPANCY_US_FIELD_NUMBER: _ClassVar[int]
     TENSOR_US_FIELD_NUMBER: _ClassVar[int]
     DRAM_US_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     count: int
     device: _containers.RepeatedScalarFieldContainer[int]
     partition: _containers.RepeatedScalarFieldContainer[int]
@@ -248,4 +249,5 @@ class Lines(_message.Message):
     occupancy_us: _containers.RepeatedScalarFieldContainer[int]
     tensor_us: _containers.RepeatedScalarFieldContainer[int]
     dram_us: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, count: _Optional[int] = ..., device: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., owner: _Optional[_Iterable[int]] = ..., basis: _Optional[_Iterable[_Union[Basis, str]]] = ..., reason: _Optional[_Iterable[_Union[Reason, str]]] = ..., source: _Optional[_Iterable[_Union[Source, str]]] = ..., used_us: _Optional[_Iterable[int]] = ..., idle_us: _Optional[_Iterable[int]] = ..., unallocated_us: _Optional[_Iterable[int]] = ..., unavailable_us: _Optional[_Iterable[int]] = ..., unobserved_us: _Optional[_Iterable[int]] = ..., burst_us: _Optional[_Iterable[int]] = ..., intruder_us: _Optional[_Iterable[int]] = ..., held_us: _Optional[_Iterable[int]] = ..., energy_idle_mj: _Optional[_Iterable[int]] = ..., energy_dynamic_mj: _Optional[_Iterable[int]] = ..., memory_byte_s_plus_one: _Optional[_Iterable[int]] = ..., quality_us: _Optional[_Iterable[int]] = ..., sm_us: _Optional[_Iterable[int]] = ..., occupancy_us: _Optional[_Iterable[int]] = ..., tensor_us: _Optional[_Iterable[int]] = ..., dram_us: _Optional[_Iterable[int]] = ...) -> None: ...
+    energy_unknown: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, count: _Optional[int] = ..., device: _Optional[_Iterable[int]] = ..., partition: _Optional[_Iterable[int]] = ..., owner: _Optional[_Iterable[int]] = ..., basis: _Optional[_Iterable[_Union[Basis, str]]] = ..., reason: _Optional[_Iterable[_Union[Reason, str]]] = ..., source: _Optional[_Iterable[_Union[Source, str]]] = ..., used_us: _Optional[_Iterable[int]] = ..., idle_us: _Optional[_Iterable[int]] = ..., unallocated_us: _Optional[_Iterable[int]] = ..., unavailable_us: _Optional[_Iterable[int]] = ..., unobserved_us: _Optional[_Iterable[int]] = ..., burst_us: _Optional[_Iterable[int]] = ..., intruder_us: _Optional[_Iterable[int]] = ..., held_us: _Optional[_Iterable[int]] = ..., energy_idle_mj: _Optional[_Iterable[int]] = ..., energy_dynamic_mj: _Optional[_Iterable[int]] = ..., memory_byte_s_plus_one: _Optional[_Iterable[int]] = ..., quality_us: _Optional[_Iterable[int]] = ..., sm_us: _Optional[_Iterable[int]] = ..., occupancy_us: _Optional[_Iterable[int]] = ..., tensor_us: _Optional[_Iterable[int]] = ..., dram_us: _Optional[_Iterable[int]] = ..., energy_unknown: _Optional[_Iterable[int]] = ...) -> None: ...

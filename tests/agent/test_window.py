@@ -121,6 +121,14 @@ def test_without_a_reading_energy_is_unknown_not_0() -> None:
     assert line(device, MINE).energy_mj is None
 
 
+def test_a_line_that_was_there_only_while_energy_was_unknown_has_none_beside_those_that_have_some() -> None:
+    """What it used is not known; 0 would say that it used nothing."""
+    theirs = Holding(B)
+    device = closed(held(10), held(10, 0, theirs), track=counter((10 * S, 500), (20 * S, 800)))
+    assert (line(device, MINE).energy_mj, line(device, theirs).energy_mj) == (None, 300)
+    assert violations(Window("c", "n", 0, 20 * S, (device,))) == []
+
+
 def test_a_counter_that_stood_still_is_0_not_unknown() -> None:
     device = closed(held(10), track=counter((0, 500), (10 * S, 500)))
     assert line(device, MINE).energy_dynamic_mj == 0

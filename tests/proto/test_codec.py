@@ -76,20 +76,21 @@ KEYS = st.builds(LineKey, TEXT, OWNERS, st.sampled_from(Basis), st.sampled_from(
 
 @st.composite
 def devices(draw: st.DrawFn) -> DeviceWindow:
-    """A device's energy is known for all of its lines or for none, and so is its idle part."""
+    """A line's energy is known or not; where it is, its idle part is known for all lines of the device or for none."""
     energy = draw(st.sampled_from([(st.none(), st.none()), (st.none(), AMOUNT), (AMOUNT, AMOUNT)]))
     keys = draw(st.lists(KEYS, unique=True, min_size=1, max_size=4))
+    metered = [draw(st.booleans()) for _ in keys]
     lines = tuple(
         Line(
             key,
             draw(st.sampled_from(Source)),
             *(draw(AMOUNT | st.just(0)) for _ in range(8)),
-            energy_idle_mj=draw(energy[0]),
-            energy_dynamic_mj=draw(energy[1]),
+            energy_idle_mj=draw(energy[0]) if known else None,
+            energy_dynamic_mj=draw(energy[1]) if known else None,
             memory_byte_s=draw(st.none() | st.integers(0, 2**64 - 2)),
             quality=draw(QUALITIES),
         )
-        for key in keys
+        for key, known in zip(keys, metered, strict=True)
     )
     start, end = draw(HOLDERS), draw(HOLDERS)
     partitions = {key.partition for key in keys} | {holding.partition for holding in (*start, *end)}
