@@ -1,14 +1,16 @@
 """The kubelet and the pods of a scenario: what a simulated node's reservations and pod names are read from."""
 
 import threading
-from collections.abc import Callable, KeysView
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
 
 from gputally.agent.kube.pods import Pod, PodContainer, PodTable
 from gputally.agent.reservations.kubelet import ContainerReservation, Reservations
+from gputally.agent.simulated.scenario import Gpu, Holding, PodRun, Scenario, container_id, replica_id
 from gputally.agent.simulated.scenario import Pod as ScenarioPod
-from gputally.agent.simulated.scenario import PodRun, Scenario, container_id
 
-RESOURCE = "nvidia.com/gpu"
+RESOURCE = "nvidia.com/gpu"  # replicas of GPUs too: a device plugin renames them only where it is told to
+_MIG_RESOURCE = "nvidia.com/mig-"  # and the profile: what the device plugin's `mixed` strategy offers
 
 
 class SimulatedKubelet:
@@ -18,20 +20,25 @@ class SimulatedKubelet:
         self._scenario = scenario
         self._wall_us = wall_us
         self._monotonic_us = monotonic_us
-        self._allocatable = tuple(sorted((RESOURCE, gpu.info.uuid) for gpu in scenario.gpus))
+        self._resources = resources(scenario)
+        self._allocatable = tuple(sorted((resource, device_id) for device_id, resource in self._resources.items()))
 
     def poll(self) -> Reservations:
         """What is held now."""
-        held = [
-            ContainerReservation(each.pod.namespace, each.pod.name, each.container, RESOURCE, tuple(sorted(each.gpus)))
-            for each in self._scenario.containers(self._wall_us())
-            if each.gpus
-        ]
-        held.sort(key=lambda entry: (entry.namespace, entry.pod, entry.container))
+        containers = self._scenario.containers(self._wall_us())
+        held = [reservation for each in containers for reservation in self._listed(each)]
+        held.sort(key=lambda entry: (entry.namespace, entry.pod, entry.container, entry.resource))
         return Reservations(self._monotonic_us(), False, tuple(held), self._allocatable)
 
     def close(self) -> None:
         """There is no socket to let go of."""
+
+    def _listed(self, holding: Holding) -> Iterator[ContainerReservation]:
+        by_resource: dict[str, list[str]] = defaultdict(list)
+        for device_id in sorted(holding.gpus):
+            by_resource[self._resources[device_id]].append(device_id)
+        for resource, ids in by_resource.items():
+            yield ContainerReservation(holding.pod.namespace, holding.pod.name, holding.container, resource, tuple(ids))
 
 
 class SimulatedPods:
@@ -47,6 +54,8 @@ class SimulatedPods:
         self._lock = threading.Lock()
         self._table = PodTable()
         self._shown: tuple[PodRun, ...] | None = None
+        self._shown_us: int | None = None
+        self._resources = resources(scenario)
 
     def of_uid(self, uid: str) -> Pod | None:
         """The pod with this UID."""
@@ -73,16 +82,37 @@ class SimulatedPods:
         """The table, brought up to the time that the wall clock tells."""
         with self._lock:
             now_us = self._wall_us()
+            if now_us == self._shown_us:
+                return self._table
             found = [(pod, run) for pod in self._scenario.pods if (run := pod.run(now_us)) is not None]
             shown = tuple(run for _, run in found)
             if shown != self._shown:
-                self._table.replace((_as_the_api_shows(pod, run) for pod, run in found), self._monotonic_us())
+                pods = (_as_the_api_shows(pod, run, self._resources) for pod, run in found)
+                self._table.replace(pods, self._monotonic_us())
                 self._shown = shown
+            self._shown_us = now_us
             return self._table
 
 
-def _as_the_api_shows(pod: ScenarioPod, run: PodRun) -> Pod:
-    requested = sum(len(container.gpus) for container in pod.containers)
+def resources(scenario: Scenario) -> dict[str, str]:
+    """What the device plugin offers: ids, and the resource as which containers ask for each."""
+    return {device_id: resource for gpu in scenario.gpus for resource, ids in _offers(gpu) for device_id in ids}
+
+
+def _offers(gpu: Gpu) -> Iterator[tuple[str, Sequence[str]]]:
+    if not gpu.instances:
+        yield RESOURCE, _ids(gpu.info.uuid, gpu.replicas)
+    for instance in gpu.instances:
+        profile = instance.info.profile.replace("+", ".")  # a resource's name has no plus
+        yield _MIG_RESOURCE + profile, _ids(instance.info.uuid, instance.replicas)
+
+
+def _ids(uuid: str, replicas: int) -> Sequence[str]:
+    return [replica_id(uuid, number) for number in range(replicas)] if replicas else [uuid]
+
+
+def _as_the_api_shows(pod: ScenarioPod, run: PodRun, of: Mapping[str, str]) -> Pod:
+    requested = Counter(of[device_id] for container in pod.containers for device_id in container.gpus)
     return Pod(
         uid=run.uid,
         namespace=run.namespace,
@@ -90,7 +120,7 @@ def _as_the_api_shows(pod: ScenarioPod, run: PodRun) -> Pod:
         labels=dict(pod.labels),
         phase="Running",
         started_us=run.start_us,
-        gpu_requests=((RESOURCE, requested),) if requested else (),
+        gpu_requests=tuple(sorted(requested.items())),
         containers=tuple(
             PodContainer(one.name, container_id(run.uid, one.name), run.start_us) for one in pod.containers
         ),

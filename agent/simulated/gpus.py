@@ -4,7 +4,8 @@ They obey the physics of real ones: energy is the integral of power, the sample 
 forgets, and each query of process utilisation covers the time since the one before it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from gputally.accounting.states import Source
 from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverEvents
@@ -12,7 +13,9 @@ from gputally.agent.sample import (
     BusySample,
     CallTimes,
     DeviceInfo,
+    GpmReading,
     GpuProcess,
+    InstanceReading,
     Process,
     ProcessBusy,
     ProcessKind,
@@ -20,12 +23,13 @@ from gputally.agent.sample import (
     Reading,
     Vitals,
 )
-from gputally.agent.simulated.scenario import FaultKind, Gpu, Scenario
+from gputally.agent.simulated.scenario import FaultKind, Gpu, Instance, Scenario
 
 BUFFER_PERIOD_US = 166_667  # NVML: a utilisation sample covers between 1/6 s and 1 s, by product
 BUFFER_DEPTH = 72  # entries; with 1/6 s each about the ten seconds that real buffers reach back
 _COOL_C, _WARM_C = 30, 70  # an H100 in cooled air: at rest, and at work
 _SLOW_MHZ, _FAST_MHZ, _MEMORY_MHZ = 345, 1980, 2619  # its SM and memory clocks
+_PPM_A_PERCENT = 10_000
 _GPU_IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
 
 
@@ -49,7 +53,7 @@ class SimulatedGpus:
         self._period_us = buffer_period_us
         self._depth = buffer_depth
         self._read_to: dict[str, int] = {}  # per device: the end of the newest buffer entry that was given out
-        self._asked_at: dict[str, int] = {}  # per device: when process utilisation was last asked for
+        self._asked_at: dict[str, int] = {}  # per device, MIG or not: up to when means over time were given out
 
     def open(self) -> None:
         """There is nothing to load. Process utilisation is measured from here on."""
@@ -77,13 +81,35 @@ class SimulatedGpus:
         """The cheap values now; raises DeviceUnavailable or DeviceSilent where the scenario has a fault."""
         now_us = self._wall_us()
         gpu = self._healthy(uuid, now_us)
+        if gpu.instances:
+            instances = tuple(self._instance(gpu, each, now_us) for each in gpu.instances)
+            return self._with_figures(gpu, now_us, Reading(instances=instances))
         newest_us = now_us - now_us % self._period_us
-        return Reading(
+        reading = Reading(
             busy=self._new_entries(gpu, newest_us) if gpu.sample_buffer else None,
             busy_source=Source.DEVICE_SAMPLES if gpu.sample_buffer else Source.DEVICE_RATE,
             utilization_percent=_mean_percent(
                 gpu.busy_integral(newest_us - self._period_us, newest_us), self._period_us
             ),
+        )
+        return self._with_figures(gpu, now_us, reading)
+
+    def read_processes(self, uuid: str) -> ProcessReading:
+        """Who is on the device now, and how busy each was since the last query; raises as `read` does."""
+        now_us = self._wall_us()
+        gpu = self._healthy(uuid, now_us)
+        can_tell = gpu.process_utilization and not gpu.instances and not gpu.mps
+        busy = self._process_busy(gpu, now_us) if can_tell else None
+        return ProcessReading(tuple(_present(gpu, now_us)), busy, vitals=vitals(gpu.busy_percent(now_us)))
+
+    def call_times(self) -> tuple[CallTimes, ...]:
+        """There is no driver whose calls could take time."""
+        return ()
+
+    def _with_figures(self, gpu: Gpu, now_us: int, reading: Reading) -> Reading:
+        """What the driver tells of every GPU, partitioned or not."""
+        return replace(
+            reading,
             memory_used_bytes=gpu.memory_used_bytes(now_us),
             memory_total_bytes=gpu.memory_bytes,
             power_mw=gpu.power_mw(now_us),
@@ -91,21 +117,20 @@ class SimulatedGpus:
             energy_supported=gpu.energy_counter,
         )
 
-    def read_processes(self, uuid: str) -> ProcessReading:
-        """Who is on the device now, and how busy each was since the last query; raises as `read` does."""
-        now_us = self._wall_us()
-        gpu = self._healthy(uuid, now_us)
-        present = tuple(
-            GpuProcess(load.pid, ProcessKind.COMPUTE, load.memory_bytes)
-            for load in gpu.workloads
-            if load.present.at(now_us)
-        )
-        busy = self._process_busy(gpu, now_us) if gpu.process_utilization else None
-        return ProcessReading(present, busy, vitals=vitals(gpu.busy_percent(now_us)))
+    def _instance(self, gpu: Gpu, instance: Instance, now_us: int) -> InstanceReading:
+        gpm = self._average(instance, now_us) if gpu.gpm else None
+        used_bytes = instance.memory_used_bytes(now_us)
+        return InstanceReading(instance.info.uuid, used_bytes, instance.memory_bytes, gpm, gpm_supported=gpu.gpm)
 
-    def call_times(self) -> tuple[CallTimes, ...]:
-        """There is no driver whose calls could take time."""
-        return ()
+    def _average(self, instance: Instance, now_us: int) -> GpmReading | None:
+        """GPM's mean since the last question; None at the first one, and where no time has passed."""
+        since_us = self._asked_at.get(instance.info.uuid, now_us)
+        self._asked_at[instance.info.uuid] = now_us
+        if since_us >= now_us:
+            return None
+        span_us = now_us - since_us
+        ppm = (2 * instance.busy_integral(since_us, now_us) * _PPM_A_PERCENT + span_us) // (2 * span_us)
+        return GpmReading(since_us, now_us, ppm)
 
     def _healthy(self, uuid: str, now_us: int) -> Gpu:
         gpu = self._gpus[uuid]
@@ -151,6 +176,15 @@ class SimulatedProcesses:
         """The process with this pid now; None while none runs."""
         load = self._workloads.get(pid)
         return load.process(self._wall_us()) if load else None
+
+
+def _present(gpu: Gpu, us: int) -> Iterator[GpuProcess]:
+    """The process lists: of the GPU, or of each of its MIG devices."""
+    kind = ProcessKind.MPS if gpu.mps else ProcessKind.COMPUTE
+    for instance, loads in (("", gpu.workloads), *((each.info.uuid, each.workloads) for each in gpu.instances)):
+        for load in loads:
+            if load.present.at(us):
+                yield GpuProcess(load.pid, kind, load.memory_bytes, instance=instance)
 
 
 def vitals(percent: int) -> Vitals:

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gputally.agent.sample import ContainerRef, DeviceInfo, Process
+from gputally.agent.sample import ContainerRef, DeviceInfo, MigInstance, Process
 from gputally.agent.simulated.pattern import Pattern
 
 _UID_SPACE = uuid.UUID("6c1f6b1e-7c3a-5f0e-9d52-2f4f6e2a9b10")  # any fixed value: UIDs are derived, never drawn
@@ -44,7 +44,7 @@ class PodRun:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container and the UUIDs of the GPUs that it holds."""
+    """A container and what it holds, as the device plugin names it: GPUs, MIG devices, replicas of either."""
 
     name: str
     gpus: tuple[str, ...] = ()
@@ -110,8 +110,30 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Instance:
+    """A MIG device with all that happens on it; the device plugin offers it as so many `replicas`, 0: undivided."""
+
+    info: MigInstance
+    memory_bytes: int
+    workloads: tuple[Workload, ...] = ()
+    replicas: int = 0
+
+    def busy_integral(self, start_us: int, end_us: int) -> int:
+        """Percent-microseconds in [start_us, end_us) in which its own engines are busy; exact."""
+        return sum(workload.busy.integral(start_us, end_us) for workload in self.workloads)
+
+    def memory_used_bytes(self, us: int) -> int:
+        """The memory that the processes of this instant hold together."""
+        return sum(workload.memory_bytes for workload in self.workloads if workload.present.at(us))
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU with all that happens on it. The flags say what its driver can tell."""
+    """A GPU with all that happens on it. The flags say what its driver can tell.
+
+    One with `instances` is partitioned: workloads are theirs. The device plugin offers it as so many `replicas`, 0:
+    undivided. `mps`: its processes share it through MPS.
+    """
 
     info: DeviceInfo
     idle_mw: int
@@ -119,17 +141,33 @@ class Gpu:
     memory_bytes: int
     workloads: tuple[Workload, ...] = ()
     faults: tuple[Fault, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    replicas: int = 0
+    mps: bool = False
     sample_buffer: bool = True
     process_utilization: bool = True
     energy_counter: bool = True
+    gpm: bool = True
 
     def busy_percent(self, us: int) -> int:
-        """Percent of the time in which a kernel executes, at this instant; its workloads never overlap."""
-        return sum(workload.busy.at(us) for workload in self.workloads)
+        """Percent of the time in which a kernel executes, at this instant; its workloads never overlap.
+
+        A MIG device's is weighed by its compute slices, and the sum rounded down.
+        """
+        if not self.instances:
+            return sum(workload.busy.at(us) for workload in self.workloads)
+        busy = (self._slices(each) * sum(load.busy.at(us) for load in each.workloads) for each in self.instances)
+        return sum(busy) // (self.info.slices or 1)
 
     def busy_integral(self, start_us: int, end_us: int) -> int:
-        """Percent-microseconds of busy time in [start_us, end_us); exact."""
-        return sum(workload.busy.integral(start_us, end_us) for workload in self.workloads)
+        """Percent-microseconds of busy time in [start_us, end_us); exact, or rounded down where it is partitioned."""
+        if not self.instances:
+            return sum(workload.busy.integral(start_us, end_us) for workload in self.workloads)
+        busy = (self._slices(each) * each.busy_integral(start_us, end_us) for each in self.instances)
+        return sum(busy) // (self.info.slices or 1)
+
+    def _slices(self, instance: Instance) -> int:
+        return instance.info.slices or 0
 
     def power_mw(self, us: int) -> int:
         """Power at this instant: idle power, and the rest in proportion to the busy share; rounded down."""
@@ -142,7 +180,8 @@ class Gpu:
 
     def memory_used_bytes(self, us: int) -> int:
         """The memory that the processes of this instant hold together."""
-        return sum(workload.memory_bytes for workload in self.workloads if workload.present.at(us))
+        on_it = sum(workload.memory_bytes for workload in self.workloads if workload.present.at(us))
+        return on_it + sum(instance.memory_used_bytes(us) for instance in self.instances)
 
     def fault(self, us: int) -> FaultKind | None:
         """What is wrong with the GPU at this instant, if anything."""
@@ -151,7 +190,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A container of a living pod and the UUIDs of the GPUs that it holds."""
+    """A container of a living pod and what it holds, as in `Container`."""
 
     pod: PodRun
     container: str
@@ -171,6 +210,11 @@ class Scenario:
         """Every container of the pods that exist at this instant, those without a GPU too."""
         runs = ((pod, pod.run(us)) for pod in self.pods)
         return tuple(_holding(run, container) for pod, run in runs if run is not None for container in pod.containers)
+
+
+def replica_id(uuid: str, number: int) -> str:
+    """What the device plugin calls one of the replicas of a GPU or MIG device."""
+    return f"{uuid}::{number}"
 
 
 def container_id(pod_uid: str, container: str) -> str:

@@ -1,7 +1,7 @@
 """Scenario files: JSON to a Scenario, with every mistake reported at once. The format is docs/scenarios.md."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +9,7 @@ from typing import TypeVar
 from gputally.accounting.ledger_hour import from_us
 from gputally.agent.sample import DeviceInfo
 from gputally.agent.simulated.json_field import Field, parse_json
+from gputally.agent.simulated.partition_file import Parts, read_instances, read_replicas
 from gputally.agent.simulated.pattern import FOREVER_US, WEEK_US, Pattern, constant, peak
 from gputally.agent.simulated.scenario import (
     Container,
@@ -16,6 +17,7 @@ from gputally.agent.simulated.scenario import (
     FaultKind,
     Gpu,
     InContainer,
+    Instance,
     OnHost,
     Pod,
     Scenario,
@@ -29,6 +31,8 @@ _GIB = 2**30
 _MAX_GIB = 4096
 _MAX_WATTS = 10_000
 _FIRST_PID = 2001  # for workloads without a pid of their own, counted up in the order of the file
+_MOST_SLICES = 7  # compute slices of the GPUs that are partitioned, but for the A30's 4
+_FLAGS = ("sample_buffer", "process_utilization", "energy_counter", "gpm")  # on, unless the file says otherwise
 _MAX_PID = 4_194_304  # the largest pid_max of a 64-bit kernel
 _GPU_UUID = re.compile(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -63,11 +67,12 @@ def parse(text: str, start_us: int) -> Scenario:
 
 
 class _Parser:
-    """Reads one document; keeps what later parts refer to: the GPUs' UUIDs, the containers, the pids in use."""
+    """Reads one document; keeps what later parts refer to: the GPUs, the containers, the pids in use."""
 
     def __init__(self, start_us: int) -> None:
         self._start_us = start_us
-        self._uuids: list[str] = []
+        self._uuids: set[str] = set()
+        self._parts = Parts()
         self._containers: dict[str, InContainer] = {}
         self._pids: set[int] = set()
 
@@ -81,35 +86,37 @@ class _Parser:
         faults = [self._fault(field) for field in _items(fields, "faults")]
         if not bare:
             document.wrong("there is no GPU")
-        gpus = tuple(
-            replace(
-                gpu,
-                workloads=tuple(load for load, uuids in loads if gpu.info.uuid in uuids),
-                faults=tuple(fault for fault, uuids in faults if gpu.info.uuid in uuids),
-            )
-            for gpu in bare
-        )
+        gpus = tuple(_with_loads(gpu, loads, faults) for gpu in bare)
         for i, gpu in enumerate(gpus):
             _check_capacity(gpu, Field(None, f"gpus[{i}]", document.mistakes))
         return Scenario(gpus, pods, tuple(load for load, _ in loads))
 
     def _gpu(self, field: Field, index: int) -> Gpu:
         required = ["uuid", "model", "idle_watts", "max_watts", "memory_gib"]
-        fields = field.object(required, ["sample_buffer", "process_utilization", "energy_counter"])
+        optional = ["slices", "mig", "replicas", "mps", *_FLAGS]
+        fields = field.object(required, optional)
         uuid = self._new_uuid(fields["uuid"]) if "uuid" in fields else "?"
         idle, maximum = (_watts(fields, name) for name in ("idle_watts", "max_watts"))
         if idle > maximum:
             field.wrong("`max_watts` is lower than `idle_watts`")
         model = fields["model"].text() if "model" in fields else "?"
-        return Gpu(
+        gpu = Gpu(
             DeviceInfo(uuid, index, model, minor=index),
             idle,
             maximum,
             _memory(fields),
+            replicas=read_replicas(fields.get("replicas")),
+            mps="mps" in fields and fields["mps"].flag(),
             sample_buffer=_flag(fields, "sample_buffer"),
             process_utilization=_flag(fields, "process_utilization"),
             energy_counter=_flag(fields, "energy_counter"),
+            gpm=_flag(fields, "gpm"),
         )
+        if "slices" in fields and "mig" not in fields:
+            field.wrong("`slices` is for a GPU with `mig`")
+        gpu = _partitioned(gpu, fields, field) if "mig" in fields else gpu
+        self._parts.add(gpu)
+        return gpu
 
     def _new_uuid(self, field: Field) -> str:
         uuid = field.text()
@@ -117,7 +124,7 @@ class _Parser:
             field.wrong(f"{uuid!r} does not look like GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx (lower-case hex digits)")
         if uuid in self._uuids:
             field.wrong(f"{uuid} stands twice")
-        self._uuids.append(uuid)
+        self._uuids.add(uuid)
         return uuid
 
     def _pod(self, field: Field) -> Pod:
@@ -128,7 +135,7 @@ class _Parser:
         if uid and present.repeats:
             fields["uid"].wrong("a pod that comes back has a new UID each time: leave `uid` out")
         labels = fields["labels"].entries() if "labels" in fields else ()
-        containers = tuple(self._container(each) for each in _items(fields, "containers"))
+        containers = tuple(self._container(each, present) for each in _items(fields, "containers"))
         pod = Pod(namespace, name, containers, present, uid, tuple((key, each.text()) for key, each in labels))
         for container in containers:
             place = f"{namespace}/{name}/{container.name}"
@@ -137,10 +144,11 @@ class _Parser:
             self._containers[place] = InContainer(pod, container.name)
         return pod
 
-    def _container(self, field: Field) -> Container:
+    def _container(self, field: Field, present: Pattern) -> Container:
         fields = field.object(["name"], ["gpus"])
         name = fields["name"].text() if "name" in fields else "?"
-        return Container(name, self._gpus(fields))
+        held = [device_id for each in _items(fields, "gpus") for device_id in self._parts.held(each, present)]
+        return Container(name, _distinct(held, fields))
 
     def _workload(self, field: Field, position: int) -> tuple[Workload, tuple[str, ...]]:
         optional = ["container", "host", "pid", "memory_gib", "busy_percent", "command", "when"]
@@ -153,7 +161,10 @@ class _Parser:
         pid = self._pid(fields.get("pid"), field, position)
         command = fields["command"].text() if "command" in fields else ""
         load = Workload(pid, place, busy.times(present), present, _memory(fields), command)
-        return load, self._gpus(fields)
+        on = _distinct([self._parts.on(each) for each in _items(fields, "gpus")], fields)
+        if len(on) > 1 and any(uuid.startswith("MIG-") for uuid in on):
+            fields["gpus"].wrong("a process runs on one MIG device and on nothing else")
+        return load, on
 
     def _place(self, field: Field, fields: dict[str, Field]) -> InContainer | OnHost:
         if ("container" in fields) == ("host" in fields):
@@ -176,31 +187,15 @@ class _Parser:
         self._pids.add(pid)
         return pid
 
-    def _gpus(self, fields: dict[str, Field]) -> tuple[str, ...]:
-        found = [self._gpu_uuid(each) for each in _items(fields, "gpus")]
-        if "gpus" in fields and fields["gpus"].value == []:
-            fields["gpus"].wrong("names no GPU")
-        if len(set(found)) != len(found):
-            fields["gpus"].wrong("a GPU stands twice")
-        return tuple(found)
-
-    def _gpu_uuid(self, field: Field) -> str:
-        """A GPU named by its UUID, or by its place in the file."""
-        if isinstance(field.value, int) and not isinstance(field.value, bool):
-            if 0 <= field.value < len(self._uuids):
-                return self._uuids[field.value]
-        elif field.value in self._uuids:
-            return str(field.value)
-        field.wrong(f"there is no GPU {field.value!r}; the file has {len(self._uuids)}, counted from 0")
-        return f"? {field.where}"
-
     def _fault(self, field: Field) -> tuple[Fault, tuple[str, ...]]:
         fields = field.object(["kind", "gpus", "when"])
         kind = fields["kind"].text() if "kind" in fields else FaultKind.LOST
         if kind not in set(FaultKind):
             fields["kind"].wrong(f"{kind!r} is none of {', '.join(FaultKind)}")
             kind = FaultKind.LOST
-        return Fault(FaultKind(kind), self._when(fields.get("when"))), self._gpus(fields)
+        gpus = [self._parts.gpu(each) for each in _items(fields, "gpus")]
+        uuids = _distinct([gpu.info.uuid for gpu in gpus if gpu], fields)
+        return Fault(FaultKind(kind), self._when(fields.get("when"))), uuids
 
     def _when(self, field: Field | None) -> Pattern:
         """1 while something is there, 0 otherwise; without a schedule it always is."""
@@ -242,6 +237,42 @@ def _read(field: Field, read: Callable[[], T], otherwise: T) -> T:
         return otherwise
 
 
+def _with_loads(
+    gpu: Gpu, loads: Sequence[tuple[Workload, tuple[str, ...]]], faults: Sequence[tuple[Fault, tuple[str, ...]]]
+) -> Gpu:
+    """The GPU with what happens on it, and on its MIG devices."""
+
+    def on(uuid: str) -> tuple[Workload, ...]:
+        return tuple(load for load, uuids in loads if uuid in uuids)
+
+    return replace(
+        gpu,
+        workloads=on(gpu.info.uuid),
+        instances=tuple(replace(each, workloads=on(each.info.uuid)) for each in gpu.instances),
+        faults=tuple(fault for fault, uuids in faults if gpu.info.uuid in uuids),
+    )
+
+
+def _partitioned(gpu: Gpu, fields: dict[str, Field], field: Field) -> Gpu:
+    slices = fields["slices"].whole(1, _MOST_SLICES) if "slices" in fields else _MOST_SLICES
+    instances = read_instances(fields["mig"], gpu.info.uuid, slices, gpu.memory_bytes)
+    if gpu.replicas:
+        field.wrong("`replicas` of a partitioned GPU stand with its MIG devices")
+    if gpu.mps:
+        field.wrong("`mps` on a partitioned GPU is not simulated")
+    infos = tuple(each.info for each in instances)
+    return replace(gpu, info=replace(gpu.info, mig_enabled=True, slices=slices, instances=infos), instances=instances)
+
+
+def _distinct(found: list[str], fields: dict[str, Field]) -> tuple[str, ...]:
+    """The GPUs of a list, which has at least one and none twice."""
+    if "gpus" in fields and fields["gpus"].value == []:
+        fields["gpus"].wrong("names no GPU")
+    if len(set(found)) != len(found):
+        fields["gpus"].wrong("a GPU stands twice")
+    return tuple(found)
+
+
 def _items(fields: dict[str, Field], name: str) -> list[Field]:
     return fields[name].items() if name in fields else []
 
@@ -266,13 +297,20 @@ def _memory(fields: dict[str, Field]) -> int:
 
 
 def _check_capacity(gpu: Gpu, field: Field) -> None:
-    """A GPU cannot be more than fully busy, nor hold more memory than it has."""
-    percent, us = peak([load.busy for load in gpu.workloads])
+    """Neither a GPU nor a MIG device can be more than fully busy, nor hold more memory than it has."""
+    _check_loads(gpu, field)
+    for number, instance in enumerate(gpu.instances):
+        _check_loads(instance, Field(None, f"{field.where}.mig[{number}]", field.mistakes))
+
+
+def _check_loads(part: Gpu | Instance, field: Field) -> None:
+    percent, us = peak([load.busy for load in part.workloads])
     if percent > 100:
         field.wrong(f"its workloads ask for {percent} % at {_moment(us)}")
-    held, us = peak([load.present.scaled(load.memory_bytes) for load in gpu.workloads])
-    if held > gpu.memory_bytes:
-        field.wrong(f"its workloads hold {held / _GIB:g} GiB at {_moment(us)}, it has {gpu.memory_bytes / _GIB:g} GiB")
+    held, us = peak([load.present.scaled(load.memory_bytes) for load in part.workloads])
+    if held > part.memory_bytes:
+        had = f"{part.memory_bytes / _GIB:g} GiB"
+        field.wrong(f"its workloads hold {held / _GIB:g} GiB at {_moment(us)}, it has {had}")
 
 
 def _moment(us: int) -> str:
