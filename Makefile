@@ -1,12 +1,14 @@
 # `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench histories fuzz soak pins docs
+.PHONY: help run test lint types proto bench histories fuzz soak pins docs images release
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Only what the pins name, and only files with the hashes that stand there.
 INSTALL := $(PIP) install --require-hashes
+ENGINE := docker
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 CHECKOUT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 help: ## Show this list
@@ -51,6 +53,15 @@ docs: $(VENV)/.test-ready ## Generate pages and pictures from the code; check li
 	$(BIN)/python docs/generate_metrics.py
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 	$(BIN)/pytest tests/test_docs.py tests/test_docs_examples.py tests/test_docs_operations.py
+
+images: ## Build both images with docker, or another: make images ENGINE=podman BASE=python@sha256:...
+	@for name in agent collector; do \
+		$(ENGINE) build --file Dockerfile.$$name --tag gputally-$$name:$(VERSION) $(if $(BASE),--build-arg PYTHON_IMAGE=$(BASE)) \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git describe --always --dirty --abbrev=40) . || exit 1; \
+	done
+
+release: $(VENV)/.test-ready ## Build and check what is published; print what a person does then. Publishes nothing
+	@$(BIN)/python deploy/release.py
 
 # The environment. The build backend is pinned like everything else, so the checkout is linked without isolation.
 $(VENV)/.run-ready: pyproject.toml constraints/run.txt | $(BIN)/python

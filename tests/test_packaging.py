@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from deploy import release
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -59,16 +60,15 @@ def run(*command: str | Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built by the build backend without a network."""
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist and the wheel of this checkout, as `make release` builds them: without a network."""
     pytest.importorskip("hatchling", reason="hatchling builds the wheel: pip install hatchling")
-    into = tmp_path_factory.mktemp("wheel")
-    run(
-        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
-        *("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", into, ROOT),
-    )
-    (built,) = into.glob("*.whl")
-    return built
+    return release.build(ROOT, tmp_path_factory.mktemp("dist"), PROJECT["version"])
+
+
+@pytest.fixture(scope="module")
+def wheel(published: tuple[Path, Path]) -> Path:
+    return published[1]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,12 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path
     assert {name.split("/")[1] for name in names if name.startswith("gputally/")} == set(PACKAGES)
     assert all(f"gputally/{package}/py.typed" in names for package in PACKAGES)
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "docs", "src"))]
+
+
+def test_whoever_has_the_sdist_builds_the_same_wheel(published: tuple[Path, Path], tmp_path: Path) -> None:
+    """Byte for byte: it lacks no file, and no time or order of files is in it."""
+    sdist, wheel = published
+    assert release.wheel_of_sdist(sdist, tmp_path).read_bytes() == wheel.read_bytes()
 
 
 def test_every_installed_module_can_be_imported(installed: Path) -> None:
