@@ -43,6 +43,9 @@ from gputally.collector.ledger.settler import Settler
 from gputally.collector.ledger.upkeep import Upkeep
 from gputally.collector.month import read_month
 from gputally.collector.month_watch import MonthWatch
+from gputally.collector.notify.build import notifier_of
+from gputally.collector.notify.notifier import Notifier
+from gputally.collector.notify.stats import NotifyStats
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
 from gputally.collector.statement.register import status_of
 from gputally.collector.web.routes import page_routes
@@ -92,10 +95,12 @@ async def _run(settings: CollectorSettings) -> None:
     settler = Settler(upkeep.turn, SETTLE_EVERY_S)
     watch = _watch(settings, engine)
     month = MonthWatch(lambda: read_month(engine, settings.zone, _now_us()), _monotonic_us)
+    notifier = notifier_of(settings, engine, os.environ, _now_us)
     ingest = Ingest(writer, _now_us, agents_of(settings))
 
     def work() -> Work:
-        return Work(ingest.stats(), writer.stats(), settler.settled, retention.removed)
+        told = notifier.stats() if notifier else NotifyStats()
+        return Work(ingest.stats(), writer.stats(), settler.settled, retention.removed, told)
 
     def problems() -> Sequence[str]:
         if database.problem:
@@ -107,17 +112,23 @@ async def _run(settings: CollectorSettings) -> None:
     registry = make_registry(partial(read_books, engine), work, month.month)
     async with _serving(settings, engine, registry, problems) as doors:
         if await database.migrated(stop):
-            for part in (writer, settler, watch, month):
+            for part in (writer, settler, watch, month, notifier):
                 if part:
                     part.start()
             await _serve_streams(settings, ingest, doors, database, stop)
-        month.close(WATCH_S)
-        if watch:
-            watch.close(WATCH_S)
+        _close(month, watch, notifier)
         settler.close(DRAIN_S)
         if not await asyncio.to_thread(writer.close, DRAIN_S):
             _LOG.warning("not everything could be committed; what was not is still with the agents")
     engine.dispose()
+
+
+def _close(month: MonthWatch, watch: ClusterWatch | None, notifier: Notifier | None) -> None:
+    month.close(WATCH_S)
+    if watch:
+        watch.close(WATCH_S)
+    if notifier:
+        notifier.close(DRAIN_S)  # a message that is on its way is noted, so that no replica sends it again
 
 
 async def _serve_streams(
@@ -128,7 +139,7 @@ async def _serve_streams(
     await server.start()
     sys.stdout.write(
         f"gputally-collector: agents on {address.text}, metrics on {doors.metrics}/metrics, API on {doors.api}/api/v1, "
-        f"database {database.name}\n"
+        f"pages on {doors.api}/, database {database.name}\n"
     )
     sys.stdout.flush()
     await stop.wait()

@@ -11,7 +11,8 @@ from gputally.agent.probe.main import monotonic_us, wall_us
 from gputally.agent.simulated.scenario import Scenario
 from gputally.agent.spool.spool import Spool
 from gputally.agent.stream import Stream
-from gputally.demo.backfill import DAY_US, MINUTE_US, days, live_through
+from gputally.demo.backfill import DAY_US, MINUTE_US, days
+from gputally.demo.repeat import Days
 
 _ROOM = 5_000  # windows that may wait in the spool before the back-fill waits for the collector
 _LOOK_EVERY = 100
@@ -81,9 +82,10 @@ class BackFill:
             raise
 
     def _live(self, spool: Spool) -> None:
+        lives = [Days(scenario, self._cluster, node) for node, scenario in self._nodes.items()]
         for start_us, end_us in days(*self._span):
-            for node, scenario in self._nodes.items():
-                for number, windows in enumerate(live_through(scenario, self._cluster, node, start_us, end_us)):
+            for life in lives:
+                for number, windows in enumerate(life.windows(start_us, end_us)):
                     if self._stop.is_set():
                         return
                     self._keep(spool, windows)

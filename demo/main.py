@@ -1,6 +1,7 @@
 """`gputally demo`: a simulated fleet through the real agent, the real wire and the real collector."""
 
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -22,8 +24,9 @@ from gputally.collector.render import as_table
 from gputally.collector.report import By, report
 from gputally.collector.settings import ReadSettings, SettingsError
 from gputally.collector.settings import load as load_settings
-from gputally.demo.backfill import MINUTE_US
+from gputally.demo.backfill import DAY_US, MINUTE_US
 from gputally.demo.books import apply_books
+from gputally.demo.desktop import FirstPage, is_here
 from gputally.demo.fill import BackFill
 from gputally.demo.hardware import has_gpus
 from gputally.demo.processes import Program, ProgramError, stop_all
@@ -31,23 +34,29 @@ from gputally.demo.screen import Screen
 
 CLUSTER = "demo"
 _SCENARIOS = Path(__file__).with_name("scenarios")
+MINUTES_A_DAY = DAY_US // MINUTE_US
 _REFRESH_S = 2.0
 _START_S = 30.0
+_READY = r"agents on (\S+), metrics on (\S+), API on (\S+), pages on (\S+), database"
 _HINTS = """\
+Open the overview: {pages} (Ctrl-C here ends the demo; metrics are on {metrics})
+
 To ask for yourself, paste this into another terminal (the prices are invented):
 . .venv/bin/activate
 export GPUTALLY_DATABASE_URL={database_url}
 export API={api}
-Pages are on {pages} and metrics on {metrics}. Ctrl-C ends the demo."""
+"""
 
 app = typer.Typer(help="A simulated fleet: three nodes, the month so far, and then live.")
+MayOpen = Annotated[bool, typer.Option("--open/--no-open", help="Open the overview in this desktop's browser.")]
 
 
 @app.callback(invoke_without_command=True)
-def demo() -> None:
+def demo(*, may_open: MayOpen = True) -> None:
     """Run a simulated fleet until Ctrl-C: the month so far is back-filled, then the nodes go on live.
 
     Everything runs on this machine and is thrown away at the end. GPUs of this machine are counted as well.
+    From a terminal of a desktop it opens a browser, unless NO_BROWSER or CI is set in the environment.
 
     Example: gputally demo
     """
@@ -58,13 +67,13 @@ def demo() -> None:
         # What the back-fill's stream has to say would be in the middle of the table.
         logging.basicConfig(filename=Path(folder) / "demo.log", level=logging.INFO)
         try:
-            _run(Path(folder), stop)
+            _run(Path(folder), stop, opens=may_open and is_here(os.environ, sys.platform, terminal=sys.stdout.isatty()))
         except (ProgramError, SettingsError) as error:
             sys.stderr.write(f"gputally demo: {error}\n")
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
 
 
-def _run(folder: Path, stop: threading.Event) -> None:
+def _run(folder: Path, stop: threading.Event, *, opens: bool) -> None:
     now_us = wall_us() // MINUTE_US * MINUTE_US
     nodes = {path.stem: load(path, now_us) for path in sorted(_SCENARIOS.glob("*.json"))}
     settings = load_settings(ReadSettings, {"database_url": f"sqlite:///{folder / 'demo.sqlite'}"})
@@ -76,17 +85,19 @@ def _run(folder: Path, stop: threading.Event) -> None:
         running.callback(screen.close)
         programs = [_collector(folder, settings.database_url)]
         running.callback(stop_all, programs)
-        found = programs[0].wait_for(r"agents on (\S+), metrics on (\S+), API on (\S+), database", _START_S, stop)
+        found = programs[0].wait_for(
+            r"agents on (\S+), metrics on (\S+), API on (\S+), pages on (\S+), database", _START_S, stop
+        )
         if found is None:
             return
         for agent in _agents(folder, found[1], nodes):
             programs.append(agent)  # noqa: PERF402 - each is stopped even if the next one cannot be started
-        metrics, api = found[2], found[3]
-        pages = api.removesuffix("api/v1")
+        metrics, api, pages = found[2], found[3], found[4]
         screen.say(_HINTS.format(pages=pages, metrics=metrics, api=api, database_url=settings.database_url))
         running.callback(back_fill.close)
         back_fill.start(found[1])
-        _show(settings, screen, back_fill, programs, stop)
+        page = FirstPage(pages, MINUTES_A_DAY * len(nodes)) if opens else None
+        _show(settings, screen, back_fill, programs, stop, page)
 
 
 def _collector(folder: Path, database_url: str) -> Program:
@@ -114,7 +125,12 @@ def _agent(folder: Path, collector: str, node: str, *arguments: str) -> Program:
 
 
 def _show(
-    settings: ReadSettings, screen: Screen, back_fill: BackFill, programs: Sequence[Program], stop: threading.Event
+    settings: ReadSettings,
+    screen: Screen,
+    back_fill: BackFill,
+    programs: Sequence[Program],
+    stop: threading.Event,
+    page: FirstPage | None,
 ) -> None:
     """Draw the namespace table as the collector's database has it, until told to stop; raises ProgramError."""
     engine = open_database(settings.database_url)
@@ -126,5 +142,7 @@ def _show(
         found = report(engine, settings.zone, period.start_us, period.end_us, [By.NAMESPACE])
         if found.rows:
             screen.show(back_fill.progress, partial(as_table, found))
+        if page:
+            page.open_when_it_tells(back_fill.progress)
         stop.wait(_REFRESH_S)
     engine.dispose()

@@ -156,18 +156,22 @@ class Gpu:
         """
         if not self.instances:
             return sum(workload.busy.at(us) for workload in self.workloads)
-        busy = (self._slices(each) * sum(load.busy.at(us) for load in each.workloads) for each in self.instances)
-        return sum(busy) // (self.info.slices or 1)
+        busy = ((each.info.slices or 0) * sum(load.busy.at(us) for load in each.workloads) for each in self.instances)
+        return sum(busy) // self._whole
 
     def busy_integral(self, start_us: int, end_us: int) -> int:
         """Percent-microseconds of busy time in [start_us, end_us); exact, or rounded down where it is partitioned."""
+        return self._weighed_integral(start_us, end_us) // self._whole
+
+    @property
+    def _whole(self) -> int:
+        """What parts of it are weighed against: its compute slices where it is partitioned."""
+        return (self.info.slices or 1) if self.instances else 1
+
+    def _weighed_integral(self, start_us: int, end_us: int) -> int:
         if not self.instances:
             return sum(workload.busy.integral(start_us, end_us) for workload in self.workloads)
-        busy = (self._slices(each) * each.busy_integral(start_us, end_us) for each in self.instances)
-        return sum(busy) // (self.info.slices or 1)
-
-    def _slices(self, instance: Instance) -> int:
-        return instance.info.slices or 0
+        return sum((each.info.slices or 0) * each.busy_integral(start_us, end_us) for each in self.instances)
 
     def power_mw(self, us: int) -> int:
         """Power at this instant: idle power, and the rest in proportion to the busy share; rounded down."""
@@ -175,8 +179,8 @@ class Gpu:
 
     def energy_mj(self, us: int) -> int:
         """The hardware counter: the integral of power since the Unix epoch, rounded down once."""
-        dynamic = (self.max_mw - self.idle_mw) * self.busy_integral(0, us)  # 1/100 mW µs = 1/100 nJ
-        return (self.idle_mw * us * 100 + dynamic) // 100_000_000
+        dynamic = (self.max_mw - self.idle_mw) * self._weighed_integral(0, us)  # 1/100 mW µs = 1/100 nJ
+        return (self.idle_mw * us * 100 * self._whole + dynamic) // (100_000_000 * self._whole)
 
     def memory_used_bytes(self, us: int) -> int:
         """The memory that the processes of this instant hold together."""

@@ -30,7 +30,8 @@ from gputally.proto import telemetry_pb2 as pb
 
 DEADLINE_S = 30
 FIRST_LINE = re.compile(
-    r"gputally-collector: agents on (\S+), metrics on http://(\S+)/metrics, API on \S+/api/v1, database (\S+)"
+    r"gputally-collector: agents on (\S+), metrics on http://(\S+)/metrics, API on \S+/api/v1, pages on \S+/, "
+    r"database (\S+)"
 )
 ANY_PORTS = ("--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0")
 
