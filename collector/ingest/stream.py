@@ -198,6 +198,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
                 yield ack
             if not reader.cancelled():
                 reader.result()
+            context.set_trailing_metadata(farewell(stream.identity, self._now_us()))
         except AuthError as error:
             await self._turn_away(context, error)
         finally:
@@ -222,7 +223,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
 
     async def _read(self, stream: "_Stream", context: _Context) -> None:
         """Until the agent ends the stream, or we are to stop."""
-        await self._agents.identify(context)
+        stream.identity = await self._agents.identify(context)
         while isinstance(batch := await context.read(), pb.Batch):  # at the end it is grpc.aio.EOF
             started = monotonic()
             await self._take(stream, batch, await self._agents.identify(context))
@@ -270,6 +271,19 @@ class _Stream:
     progress: Progress = field(default_factory=Progress)
     skew: Skew = field(default_factory=Skew)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    identity: Identity | None = None  # who it was at the beginning
+
+
+def farewell(identity: Identity | None, now_us: int) -> tuple[tuple[str, str | bytes], ...]:
+    """What an agent that ends its stream is told: this side's clock, and the node that it is known as.
+
+    An agent asks by a stream without windows, before any is lost to a wrong clock or name.
+    """
+    clock = ("gputally-now-us", str(now_us))
+    if identity is None:
+        return (clock,)
+    names = (("gputally-cluster-bin", identity.cluster), ("gputally-node-bin", identity.node))
+    return (clock, *((key, name.encode()) for key, name in names))
 
 
 def identity_refusal(identity: Identity | None, message: pb.Window) -> Refusal | None:

@@ -1,0 +1,119 @@
+"""The way to the collector, step by step: its name, the connection, TLS. gRPC alone would say less of each."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gputally.agent.credentials import CredentialFiles
+from gputally.agent.doctor.finding import Finding, fail, ok
+from gputally.agent.quantity import Address
+
+DNS, TCP, TLS = "collector-dns", "collector-tcp", "collector-tls"
+_TIMEOUT_S = 5.0
+_PEM = "give --collector-ca-file (and --tls-cert-file, --tls-key-file) the PEM files as they were issued"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How far we came: `addresses` of the name, then a connection, then TLS; the first that failed has its error."""
+
+    addresses: tuple[str, ...] = ()
+    dns_error: str = ""
+    tcp_error: str = ""
+    tls: str = ""  # the version that was agreed on; empty: plain text
+    tls_error: str = ""
+    distrust: str = ""  # why the certificate is not trusted
+    files_error: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is in the way."""
+        return not (self.dns_error or self.tcp_error or self.tls_error or self.distrust or self.files_error)
+
+
+def take(collector: Address, files: CredentialFiles) -> Route:
+    """Go the way once."""
+    try:
+        found = socket.getaddrinfo(collector.host, collector.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return Route(dns_error=error.strerror or str(error))
+    addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
+    try:
+        connection = socket.create_connection((collector.host, collector.port), _TIMEOUT_S)
+    except OSError as error:
+        return Route(addresses, tcp_error=error.strerror or str(error))
+    with connection:
+        return _secured(connection, collector.host, addresses, files)
+
+
+def _secured(connection: socket.socket, host: str, addresses: tuple[str, ...], files: CredentialFiles) -> Route:
+    if files.ca_file is None:
+        return Route(addresses)
+    try:
+        context = _context(files.ca_file, files.certificate_file, files.key_file)
+    except OSError as error:  # ssl's errors are some of these
+        return Route(addresses, files_error=_reason(error))
+    try:
+        with context.wrap_socket(connection, server_hostname=host) as secured:
+            return Route(addresses, tls=secured.version() or "TLS")
+    except ssl.SSLCertVerificationError as error:
+        return Route(addresses, distrust=error.verify_message)
+    except OSError as error:
+        return Route(addresses, tls_error=_reason(error))
+
+
+def _context(ca_file: Path, certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca_file))
+    context.set_alpn_protocols(["h2"])
+    if certificate_file:
+        context.load_cert_chain(certificate_file, key_file)
+    return context
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).replace("_", " ").lower()
+    return error.strerror or str(error)
+
+
+def judge(route: Route, collector: Address) -> Iterator[Finding]:
+    """A line for each step that was gone."""
+    if route.dns_error:
+        yield fail(
+            DNS,
+            f"{collector.host} has no address: {route.dns_error}",
+            "see --collector, and the cluster's DNS (on the host's network: dnsPolicy ClusterFirstWithHostNet)",
+        )
+        return
+    yield ok(DNS, f"{collector.host} is {', '.join(route.addresses)}")
+    if route.tcp_error:
+        yield fail(
+            TCP,
+            f"no connection to {collector}: {route.tcp_error}",
+            "see whether the collector runs, its Service's endpoints, and network policies for its gRPC port",
+        )
+        return
+    yield ok(TCP, f"{collector} takes connections")
+    yield _tls(route, collector)
+
+
+def _tls(route: Route, collector: Address) -> Finding:
+    if route.files_error:
+        return fail(TLS, f"our files cannot be used: {route.files_error}", _PEM)
+    if route.distrust:
+        return fail(
+            TLS,
+            f"the collector's certificate is not trusted: {route.distrust}",
+            f"--collector-ca-file must be what signed it, and it must name {collector.host}",
+        )
+    if route.tls_error:
+        return fail(
+            TLS,
+            f"no TLS with {collector}: {route.tls_error}",
+            "see --tls-cert-file of the collector, and whether this is its gRPC port",
+        )
+    if route.tls:
+        return ok(TLS, f"{route.tls}, and the certificate is trusted")
+    return ok(TLS, "plain text, as the settings allow")
