@@ -85,6 +85,10 @@ class Parts:
 
 def main() -> None:
     """The console script."""
+    if sys.argv[1:2] == ["doctor"]:
+        from gputally.agent.doctor.main import main as doctor  # an agent that runs needs nothing of it
+
+        sys.exit(doctor(sys.argv[2:]))
     settings = load_or_exit(sys.argv[1:], Machine.this())
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     stop = threading.Event()
