@@ -8,13 +8,26 @@ from gputally.accounting.states import Basis, OwnerKind, Reason
 WHOLE_GPU = "gpu"  # the partition that is the whole device; the platform's partition too
 REPLICA = "replica"  # all replicas of a device that one owner holds together
 
+_USER = "user:"  # no namespace of Kubernetes has a colon in its name, and no login name has one
+
+
+def user_namespace(user: str) -> str:
+    """The namespace that a user is where there is no Kubernetes; `user` is a login name, or a uid without one."""
+    return _USER + user
+
+
+def is_user(namespace: str) -> bool:
+    """Whether a namespace is a user and not one of Kubernetes."""
+    return namespace.startswith(_USER)
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Who time is charged to.
 
     A container of a pod is (namespace, pod, container, pod_uid); while its UID is not known, `first_seen_us`
-    (microseconds since the epoch) keeps a re-created pod of the same name apart. A host process has user and unit.
+    (microseconds since the epoch) keeps a re-created pod of the same name apart. A host process has user and unit. On
+    a machine without Kubernetes the namespace is a user (`user_namespace`), and the pod his Slurm job or systemd unit.
     """
 
     kind: OwnerKind

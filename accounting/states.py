@@ -38,7 +38,10 @@ class Basis(StrEnum):
 
 
 class OwnerKind(StrEnum):
-    """Who time is charged to: a container of a pod, a process outside pods, or nobody."""
+    """Who time is charged to: a container of a pod, a process outside pods, or nobody.
+
+    On a machine without Kubernetes a user's Slurm job or systemd unit is what a pod is elsewhere.
+    """
 
     POD = "pod"
     HOST = "host"

@@ -164,6 +164,8 @@ def _defaults(given: Mapping[str, str], machine: Machine) -> dict[str, str]:
     texts = {field.name: field.metadata["default"] for field in dataclasses.fields(Settings)}
     texts["spool_dir"] = str(_spool_dir(machine))
     texts["pod_resources_socket"] = "scenario" if simulated else str(KUBELET_SOCKET)
+    if given.get("slurm_jobs"):
+        texts["pod_resources_socket"] = "off"
     in_cluster = "KUBERNETES_SERVICE_HOST" in machine.environ and not simulated
     texts["kube_api"] = "in-cluster" if in_cluster else "off"
     if _is_yes(given.get("once", "no")):
@@ -209,6 +211,7 @@ def _contradictions(settings: Mapping[str, Any], given: Container[str]) -> Itera
     yield from _missing(settings, given)
     yield from _connection_mistakes(settings, given)
     yield from _simulation_mistakes(settings, given)
+    yield from _reservation_mistakes(settings)
     yield from _interval_mistakes(settings)
     if "format" in given and not settings["once"]:
         yield "--format says how --once prints; without --once nothing is printed"
@@ -253,6 +256,11 @@ def _simulation_mistakes(settings: Mapping[str, Any], given: Container[str]) -> 
         yield "--scenario is for --nvml simulated; real GPUs follow no script"
     if settings["pod_resources_socket"] == "scenario" and not simulated:
         yield "--pod-resources-socket scenario is for --nvml simulated"
+
+
+def _reservation_mistakes(settings: Mapping[str, Any]) -> Iterator[str]:
+    if settings["slurm_jobs"] and settings["pod_resources_socket"] not in ("off", None):
+        yield "--slurm-jobs and --pod-resources-socket: a GPU is handed out by Slurm or by the kubelet, not by both"
 
 
 def _interval_mistakes(settings: Mapping[str, Any]) -> Iterator[str]:

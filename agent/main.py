@@ -1,6 +1,7 @@
 """gputally-agent: settings in, parts built, run until SIGTERM. Nothing is constructed elsewhere."""
 
 import logging
+import os
 import random
 import signal
 import sys
@@ -36,6 +37,7 @@ from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
 from gputally.agent.simulated.scenario import Scenario
 from gputally.agent.simulated.scenario_file import ScenarioError
 from gputally.agent.simulated.scenario_file import load as load_scenario
+from gputally.agent.slurm_jobs import SlurmJobs
 from gputally.agent.spell_file import SpellFile
 from gputally.agent.spool.spool import Spool, SpoolFull, SpoolInUse, SpoolUnusable
 from gputally.agent.stream import Stream
@@ -81,6 +83,7 @@ class Parts:
     pods: NodePods
     watches: Watches | None
     release: Release
+    kubernetes: bool  # whether this node has pods
 
 
 def main() -> None:
@@ -134,13 +137,16 @@ def _scenario(settings: Settings, start_us: int) -> Scenario | None:
 
 def _parts(settings: Settings, scenario: Scenario | None, wanted: Release) -> Parts:
     pods: NodePods
+    if settings.slurm_jobs is not None:
+        jobs = SlurmJobs(settings.slurm_jobs, monotonic_us, {0, os.geteuid()})
+        return Parts(_polled(settings, jobs, GrantBook(jobs.of_name, wall_us)), jobs, None, wanted, kubernetes=False)
     if scenario is not None and settings.kube_api is None:
         pods, watches = SimulatedPods(scenario, wall_us, monotonic_us), None
     else:
         pods = table = PodTable()
         watches = _watches(settings, settings.kube_api, table, wanted) if settings.kube_api is not None else None
     poller = _poller(settings, scenario, pods, watches.claims if watches else None)
-    return Parts(poller, pods, watches, wanted)
+    return Parts(poller, pods, watches, wanted, kubernetes=poller is not None)
 
 
 def _watches(settings: Settings, url: str, pods: PodTable, wanted: Release) -> Watches:
@@ -169,7 +175,10 @@ def _poller(
         kubelet = KubeletSocket(settings.pod_resources_socket, monotonic_us)
     if kubelet is None:
         return None
-    book = GrantBook(pods.of_name, wall_us, claims)
+    return _polled(settings, kubelet, GrantBook(pods.of_name, wall_us, claims))
+
+
+def _polled(settings: Settings, kubelet: Kubelet, book: GrantBook) -> ReservationPoller:
     return ReservationPoller(kubelet, book, settings.reservation_interval_us, monotonic_us)
 
 
@@ -208,7 +217,7 @@ def _wait(done: Callable[[], bool], longest_s: float, stop: threading.Event) -> 
 
 
 def _identity(parts: Parts) -> Identity:
-    return Identity(parts.pods, kubernetes=parts.poller is not None)
+    return Identity(parts.pods, kubernetes=parts.kubernetes)
 
 
 def _problem(settings: Settings) -> str:

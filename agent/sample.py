@@ -22,6 +22,14 @@ class ContainerRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SlurmJob:
+    """What a cgroup path says of a Slurm job. `user`: its login name, or the process's where the path does not say."""
+
+    name: str  # job_<id>, as the cgroup is called
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A process as /proc knows it. Identity is (pid, start time)."""
 
@@ -31,6 +39,7 @@ class Process:
     user: str = ""  # login name, or the uid in digits where it has no name
     unit: str = ""  # innermost systemd unit of its cgroup path, "" where there is none
     command: str = ""
+    job: SlurmJob | None = None  # None: in no job of Slurm's
 
 
 class ProcessKind(StrEnum):

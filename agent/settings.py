@@ -176,7 +176,15 @@ class Settings:
             "PATH|off",
             _socket,
             "the kubelet's list of who holds which GPU; off: a node without Kubernetes",
-            shown=f"{KUBELET_SOCKET}; the scenario's own with --nvml simulated",
+            shown=f"{KUBELET_SOCKET}; the scenario's own with --nvml simulated; off where Slurm's are read",
+        )
+    )
+    slurm_jobs: Path | None = field(
+        metadata=_setting(
+            "DIR",
+            Path,
+            "a machine of Slurm's instead of Kubernetes': where its Prolog writes who holds which GPU",
+            shown="none",
         )
     )
     kube_api: str | None = field(

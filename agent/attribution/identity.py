@@ -1,17 +1,21 @@
 """Whose process is it? A process on a GPU becomes an owner, or stays unattributed: nobody is guessed.
 
 A pod's UID comes from the cgroup, its name from the API. Without the API a pod process on a wholly held device is
-taken for the holder's (settlement does that with busy time that no known process explains).
+taken for the holder's (settlement does that with busy time that no known process explains). On a machine without
+Kubernetes the namespace is the user, and what a pod is elsewhere is his Slurm job, container or systemd unit.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gputally.accounting.keys import Owner
+from gputally.accounting.keys import Owner, user_namespace
 from gputally.accounting.states import OwnerKind
 from gputally.agent.held import Held
-from gputally.agent.sample import GpuProcess, Process
+from gputally.agent.sample import ContainerRef, GpuProcess, Process, SlurmJob
+
+NO_UNIT = "processes"  # what a user runs outside any unit
+_ID = 12  # of a container's id, as runtimes print it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,10 @@ class NoPods:
 
 
 class Identity:
-    """Maps processes to owners. `kubernetes`: whether this node has pods at all; without, containers are the host's."""
+    """Maps processes to owners. `kubernetes`: whether this node has pods at all; without, users are the namespaces.
+
+    `pods` names Slurm jobs too, by `job_<id>` for a UID, where it knows them.
+    """
 
     def __init__(self, pods: Pods, *, kubernetes: bool) -> None:
         self._pods = pods
@@ -58,8 +65,10 @@ class Identity:
         if process is None:
             return ()
         container = process.container
+        if process.job and not self._kubernetes:
+            return (self._job_owner(process.job),)
         if container is None or (container.kind == "container" and not self._kubernetes):
-            return (host_owner(process),)
+            return (host_owner(process) if self._kubernetes else user_owner(process),)
         named = self._pods.of_container(container.container_id) if container.container_id else None
         if named:
             owner = pod_owner(named[0], named[1])
@@ -67,6 +76,10 @@ class Identity:
             return (owner,) if is_listed else _of_pod(named[0], held) or (owner,)
         pod = self._pods.of_uid(container.pod_uid) if container.pod_uid else None
         return (_of_pod(pod, held) or (pod_owner(pod, ""),)) if pod else ()
+
+    def _job_owner(self, job: SlurmJob) -> Owner:
+        """Slurm's own word on whose a job is counts more than who a process of it is."""
+        return pod_owner(self._pods.of_uid(job.name) or job_name(job.name, job.user), "")
 
 
 def _of_pod(pod: PodName, held: Held) -> Sequence[Owner]:
@@ -92,3 +105,21 @@ def pod_owner(pod: PodName, container: str) -> Owner:
 def host_owner(process: Process) -> Owner:
     """A process outside pods."""
     return Owner(OwnerKind.HOST, user=process.user, unit=process.unit)
+
+
+def job_name(name: str, user: str) -> PodName:
+    """What a Slurm job is called; `name` is `job_<id>`, which is its UID too."""
+    return PodName(name, user_namespace(user), name)
+
+
+def user_owner(process: Process) -> Owner:
+    """A process of a machine without Kubernetes: its user's, by container or unit."""
+    workload = _container_name(process.container) or process.unit or NO_UNIT
+    return Owner(OwnerKind.POD, user_namespace(process.user), workload)
+
+
+def _container_name(container: ContainerRef | None) -> str:
+    if container is None or not container.container_id:
+        return ""
+    runtime = container.runtime if container.runtime not in (None, "unknown") else "container"
+    return f"{runtime}-{container.container_id[:_ID]}"

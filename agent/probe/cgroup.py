@@ -8,10 +8,11 @@ The kubelet names the pod's cgroup, the runtime the container's below it. The na
 import re
 from collections.abc import Container
 from dataclasses import replace
+from typing import NamedTuple
 
 from gputally.agent.sample import ContainerRef
 
-__all__ = ["ContainerRef", "parse", "unit"]
+__all__ = ["ContainerRef", "JobRef", "job", "parse", "unit"]
 
 # `<hierarchy>:<controllers>:<path>` (the path may contain colons too); a bare path has nothing before it.
 _LINE = re.compile(r"^(?:[0-9]+:([^:/\n]*):)?(.+)$", re.MULTILINE)
@@ -36,6 +37,23 @@ _RUNTIMES = {
 _MONITORS = frozenset({"crio-conmon", "libpod-conmon"})
 _QOS_CLASSES = frozenset({"burstable", "besteffort"})
 _UNITS = (".service", ".scope", ".slice")
+
+# Where slurmd makes the cgroups of jobs: on v2 in a scope of its own, on v1 at the root of each hierarchy; with the
+# node's name in it where Slurm was built for several slurmd on one machine. Only from the root on (or from the root of
+# the reader's cgroup namespace): below user.slice, services and containers anybody may call a cgroup what he likes.
+_JOB = re.compile(
+    r"(?:/\.\.)*"
+    r"(?:(?:/(?!user[.-])[^/]+\.slice)+/(?:[^/]+_)?slurmstepd\.scope|/slurm(?:_[^/]+)?/uid_(?P<uid>[0-9]{1,10}))"
+    r"/(?P<name>job_[0-9]{1,10})(?:/.*)?",
+    re.DOTALL,
+)
+
+
+class JobRef(NamedTuple):
+    """A job of Slurm's: `job_<id>`, and the uid of its user where the path says it (cgroup v1)."""
+
+    name: str
+    uid: int | None
 
 
 def parse(text: str, known: Container[str] = ()) -> ContainerRef | None:
@@ -62,6 +80,14 @@ def unit(text: str) -> str:
             if segment.endswith(_UNITS):
                 return segment
     return ""
+
+
+def job(text: str) -> JobRef | None:
+    """The Slurm job of a process; None: in none, or the lines name different ones."""
+    paths = dict.fromkeys(path for _, path in _LINE.findall(text)) if "/job_" in text else ()
+    matches = [match for path in paths if (match := _JOB.fullmatch(path.removesuffix(_DELETED)))]
+    found = {JobRef(match["name"], int(match["uid"]) if match["uid"] else None) for match in matches}
+    return found.pop() if len(found) == 1 else None
 
 
 def _scan(path: str, known: Container[str]) -> ContainerRef | None:

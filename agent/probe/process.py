@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gputally.agent.probe import cgroup
-from gputally.agent.sample import Process
+from gputally.agent.sample import Process, SlurmJob
 
 _HOST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of linux/proc_ns.h; every other namespace has another
 
@@ -98,7 +98,7 @@ class ProcessTable:
         except _GONE:
             return None
         container = cgroup.parse(text, self._known)
-        return Process(pid, stat.start_ticks, container, user, cgroup.unit(text), stat.command)
+        return Process(pid, stat.start_ticks, container, user, cgroup.unit(text), stat.command, _job(text, user))
 
     def _start_ticks(self, pid: int) -> int | None:
         try:
@@ -178,6 +178,14 @@ def _parse_stat(line: bytes) -> _Stat | None:
     if fields[_STAT_STATE] in (b"Z", b"X") and int(fields[_STAT_THREADS]) < 2:
         return None
     return _Stat(int(fields[_STAT_START]), line[start + 1 : end].decode("utf-8", "replace"))
+
+
+def _job(text: str, user: str) -> SlurmJob | None:
+    """The job of a process of this user: within a job one may become another user, the job's stays."""
+    found = cgroup.job(text)
+    if found is None:
+        return None
+    return SlurmJob(found.name, user if found.uid is None else _login_name(found.uid))
 
 
 @lru_cache(maxsize=256)

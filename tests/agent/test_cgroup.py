@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.probe.cgroup import ContainerRef, parse, unit
+from gputally.agent.probe.cgroup import ContainerRef, JobRef, job, parse, unit
 
 DATA = Path(__file__).parents[1] / "data/cgroup"
 NODES = ("v1-cgroupfs", "v1-cgroupfs-nested", "v2-cgroupfs", "v2-systemd")
@@ -223,3 +223,38 @@ def test_no_text_makes_it_raise(text: str) -> None:
 )
 def test_the_order_of_the_lines_does_not_matter(lines: list[str]) -> None:
     assert parse("\n".join(lines), {POD_B}) == parse("\n".join(reversed(lines)), {POD_B})
+
+
+# Slurm.
+
+
+def slurm_vectors() -> list[dict[str, str]]:
+    with (DATA / "slurm.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.mark.parametrize("row", slurm_vectors(), ids=lambda row: f"{row['source']}:{row['text'][:60]}")
+def test_every_known_form_of_a_job_is_read_and_no_likeness(row: dict[str, str]) -> None:
+    """Where tenants may name cgroups (user.slice, services, containers) a job's name means nothing."""
+    expected = None if row["job"] == "-" else JobRef(row["job"], None if row["uid"] == "-" else int(row["uid"]))
+    assert job(row["text"]) == expected
+
+
+def test_every_process_of_a_recorded_job_is_the_jobs() -> None:
+    rows = json.loads((DATA / "slurm-22.05" / "processes.json").read_text())
+    assert [job(row["text"]) for row in rows] == [JobRef("job_2", 5001)] * len(rows)
+    assert [parse(row["text"]) for row in rows] == [None] * len(rows)
+
+
+def test_lines_that_name_different_jobs_are_none() -> None:
+    assert job("6:freezer:/slurm/uid_1/job_1\n5:devices:/slurm/uid_1/job_2/step_0\n") is None
+
+
+def test_no_container_is_in_the_path_of_a_job() -> None:
+    assert not [row for row in slurm_vectors() if row["job"] != "-" and parse(row["text"])]
+
+
+@given(st.text(alphabet="/job_slurmtepd.cuiv0123456789:\n()", max_size=200))
+def test_any_text_is_a_job_or_none(text: str) -> None:
+    found = job(text)
+    assert found is None or found.name.removeprefix("job_").isdecimal()

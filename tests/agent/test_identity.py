@@ -4,7 +4,7 @@ from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind
 from gputally.agent.attribution.identity import Identity, NoPods, PodName
 from gputally.agent.held import NOBODY, Held
-from gputally.agent.sample import ContainerRef, GpuProcess, Process, ProcessKind
+from gputally.agent.sample import ContainerRef, GpuProcess, Process, ProcessKind, SlurmJob
 
 TRAIN = PodName("uid-a", "research", "train")
 MAIN = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
@@ -82,7 +82,44 @@ def test_a_process_outside_containers_is_the_hosts() -> None:
     assert NAMED.owners(process(None), NOBODY) == (Owner(OwnerKind.HOST, user="user-1000", unit="session-1.scope"),)
 
 
-def test_a_container_is_the_hosts_only_where_there_are_no_pods() -> None:
-    docker = in_pod(None, "c-x", "container")
+PLAIN = Identity(NoPods(), kubernetes=False)
+USER = "user:user-1000"
+
+
+def test_without_kubernetes_the_namespace_is_the_user_and_the_pod_the_unit() -> None:
+    assert PLAIN.owners(process(None), NOBODY) == (Owner(OwnerKind.POD, USER, "session-1.scope"),)
+    outside = GpuProcess(7, ProcessKind.COMPUTE, None, Process(7, 1, None, "user-1000"))
+    assert PLAIN.owners(outside, NOBODY) == (Owner(OwnerKind.POD, USER, "processes"),)
+
+
+def test_a_container_is_its_users_only_where_there_are_no_pods() -> None:
+    docker = process(ContainerRef(None, "c" * 64, None, "docker", "container"))
     assert NAMED.owners(docker, NOBODY) == ()
-    assert Identity(NoPods(), kubernetes=False).owners(docker, NOBODY)[0].kind is OwnerKind.HOST
+    assert PLAIN.owners(docker, NOBODY) == (Owner(OwnerKind.POD, USER, "docker-cccccccccccc"),)
+    unknown = in_pod(None, "c" * 64, "container")
+    assert PLAIN.owners(unknown, NOBODY) == (Owner(OwnerKind.POD, USER, "container-cccccccccccc"),)
+
+
+JOB = Owner(OwnerKind.POD, "user:alice", "job_42", pod_uid="job_42")
+
+
+def in_job(user: str, container: ContainerRef | None = None) -> GpuProcess:
+    job = SlurmJob("job_42", user)
+    return GpuProcess(7, ProcessKind.COMPUTE, None, Process(7, 1, container, "root", "slurmstepd.scope", job=job))
+
+
+def test_a_process_of_a_slurm_job_is_the_jobs_whoever_it_runs_as_and_whatever_container_it_is_in() -> None:
+    nested = ContainerRef(None, "c" * 64, None, "podman", "container")
+    assert PLAIN.owners(in_job("alice"), NOBODY) == PLAIN.owners(in_job("alice", nested), NOBODY) == (JOB,)
+
+
+def test_slurms_own_word_on_whose_a_job_is_wins_over_the_process() -> None:
+    class Jobs(Pods):
+        def of_uid(self, uid: str) -> PodName | None:
+            return PodName(uid, "user:alice", uid) if uid == "job_42" else None
+
+    assert Identity(Jobs(), kubernetes=False).owners(in_job("root"), NOBODY) == (JOB,)
+
+
+def test_a_path_that_looks_like_a_job_means_nothing_on_a_node_of_kubernetes() -> None:
+    assert NAMED.owners(in_job("alice"), NOBODY) == (Owner(OwnerKind.HOST, user="root", unit="slurmstepd.scope"),)

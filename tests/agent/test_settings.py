@@ -41,6 +41,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         spool_max_age_us=7 * 86_400_000_000,
         proc_root=Path("/proc"),
         pod_resources_socket=KUBELET_SOCKET,
+        slurm_jobs=None,
         kube_api=None,
         kube_token_file=None,
         kube_ca_file=None,
@@ -167,6 +168,14 @@ def test_nothing_is_simulated_unless_asked(tmp_path: Path) -> None:
     settings = load(given, machine(KUBERNETES_SERVICE_HOST="10.0.0.1"))
     assert (settings.pod_resources_socket, settings.kube_api) == ("scenario", None)
     assert load([*given, "--pod-resources-socket", "off"], machine()).pod_resources_socket == "off"
+
+
+def test_on_a_machine_of_slurm_no_kubelet_is_asked() -> None:
+    """A GPU is handed out by one of them; who names both has made a mistake."""
+    settings = load([*NAMED, "--slurm-jobs", "/run/gputally/jobs"], machine())
+    assert (settings.slurm_jobs, settings.pod_resources_socket) == (Path("/run/gputally/jobs"), "off")
+    [both] = mistakes(*NAMED, "--slurm-jobs", "/run/gputally/jobs", "--pod-resources-socket", str(KUBELET_SOCKET))
+    assert "by Slurm or by the kubelet, not by both" in both
 
 
 def test_inside_a_cluster_the_api_is_the_clusters_own() -> None:

@@ -1,0 +1,144 @@
+"""Slurm's jobs on this machine and the GPUs that they hold: a folder that Slurm's Prolog and Epilog keep.
+
+What a job holds cannot be read where its users could not have written it: the environment of its processes is theirs,
+and cgroups do not tell which devices they allow (v1 lists exceptions only where all is denied, v2 has a program). The
+Prolog runs as root before the job does, the Epilog after it. A file there is a job: its name is the job's id, its lines
+are the Prolog's own variables, `SLURM_JOB_GPUS` and who the job is of; its time is when the job began.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from gputally.agent.attribution.identity import job_name
+from gputally.agent.kube.pods import OwnerReference, Pod
+from gputally.agent.reservations.kubelet import ContainerReservation, Reservations, ReservationsUnavailable
+
+MOST_JOBS = 4096  # a node has fewer cores
+MOST_BYTES = 4096  # of a file: it has four short lines
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_RESOURCE = "gres/gpu"
+
+
+class JobsUnreadable(ReservationsUnavailable):
+    """The folder of jobs is not there, or others than root could write to it."""
+
+
+class BadJob(ValueError):
+    """A file that is no job; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that runs here. `user` is a login name, or a uid without one; `started_us` is since the epoch.
+
+    `device_ids` are as a device plugin's: `nvidia0` for the number 0, else as they stand there (UUIDs).
+    """
+
+    id: str
+    user: str
+    device_ids: tuple[str, ...]
+    started_us: int
+
+    @property
+    def pod(self) -> Pod:
+        """The job as what a pod is on a node of Kubernetes."""
+        name = job_name(f"job_{self.id}", self.user)
+        made_by = OwnerReference("slurm", "SlurmJob", self.id, name.uid, controller=True)
+        return Pod(name.uid, name.namespace, name.name, owners=(made_by,), phase="Running", started_us=self.started_us)
+
+
+class SlurmJobs:
+    """The folder's jobs as the last poll found them: who holds what, and whose each job is.
+
+    One thread polls; any thread asks. `owner_uids`: whose files are believed.
+    """
+
+    def __init__(self, folder: Path, monotonic_us: Callable[[], int], owner_uids: Collection[int] = (0,)) -> None:
+        self._folder = folder
+        self._monotonic_us = monotonic_us
+        self._owner_uids = owner_uids
+        self._pods: Mapping[str, Pod] = {}
+
+    def poll(self) -> Reservations:
+        """What is held now; raises JobsUnreadable."""
+        jobs, problem = self._read()
+        self._pods = {job.pod.uid: job.pod for job in jobs}
+        held = tuple(
+            ContainerReservation(job.pod.namespace, job.pod.name, "", _RESOURCE, job.device_ids)
+            for job in jobs
+            if job.device_ids
+        )
+        return Reservations(self._monotonic_us(), stale=False, containers=held, allocatable=(), problem=problem)
+
+    def of_uid(self, uid: str) -> Pod | None:
+        """The job `job_<id>`."""
+        return self._pods.get(uid)
+
+    def of_name(self, namespace: str, name: str) -> Pod | None:
+        """The same by both its names."""
+        pod = self._pods.get(name)
+        return pod if pod and pod.namespace == namespace else None
+
+    def of_container(self, container_id: str) -> tuple[Pod, str] | None:  # noqa: ARG002 - the protocol's name
+        """A container within a job is the job's."""
+        return None
+
+    def known(self) -> Collection[str]:
+        """No UIDs of pods: jobs are told by their own cgroups."""
+        return ()
+
+    def _read(self) -> tuple[list[Job], str]:
+        """The jobs in the order of their ids, and what is wrong with the folder, in one line."""
+        try:
+            self._check(self._folder.stat())
+            names = list(islice((entry.name for entry in os.scandir(self._folder)), 2 * MOST_JOBS))
+        except OSError as error:
+            what = f"{error.strerror}: does Slurm's Prolog write there?"
+            raise JobsUnreadable(f"--slurm-jobs {self._folder}: {what}") from error
+        except BadJob as error:
+            raise JobsUnreadable(f"--slurm-jobs {self._folder}: {error}") from error
+        wanted = sorted((name for name in names if not name.startswith(".")), key=lambda name: (len(name), name))
+        jobs, bad = [], [f"{name}: one of more than {MOST_JOBS} files" for name in wanted[MOST_JOBS:]]
+        for name in wanted[:MOST_JOBS]:
+            try:
+                jobs += self._job(name)
+            except (OSError, BadJob) as error:
+                bad.append(f"{name}: {error}")
+        return jobs, f"--slurm-jobs {self._folder}: {len(bad)} files are no jobs, as {bad[0]}" if bad else ""
+
+    def _job(self, name: str) -> list[Job]:
+        """The job of a file; none where the Epilog was faster."""
+        try:
+            fd = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return []
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            self._check(status)
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise BadJob(f"longer than {MOST_BYTES} bytes")
+        return [parse_job(name, text.decode("utf-8", "replace"), status.st_mtime_ns // 1000)]
+
+    def _check(self, status: os.stat_result) -> None:
+        """Who pays must not rest on what anybody else can write."""
+        if status.st_uid not in self._owner_uids:
+            raise BadJob(f"it belongs to uid {status.st_uid}, and not to root")
+        if status.st_mode & _WRITABLE_BY_OTHERS:
+            raise BadJob("others than its owner may write to it")
+
+
+def parse_job(name: str, text: str, started_us: int) -> Job:
+    """The job of a file by its name and its lines NAME=VALUE, of which others than ours are left; raises BadJob."""
+    if not (name.isascii() and name.isdecimal()):
+        raise BadJob("its name is no number")
+    fields = dict(line.strip().split("=", 1) for line in text.splitlines() if "=" in line)
+    user = fields.get("SLURM_JOB_USER") or fields.get("SLURM_JOB_UID") or ""
+    if not user or not user.isprintable() or any(sign in user for sign in ": /"):
+        raise BadJob("SLURM_JOB_USER and SLURM_JOB_UID name no user")
+    gpus = [gpu.strip() for gpu in fields.get("SLURM_JOB_GPUS", "").split(",") if gpu.strip()]
+    return Job(str(int(name)), user, tuple(f"nvidia{gpu}" if gpu.isdecimal() else gpu for gpu in gpus), started_us)
