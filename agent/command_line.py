@@ -35,6 +35,8 @@ _EXAMPLES = """\
 examples:
   gputally-agent --once
       this node's GPUs, who holds them and what runs on them, once
+  gputally-agent --once --watch
+      the same again every two seconds, until Ctrl-C
   gputally-agent --node gpu-7 --cluster prod --collector gputally-collector:9856 \\
                  --collector-ca-file ca.crt --collector-token-file token
       count, and send what is counted to the collector of the cluster
@@ -112,8 +114,7 @@ def _given(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[s
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="store_true")
     for setting in SETTINGS:
-        alone = _NO_VALUE if setting.metavar else "yes"
-        parser.add_argument(setting.flag, dest=setting.field, nargs="?", const=alone)
+        parser.add_argument(setting.flag, dest=setting.field, nargs="?", const=setting.alone or _NO_VALUE)
     found, rest = parser.parse_known_args(list(arguments))
     if found.help:
         raise HelpAsked
@@ -168,7 +169,9 @@ def _defaults(given: Mapping[str, str], machine: Machine) -> dict[str, str]:
         texts["pod_resources_socket"] = "off"
     in_cluster = "KUBERNETES_SERVICE_HOST" in machine.environ and not simulated
     texts["kube_api"] = "in-cluster" if in_cluster else "off"
-    if _is_yes(given.get("once", "no")):
+    if given.get("watch_us"):
+        texts["once"] = "yes"
+    if _is_yes(given.get("once", texts["once"])):
         # One look is sent nowhere, so nobody needs to tell this node from others.
         texts |= {"node": machine.hostname, "cluster": "-"}
     return texts
@@ -215,6 +218,8 @@ def _contradictions(settings: Mapping[str, Any], given: Container[str]) -> Itera
     yield from _interval_mistakes(settings)
     if "format" in given and not settings["once"]:
         yield "--format says how --once prints; without --once nothing is printed"
+    if settings["watch_us"] and settings["once"] is False:
+        yield "--watch looks at this node, which is --once: leave --once no away"
 
 
 def _missing(settings: Mapping[str, Any], given: Container[str]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from gputally.agent.meter import Meter, MeterSettings
 from gputally.agent.once import look as once
 from gputally.agent.once.as_json import as_json_text
 from gputally.agent.once.as_table import as_table
+from gputally.agent.once.watch import Screen, Watch, lines_of, terminal_size
 from gputally.agent.probe.main import LOG_FORMAT, ProbeSettings, monotonic_us, namespace_warning, wall_us
 from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.release import Release
@@ -188,7 +189,7 @@ def _probe(settings: Settings, start_us: int, stop: threading.Event) -> Supervis
         -1,
         str(settings.proc_root),
         settings.sample_interval_us,
-        settings.process_interval_us,
+        max(settings.process_interval_us, 2 * (settings.watch_us or 0)),  # a look's busy time is that since the last
         str(settings.scenario or ""),
         start_us,
     )
@@ -319,6 +320,8 @@ def _once(settings: Settings, parts: Parts, probe: Supervisor) -> int:
     """Print one look at this node; 1 when something could not be seen."""
     if parts.poller:
         parts.poller.poll()
+    if settings.watch_us:
+        return _watch(settings, parts, probe, settings.watch_us)
     if parts.release.reason:
         look = once.nothing(settings.node, wall_us(), f"the driver is released: {parts.release.reason}")
     else:
@@ -331,6 +334,23 @@ def _once(settings: Settings, parts: Parts, probe: Supervisor) -> int:
     unseen = once.unseen(look)
     sys.stderr.writelines(f"gputally-agent: {line}\n" for line in unseen)
     return 1 if unseen else 0
+
+
+def _watch(settings: Settings, parts: Parts, probe: Supervisor, interval_us: int) -> int:
+    """Look at this node again and again until somebody ends it, or nobody reads it any more."""
+    owners, json = _identity(parts).owners, settings.format is Format.JSON
+    problem, release = _problem(settings), parts.release
+    watch = Watch(settings.node, probe, parts.poller, monotonic_us, wall_us, problem, lambda: release.reason)
+    screen = Screen(sys.stdout, None if json else terminal_size(sys.stdout))
+    try:
+        for look in watch.looks(interval_us):
+            screen.show([as_json_text(look, owners)] if json else lines_of(look, owners))
+            sys.stderr.writelines(f"gputally-agent: {line}\n" for line in once.unseen(look) if json)
+    except BrokenPipeError:
+        screen.abandon()
+    finally:
+        screen.close()
+    return 0
 
 
 if __name__ == "__main__":

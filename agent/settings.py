@@ -16,6 +16,7 @@ ENV_PREFIX = "GPUTALLY_"
 KUBELET_SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 _MINUTE_US = 60_000_000
 _SHORTEST_US = 50_000
+_SHORTEST_REFRESH_US = 500_000
 
 
 class Nvml(StrEnum):
@@ -76,6 +77,13 @@ def _interval(text: str) -> int:
     return us
 
 
+def _refresh(text: str) -> int:
+    us = duration_us(f"{text}s" if text[-1:].isdecimal() else text)
+    if us < _SHORTEST_REFRESH_US:
+        raise ValueError(f"{text!r} is shorter than 500ms: each look asks for every process, which loads the driver")
+    return us
+
+
 def _window(text: str) -> int:
     us = duration_us(text)
     if us < 1_000_000 or _MINUTE_US % us:
@@ -84,13 +92,21 @@ def _window(text: str) -> int:
 
 
 def _setting(
-    metavar: str, read: Callable[[str], Any], reason: str, default: str = "", unit: str = "", shown: str = ""
+    metavar: str,
+    read: Callable[[str], Any],
+    reason: str,
+    default: str = "",
+    unit: str = "",
+    shown: str = "",
+    alone: str = "",
 ) -> dict[str, Any]:
     """A setting: what its value looks like, how it is read, why it exists, its default (as text), its unit.
 
-    `shown` says the default in words where it depends on the machine or on other settings.
+    `shown` says the default in words where it depends on the machine or on other settings; `alone` is what the flag
+    means without a value, empty where it needs one.
     """
-    return {"metavar": metavar, "read": read, "reason": reason, "default": default, "unit": unit, "shown": shown}
+    told = {"metavar": metavar, "read": read, "reason": reason, "default": default, "unit": unit, "shown": shown}
+    return {**told, "alone": alone if metavar else "yes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,12 +255,25 @@ class Settings:
         metadata=_setting("DURATION", _window, "how much time one window holds; must divide 60s", "60s", "µs")
     )
     once: bool = field(metadata=_setting("", yes_or_no, "print one look at this node, and end", "no"))
+    watch_us: int | None = field(
+        metadata=_setting(
+            "[SECONDS]",
+            _refresh,
+            "look at this node again and again until Ctrl-C, each time after so long, 2 s where no time is given",
+            unit="µs",
+            shown="off",
+            alone="2s",
+        )
+    )
     format: Format = field(metadata=_setting("table|json", _one_of(Format), "how --once prints", "table"))
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as people see it. `default` is text; `unit` that of the value in the program."""
+    """One setting as people see it. `default` is text; `unit` that of the value in the program.
+
+    `alone` is what the flag means without a value; empty: it needs one.
+    """
 
     field: str
     flag: str
@@ -253,6 +282,7 @@ class Setting:
     default: str
     unit: str
     reason: str
+    alone: str
 
 
 def described() -> tuple[Setting, ...]:
@@ -266,4 +296,4 @@ def _described(each: "dataclasses.Field[Any]") -> Setting:
     variable = ENV_PREFIX + name.upper()
     default = meta["shown"] or meta["default"]
     flag = "--" + name.replace("_", "-")
-    return Setting(each.name, flag, variable, meta["metavar"], default, meta["unit"], meta["reason"])
+    return Setting(each.name, flag, variable, meta["metavar"], default, meta["unit"], meta["reason"], meta["alone"])

@@ -1,7 +1,7 @@
 """`gputally-agent --once`: what is on this node's GPUs now, with the pods that hold them, and what was not seen."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -35,9 +35,20 @@ def take(
 ) -> Look:
     """What is on this node now; takes a second or two, up to a minute while the driver wakes its GPUs."""
     sample, silence = _sample(probe, monotonic_us)
-    problems = (problem, silence, sample.problem if sample else "", poller.state.problem if poller else "")
+    return seen(node, sample, poller, monotonic_us, (problem, silence))
+
+
+def seen(
+    node: str,
+    sample: Sample | None,
+    poller: ReservationPoller | None,
+    monotonic_us: Callable[[], int],
+    problems: Sequence[str],
+) -> Look:
+    """The look that a sample and the kubelet's last answer make; `problems` may be empty texts."""
+    lines = (*problems, sample.problem if sample else "", poller.state.problem if poller else "")
     sample = sample or Sample(monotonic_us(), time.time_ns() // 1000, ())
-    return Look(node, sample, _held(sample, poller), tuple(line for line in problems if line))
+    return Look(node, sample, _held(sample, poller), tuple(line for line in lines if line))
 
 
 def nothing(node: str, wall_us: int, problem: str) -> Look:
@@ -57,12 +68,12 @@ def _sample(probe: Supervisor, monotonic_us: Callable[[], int]) -> tuple[Sample 
             before = probe.receive(_SECOND_US)
             samples = [*([before] if isinstance(before, Sample) else []), *probe.flush(5 * _SECOND_US)]
             if samples and samples[-1].full:
-                found = reduce(_with_counters, samples)
+                found = reduce(counters_kept, samples)
                 return found, "" if found.devices else "NVML shows no GPU on this node"
     return None, f"the driver did not answer within {_PATIENCE_US // _SECOND_US} s"
 
 
-def _with_counters(before: Sample, sample: Sample) -> Sample:
+def counters_kept(before: Sample, sample: Sample) -> Sample:
     """The later sample; where it came too soon after the one before for a MIG device's counters, with that one's."""
     known = {uuid: each.gpm for device in before.devices for uuid, each in instance_readings(device).items()}
     return replace(sample, devices=tuple(_completed(device, known) for device in sample.devices))

@@ -52,6 +52,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         reservation_interval_us=10_000_000,
         window_us=60_000_000,
         once=False,
+        watch_us=None,
         format=Format.TABLE,
     )
 
