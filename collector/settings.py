@@ -20,6 +20,8 @@ from gputally.collector import doors
 from gputally.collector.address import Address, parse_address
 from gputally.collector.database.engine import parse_url
 from gputally.collector.doors import AgentAuth, ReaderAuth
+from gputally.collector.notify.formats import Format
+from gputally.collector.notify.options import IdleAfter, PublicUrl, WebhookFile, WebhookFormat
 
 ENV_PREFIX = "GPUTALLY_"
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
@@ -271,6 +273,10 @@ class CollectorSettings(ReadSettings):
         ge=1,
         description="MiB of refused windows that are kept; the oldest go first. Default: 256, some 100 000 windows.",
     )
+    webhook_url_file: WebhookFile = None
+    webhook_format: WebhookFormat = Format.JSON
+    webhook_idle_after_minutes: IdleAfter = 30
+    public_url: PublicUrl = None
     writer_queue: int = Field(
         default=512,
         ge=1,

@@ -15,7 +15,13 @@ from gputally.collector.address import Address
 from gputally.collector.settings import ENV_PREFIX, CollectorSettings, DatabaseSettings, ReadSettings, flag
 
 PAGE = Path(__file__).parent / "settings.md"
-_UNITS = {"days": "days", "hours": "hours", "months": "months", "mib": "MiB"}  # the last word of a collector's setting
+_UNITS = {
+    "minutes": "minutes",
+    "days": "days",
+    "hours": "hours",
+    "months": "months",
+    "mib": "MiB",
+}  # the last word of a collector's setting
 _EXAMPLES = {"DURATION": "DURATION: `500ms`, `10s`, `7d`", "SIZE": "SIZE: `256MiB`, `1GiB`", "": "`yes|no`"}
 _VALUES = {bool: "`true|false`", Path: "FILE", Address: "HOST:PORT", tuple: "TEXT,TEXT"}
 

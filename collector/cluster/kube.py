@@ -36,6 +36,16 @@ Ask = Callable[..., Any]  # a list method of the package: the raw answer of urll
 
 def open_api(place: KubePlace) -> "KubeApi":
     """The cluster whose API is there; nothing is asked yet."""
+    return KubeApi(_asks(_core(place, _PARTIAL_LIST)), _asks(_core(place, _PARTIAL)))
+
+
+def open_pods(place: KubePlace) -> Callable[[str], Iterator[tuple[str, str]]]:
+    """What lists the (namespace, name) of the cluster's pods that a label selector takes; it raises ClusterError."""
+    return partial(_selected, partial(_core(place, _PARTIAL_LIST).list_pod_for_all_namespaces, limit=_PAGE, **_raw()))
+
+
+def _core(place: KubePlace, accept: str) -> Any:
+    """The API's core group, which answers in the form that `accept` names."""
     # Here, because it is 65 MiB that a collector without a cluster need not hold. Not all of it is typed.
     from kubernetes import client
 
@@ -45,7 +55,9 @@ def open_api(place: KubePlace) -> "KubeApi":
     if place.token_file:
         configuration.api_key["authorization"] = ""  # the hook fills it before each request, where there is one at all
         configuration.refresh_api_key_hook = partial(_renew_token, place.token_file)
-    return KubeApi(_asks(client, configuration, _PARTIAL_LIST), _asks(client, configuration, _PARTIAL))
+    of_form: Any = client.ApiClient(configuration)
+    of_form.set_default_header("Accept", accept)
+    return client.CoreV1Api(of_form)
 
 
 def _renew_token(file: Path, configuration: Any) -> None:
@@ -53,12 +65,22 @@ def _renew_token(file: Path, configuration: Any) -> None:
     configuration.api_key["authorization"] = f"Bearer {read_token(file)}"
 
 
-def _asks(client: Any, configuration: Any, accept: str) -> dict[ObjectKind, Ask]:
-    """What asks for each kind, in the form that `accept` names."""
-    of_form = client.ApiClient(configuration)
-    of_form.set_default_header("Accept", accept)
-    core = client.CoreV1Api(of_form)
+def _asks(core: Any) -> dict[ObjectKind, Ask]:
+    """What asks for each kind."""
     return {ObjectKind.NAMESPACE: core.list_namespace, ObjectKind.NODE: core.list_node}
+
+
+def _selected(listing: Ask, selector: str) -> Iterator[tuple[str, str]]:
+    following: dict[str, str] = {}
+    while True:
+        with _errors("pods"):
+            page = _body(listing(label_selector=selector, **following))
+            names = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in page.get("items") or ()]
+            token = page["metadata"].get("continue")
+        yield from names
+        if not token:
+            return
+        following = {"_continue": token}
 
 
 class KubeApi:
@@ -153,7 +175,7 @@ def _kept(texts: Mapping[str, str] | None) -> dict[str, str]:
 
 
 @contextmanager
-def _errors(kind: ObjectKind) -> Iterator[None]:
+def _errors(kind: str) -> Iterator[None]:
     """The package's errors, urllib3's and those of an answer that cannot be read, as ClusterError or VersionGone."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from gputally.collector.exposition.family import counter, gauge
+from gputally.collector.exposition.notifications import notification_families
 from gputally.collector.ingest.stream import IngestStats
 from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.ledger.retention import Removed
+from gputally.collector.notify.stats import NotifyStats
 
 _US_PER_S = 1_000_000
 
@@ -21,6 +23,7 @@ class Work:
     writer: WriterStats
     settled: int
     removed: Removed = field(default_factory=Removed)
+    told: NotifyStats = field(default_factory=NotifyStats)
 
 
 def families_of_itself(work: Work) -> Iterator[Metric]:
@@ -29,6 +32,7 @@ def families_of_itself(work: Work) -> Iterator[Metric]:
     yield from _ingest(work.ingest)
     yield from _writer(work.writer)
     yield from _retention(work.removed)
+    yield from notification_families(work.told)
 
 
 def _ingest(stats: IngestStats) -> Iterator[Metric]:

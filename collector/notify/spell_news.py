@@ -1,0 +1,93 @@
+"""What is new about idle spells: each is told once at each level, and once when it is over."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+
+from gputally.collector.notify.idle import Doing, Seen
+from gputally.collector.notify.idle_pod import CRITICAL, IdlePart, IdlePod, PodKey, Spent, of_json, to_json
+from gputally.collector.notify.message import Level
+
+
+@dataclass(frozen=True, slots=True)
+class ToldSpell:
+    """A spell that was told at `level`, as it was seen last; `past`: spells of its parts that ended before it did."""
+
+    level: Level
+    pod: IdlePod
+    past: Spent = field(default_factory=Spent)
+
+    @property
+    def spent(self) -> Spent:
+        """What all of it came to, as far as it was seen."""
+        return self.past.plus(self.pod.parts)
+
+    def to_json(self) -> str:
+        """For the database."""
+        return json.dumps({"level": self.level, "pod": to_json(self.pod), "past": asdict(self.past)})
+
+    @staticmethod
+    def of_json(text: str) -> "ToldSpell":
+        """What `to_json` wrote."""
+        values = json.loads(text)
+        return ToldSpell(Level(values["level"]), of_json(values["pod"]), Spent(**values["past"]))
+
+
+@dataclass(frozen=True, slots=True)
+class SpellNews:
+    """What is to be told of a spell. `doing`: what the pod does since a spell is over; None: it holds nothing."""
+
+    told: ToldSpell
+    level: Level
+    doing: Doing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpellsNow:
+    """The spells that stand as told from now on, and what is new."""
+
+    told: Mapping[PodKey, ToldSpell]
+    news: tuple[SpellNews, ...]
+
+
+def spell_news(before: Mapping[PodKey, ToldSpell], seen: Seen, after_us: int) -> SpellsNow:
+    """What follows from what was told before and what is seen now, of spells of `after_us` and more."""
+    told: dict[PodKey, ToldSpell] = {}
+    news: list[SpellNews] = []
+    for key in sorted(before.keys() | seen.idle.keys()):
+        last, pod = before.get(key), seen.idle.get(key)
+        if last is not None and (pod is None or not _goes_on(last, pod)):
+            doing = seen.doing.get(key) if pod is None else Doing.COUNTED_ANEW
+            news.append(SpellNews(last, Level.RESOLVED, doing))
+            last = None
+        if pod is not None:
+            told[key] = _now(last, pod, _level(pod, after_us))
+            news += _rise(last, told[key])
+    return SpellsNow(told, tuple(news))
+
+
+def _goes_on(last: ToldSpell, pod: IdlePod) -> bool:
+    """Whether it is the spell that was told, and not one that began after it."""
+    return pod.since_us <= last.pod.until_us
+
+
+def _level(pod: IdlePod, after_us: int) -> Level:
+    return Level.CRITICAL if any(part.lasts(CRITICAL * after_us) for part in pod.parts) else Level.WARNING
+
+
+def _rise(last: ToldSpell | None, now: ToldSpell) -> Iterator[SpellNews]:
+    if last is None or now.level.rank > last.level.rank:
+        yield SpellNews(now, now.level)
+
+
+def _now(last: ToldSpell | None, pod: IdlePod, level: Level) -> ToldSpell:
+    """A spell never falls to a lower level before it is over, and what it has cost stays with it."""
+    if last is None:
+        return ToldSpell(level, pod)
+    going_on = {(part.uuid, part.partition): part for part in pod.parts}
+    ended = [part for part in last.pod.parts if not _continues(part, going_on.get((part.uuid, part.partition)))]
+    return ToldSpell(max(level, last.level, key=lambda each: each.rank), pod, last.past.plus(ended))
+
+
+def _continues(part: IdlePart, now: IdlePart | None) -> bool:
+    return now is not None and now.since_us <= part.until_us
