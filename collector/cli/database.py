@@ -57,11 +57,10 @@ def choice(name: str, text: str, choices: type[Choice], mistakes: list[str]) -> 
 def ledger(settings: DatabaseSettings) -> Iterator[Engine]:
     """The database for as long as the block lasts; ends the command where it is not there or cannot be used."""
     if not is_there(settings):
-        fail(1, [f"there is no database {sqlite_file(settings.database_url)} yet: {_how_to_make(settings)}"])
+        fail(1, [missing(settings)])
     with database(settings) as engine:
         if not is_current(engine):
-            name = shown(settings.database_url)
-            fail(1, [f"database {name} does not have this version's schema: {_how_to_make(settings)}"])
+            fail(1, [outdated(settings)])
         if isinstance(settings, ReadSettings):
             _check_zone(engine, settings)
         yield engine
@@ -74,7 +73,7 @@ def database(settings: DatabaseSettings) -> Iterator[Engine]:
     try:
         yield engine
     except DATABASE_ERRORS as error:
-        fail(1, [f"database {shown(settings.database_url)} cannot be used: {str(error).partition(chr(10))[0]}"])
+        fail(1, [unusable(settings, error)])
     finally:
         engine.dispose()
 
@@ -83,6 +82,21 @@ def is_there(settings: DatabaseSettings) -> bool:
     """False where the database is a file that does not exist: reading must not make it."""
     file = sqlite_file(settings.database_url)
     return file is None or file.exists()
+
+
+def missing(settings: DatabaseSettings) -> str:
+    """Says that the file is not there, and what makes it."""
+    return f"there is no database {sqlite_file(settings.database_url)} yet: {_how_to_make(settings)}"
+
+
+def outdated(settings: DatabaseSettings) -> str:
+    """Says that the schema is another version's, and what changes it."""
+    return f"database {shown(settings.database_url)} does not have this version's schema: {_how_to_make(settings)}"
+
+
+def unusable(settings: DatabaseSettings, error: Exception) -> str:
+    """Says in one line why the database cannot be used."""
+    return f"database {shown(settings.database_url)} cannot be used: {str(error).partition(chr(10))[0]}"
 
 
 def instant_of(flag: str, text: str | None, mistakes: list[str]) -> int | None:

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gputally.collector.cli import budgets, export, migrate, rates, report, statement, teams
+from gputally.collector.cli import budgets, export, migrate, notify, rates, report, statement, teams, top
 
 COMMANDS = "gputally.commands"  # the entry points' group: each names a Typer app
 
@@ -20,10 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(report.report)
+app.command()(top.top)
 app.command()(migrate.migrate)
 app.add_typer(rates.app, name="rates")
 app.add_typer(teams.teams, name="teams")
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(notify.app, name="notify")
 app.add_typer(statement.app, name="statement")
 app.command()(export.export)
 

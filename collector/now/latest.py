@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, func, select
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.accounting.states import OwnerKind
+from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.query import Scope
 from gputally.collector.database.schema import device, line, node, owner, window
@@ -60,6 +60,20 @@ class Standing:
     def idle(self) -> bool:
         """Whether it is held and measured, and less than 1 % of it used."""
         return self.amounts.idle_us > 0 and is_idle(self.amounts.used_us, self.amounts.idle_us)
+
+    @property
+    def state(self) -> State | None:
+        """What it is mostly; measured, it is idle or used. None: it has no time, as it runs in another's."""
+        if self.amounts.used_us or self.amounts.idle_us:
+            return State.IDLE if self.idle else State.USED
+        times = dict(zip(State, self.amounts.by_state, strict=True))
+        return max(times, key=lambda state: times[state]) if self.amounts.capacity_us else None
+
+    @property
+    def measured_us(self) -> int:
+        """The time of which `used_us` is the busy part: what was measured while held, or all where nothing is held."""
+        held_us = self.amounts.used_us + self.amounts.idle_us
+        return self.end_us - self.start_us if self.kind is OwnerKind.HOST else held_us
 
     @property
     def place(self) -> Key:

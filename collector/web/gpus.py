@@ -132,11 +132,9 @@ def _tells(one: Standing) -> bool:
 
 def _state(one: Standing) -> str:
     """What it is mostly, with the part that was used where it is held."""
-    amounts = one.amounts
-    if amounts.used_us or amounts.idle_us:
-        return "idle" if one.idle else f"used {words.percent(amounts.used_us, amounts.used_us + amounts.idle_us)}"
-    times = dict(zip(State, amounts.by_state, strict=True))
-    return max(times, key=lambda state: times[state]).value if amounts.capacity_us else "runs in another's time"
+    if one.state is State.USED:
+        return f"used {words.percent(one.amounts.used_us, one.measured_us)}"
+    return one.state.value if one.state else "runs in another's time"
 
 
 def _sums(standings: Iterable[Standing]) -> list[tuple[str, str, str]]:
