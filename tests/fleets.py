@@ -15,6 +15,7 @@ from gputally.collector.ingest.stream import IngestStats
 from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.ledger.retention import Removed
 from gputally.collector.month import Coverage, Month, Usage
+from gputally.collector.notify.stats import NotifyStats
 from gputally.collector.rates.cost import SCALE
 
 GOLDEN = Path(__file__).parent / "data" / "exposition" / "collector.prom"
@@ -23,7 +24,13 @@ JULY_US = 1_782_864_000_000_000
 SEARCH = Total("east", "pod", "search", MODEL, (3_000_001, 2, 0, 0, 7), 1_234)
 NOBODY = Total("east", "platform", "", MODEL, (0, 0, 5_000_000, 1, 0), None)
 WRITER = WriterStats(accepted=5, refused={"clock": 1}, commit_seconds=0.5, conservation_error_us=3)
-WORK = Work(IngestStats(streams=2, batches=3, windows=6, skewed=1), WRITER, settled=4, removed=Removed(1, 2, 3))
+WORK = Work(
+    IngestStats(streams=2, batches=3, windows=6, skewed=1),
+    WRITER,
+    settled=4,
+    removed=Removed(1, 2, 3),
+    told=NotifyStats(5, {"busy": 1}, {"digest": 12}),
+)
 BOOKS = Books(
     (SEARCH, NOBODY),
     1,
