@@ -29,6 +29,7 @@ from gputally.agent.settings import Nvml, Settings
 
 COLLECTOR = "collector"
 _DEADLINE_S = 45.0  # beyond all that a check waits for by its own deadlines
+_PATIENCE_S = 20.0  # for what another check is about: where that hangs, this one goes on without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +60,20 @@ class _Answers:
 
     def released(self) -> str:
         """Who wants the driver for himself; empty: nobody, as far as is known."""
-        said = self.api()
+        said, page = self.api.within(_PATIENCE_S), self.page.within(_PATIENCE_S)
         if said and said.releases_driver:
             return "the node's annotation asks for it"
-        return "the running agent says so" if self.page().releases_driver else ""
+        return "the running agent says so" if page and page.releases_driver else ""
 
     def skew_us(self) -> int | None:
         """How far our clock is behind the collector's; None: not told."""
-        reply = self.reply()
+        reply = self.reply.within(_PATIENCE_S)
         return reply.skew_us if reply else None
 
     def has_claims(self) -> bool:
         """Whether a DRA claim holds a GPU here."""
-        return self.kubelet().has_claims
+        answer = self.kubelet.within(_PATIENCE_S)
+        return bool(answer and answer.has_claims)
 
 
 def checks(settings: Settings, world: World) -> list[Check]:

@@ -12,6 +12,7 @@ from gputally.agent.sample import DeviceSample, GpuProcess
 
 NAME, ACTIVITY, PROCESSES = "gpus", "gpu-activity", "gpu-processes"
 _REPLACED, _SILENT = "was replaced", "did not answer"  # words of the probe's messages
+_MONITOR = "NVIDIA_MIG_MONITOR_DEVICES=all for the agent's pod, which runs as uid 0"
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES=all for the agent's pod, and dmesg for a GPU that fell off the bus"
 
 
@@ -71,7 +72,8 @@ def _unusable(devices: tuple[DeviceSample, ...]) -> Iterator[Finding]:
                 "drain the node and reset the GPU; its time is the platform's (unavailable)",
             )
         elif device.reading is None:
-            yield fail(NAME, f"{device.info.uuid} gives no answer: {device.error}", "look at dmesg; reset the GPU")
+            cure = _MONITOR if "MIG" in device.error else "look at dmesg; drain the node and reset the GPU"
+            yield fail(NAME, f"{device.info.uuid} gives no answer: {device.error}", cure)
 
 
 def _models(devices: tuple[DeviceSample, ...]) -> str:

@@ -12,6 +12,8 @@ from gputally.agent.quantity import Address
 
 DNS, TCP, TLS = "collector-dns", "collector-tcp", "collector-tls"
 _TIMEOUT_S = 5.0
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113: empty SETTINGS
+_HUNG_UP = "it hangs up after the handshake, as one does that wants another certificate of ours, or any"
 _PEM = "give --collector-ca-file (and --tls-cert-file, --tls-key-file) the PEM files as they were issued"
 
 
@@ -57,11 +59,22 @@ def _secured(connection: socket.socket, host: str, addresses: tuple[str, ...], f
         return Route(addresses, files_error=_reason(error))
     try:
         with context.wrap_socket(connection, server_hostname=host) as secured:
-            return Route(addresses, tls=secured.version() or "TLS")
+            version = secured.version() or "TLS"
+            return Route(addresses, tls=version) if _greet(secured) else Route(addresses, tls_error=_HUNG_UP)
     except ssl.SSLCertVerificationError as error:
         return Route(addresses, distrust=error.verify_message)
     except OSError as error:
         return Route(addresses, tls_error=_reason(error))
+
+
+def _greet(secured: ssl.SSLSocket) -> bool:
+    """Say what HTTP/2 begins with; whether we are heard. A server looks at our certificate after TLS 1.3's handshake,
+    and gRPC's hangs up without a word where it does not take it."""
+    secured.sendall(_PREFACE)
+    try:
+        return bool(secured.recv(1))
+    except TimeoutError:
+        return True  # it waits for more, and that is as good
 
 
 def _context(ca_file: Path, certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
@@ -112,7 +125,7 @@ def _tls(route: Route, collector: Address) -> Finding:
         return fail(
             TLS,
             f"no TLS with {collector}: {route.tls_error}",
-            "see --tls-cert-file of the collector, and whether this is its gRPC port",
+            "see whether this is its gRPC port, its --tls-cert-file and --agent-ca-file, and our --tls-cert-file",
         )
     if route.tls:
         return ok(TLS, f"{route.tls}, and the certificate is trusted")

@@ -3,13 +3,14 @@
 What hangs is left behind: its thread is a daemon, and the driver is asked by a child process.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 
 from gputally.agent.doctor.finding import Finding, fail
+from gputally.agent.doctor.once import begin
 
 _Findings = tuple[Finding, ...]
 
@@ -26,21 +27,12 @@ class Check:
 def run(checks: Sequence[Check]) -> _Findings:
     """What all of them found, in their order; takes as long as the longest deadline at most."""
     began_s = time.monotonic()
-    started = [(check, _start(check)) for check in checks]
+    started = [(check, begin(partial(_found, check), check.name)) for check in checks]
     return tuple(finding for check, future in started for finding in _result(check, future, began_s))
 
 
-def _start(check: Check) -> "Future[_Findings]":
-    future: Future[_Findings] = Future()
-    threading.Thread(target=_fill, args=(future, check.look), name=check.name, daemon=True).start()
-    return future
-
-
-def _fill(future: "Future[_Findings]", look: Callable[[], Iterable[Finding]]) -> None:
-    try:
-        future.set_result(tuple(look()))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is a line of the report
-        future.set_exception(error)
+def _found(check: Check) -> _Findings:
+    return tuple(check.look())
 
 
 def _result(check: Check, future: "Future[_Findings]", began_s: float) -> _Findings:

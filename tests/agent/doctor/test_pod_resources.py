@@ -1,0 +1,44 @@
+"""What the kubelet's answers come to, and what it means that it is not asked."""
+
+from pathlib import Path
+
+import pytest
+
+from gputally.agent.doctor.finding import Level
+from gputally.agent.doctor.pod_resources import Answer, check, judge
+from gputally.agent.kube.slices import DraDevice
+from gputally.agent.reservations.kubelet import (
+    ContainerClaim,
+    ContainerReservation,
+    KubeletSilent,
+    Reservations,
+    SocketForbidden,
+)
+
+SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
+HELD = ContainerReservation("research", "train", "main", "nvidia.com/gpu", ("GPU-a",))
+CLAIM = ContainerClaim("ml", "serve", "main", "ml", "claim", (DraDevice("gpu.nvidia.com", "n", "gpu-0"),))
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "words"),
+    [
+        (Answer(Reservations(0, False, (HELD,), (("nvidia.com/gpu", "GPU-a"),))), Level.OK, "1 pods hold some"),
+        (Answer(Reservations(0, False, (HELD,), (), (CLAIM,))), Level.OK, "2 pods hold some"),
+        (Answer(Reservations(0, False, (), (), ())), Level.WARN, "knows no GPU"),
+        (Answer(refusal=KubeletSilent("the kubelet is away")), Level.FAIL, "the kubelet is away"),
+        (Answer(refusal=SocketForbidden("no")), Level.FAIL, f"this user may not use {SOCKET}"),
+    ],
+)
+def test_what_the_kubelet_answers(answer: Answer, level: Level, words: str) -> None:
+    found = judge(SOCKET, answer)
+    assert (found.level, words in found.found) == (level, True), found
+
+
+@pytest.mark.parametrize(
+    ("socket", "in_pod", "level"),
+    [("off", False, Level.OK), ("off", True, Level.WARN), ("scenario", True, Level.OK)],
+)
+def test_a_kubelet_that_is_not_asked_is_a_fault_only_in_a_pod(socket: str, in_pod: bool, level: Level) -> None:
+    (found,) = check("off" if socket == "off" else "scenario", Answer, in_pod=in_pod)
+    assert found.level is level
