@@ -37,6 +37,8 @@ examples:
       this node's GPUs, who holds them and what runs on them, once
   gputally-agent --once --watch
       the same again every two seconds, until Ctrl-C
+  gputally-agent doctor --node gpu-7 --cluster prod
+      what usage would lack on this node, and what to change; exit 0 where nothing is lacking
   gputally-agent --node gpu-7 --cluster prod --collector gputally-collector:9856 \\
                  --collector-ca-file ca.crt --collector-token-file token
       count, and send what is counted to the collector of the cluster
@@ -277,7 +279,7 @@ def _interval_mistakes(settings: Mapping[str, Any]) -> Iterator[str]:
 
 def help_text() -> str:
     """What --help prints: every setting with its variable, its default and its reason."""
-    lines = ["usage: gputally-agent [SETTING VALUE]...", "", _ABOUT, "", "settings:"]
+    lines = ["usage: gputally-agent [doctor [--json]] [SETTING VALUE]...", "", _ABOUT, "", "settings:"]
     for setting in SETTINGS:
         lines.append(f"  {setting.flag} {setting.metavar}".rstrip())
         text = f"{setting.reason} (default: {setting.default}; {setting.variable})"

@@ -18,6 +18,7 @@ from gputally.agent.doctor import (
     pod_resources,
     route,
     running,
+    slurm,
     spool,
 )
 from gputally.agent.doctor.finding import Finding, ok, warn
@@ -87,7 +88,7 @@ def checks(settings: Settings, world: World) -> list[Check]:
             _DEADLINE_S,
         ),
         *_of_driver(settings, world, answers),
-        *_of_kubernetes(settings, world, answers),
+        *_of_holders(settings, world, answers),
         Check(clock.NAME, partial(clock.check, answers.skew_us), _DEADLINE_S),
         Check(
             spool.NAME,
@@ -145,9 +146,10 @@ def _simulated() -> Iterator[Finding]:
     yield ok(library.NAME, "not needed: the GPUs are simulated")
 
 
-def _of_kubernetes(settings: Settings, world: World, answers: _Answers) -> list[Check]:
+def _of_holders(settings: Settings, world: World, answers: _Answers) -> list[Check]:
     kubernetes = isinstance(settings.pod_resources_socket, Path)
-    socket = settings.pod_resources_socket
+    socket, jobs = settings.pod_resources_socket, settings.slurm_jobs
+    by_slurm = [Check(slurm.NAME, partial(slurm.check, jobs, world.monotonic_us), _DEADLINE_S)] if jobs else []
     return [
         Check(
             pod_resources.NAME,
@@ -159,6 +161,7 @@ def _of_kubernetes(settings: Settings, world: World, answers: _Answers) -> list[
             partial(api.check, answers.api, settings.node, answers.has_claims, kubernetes=kubernetes),
             _DEADLINE_S,
         ),
+        *by_slurm,
     ]
 
 

@@ -12,7 +12,7 @@ NAME = "device-files"
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"  # PCI's class of VGA and 3D controllers
 _GPU_FILE = re.compile(r"nvidia[0-9]+")
-_VISIBLE = "NVIDIA_VISIBLE_DEVICES=all and the nvidia runtime class for the agent's pod"
+_VISIBLE = "take the overlay for this node's driver (docs/kubernetes.md): it gives the pod all device files"
 
 
 @dataclass(frozen=True, slots=True)

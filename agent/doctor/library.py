@@ -87,8 +87,8 @@ def judge(found: Library, proc_root: Path) -> Finding:
         return fail(
             NAME,
             f"no library for kernel module {found.module}: {found.error}",
-            "give the container NVIDIA_DRIVER_CAPABILITIES=utility and the nvidia runtime class, "
-            "or mount the driver's libraries and name their folder in LD_LIBRARY_PATH",
+            "take the overlay for this node's driver (docs/kubernetes.md): it gives the pod the driver's libraries, by "
+            "the nvidia runtime and NVIDIA_DRIVER_CAPABILITIES=utility, or by a mount and LD_LIBRARY_PATH",
         )
     if found.error:
         return fail(
