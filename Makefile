@@ -54,9 +54,10 @@ docs: $(VENV)/.test-ready ## Generate pages and pictures from the code; check li
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 	$(BIN)/pytest tests/test_docs.py tests/test_docs_examples.py tests/test_docs_operations.py
 
+# BUILDAH_FORMAT: podman and buildah drop the health check from images of their own default format.
 images: ## Build both images with docker, or another: make images ENGINE=podman BASE=python@sha256:...
 	@for name in agent collector; do \
-		$(ENGINE) build --file Dockerfile.$$name --tag gputally-$$name:$(VERSION) $(if $(BASE),--build-arg PYTHON_IMAGE=$(BASE)) \
+		BUILDAH_FORMAT=docker $(ENGINE) build --file Dockerfile.$$name --tag gputally-$$name:$(VERSION) $(if $(BASE),--build-arg PYTHON_IMAGE=$(BASE)) \
 			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git describe --always --dirty --abbrev=40) . || exit 1; \
 	done
 
