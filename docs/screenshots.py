@@ -1,31 +1,59 @@
-"""Takes the documents' pictures of the pages, in a real Chromium over the fleet of the pages' tests.
+"""Takes the documents' pictures of the pages, in a real Chromium over the fleet of the demo on a day in November.
 
 Run in the repository's root: PYTHONPATH=. .venv/bin/python docs/screenshots.py
 """
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from sqlalchemy import Engine
 from tests.collector.web.browser import Watched, browser
-from tests.collector.web.fixtures import fill, pages
+from tests.collector.web.fixtures import pages
 from tests.collector.web.serving import serving
+from tests.windows import all_received
 
+from gputally.accounting.ledger_hour import to_us
+from gputally.agent.simulated.scenario_file import load
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.postings import settle
+from gputally.demo.backfill import days
+from gputally.demo.books import apply_books
+from gputally.demo.repeat import Days
 
-IMAGES = Path(__file__).with_name("img")
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "img"
+ZONE = ZoneInfo("UTC")
+MONTH_US = to_us(datetime(2026, 11, 1, tzinfo=UTC))
+NOW_US = to_us(datetime(2026, 11, 18, 14, 23, tzinfo=UTC))  # a Wednesday: notebooks are open
 DESK = {"viewport": {"width": 1240, "height": 780}}
+TALL = {"viewport": {"width": 1240, "height": 1080}}
 PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "is_mobile": True}
 PICTURES: tuple[tuple[str, str, dict[str, Any], str], ...] = (
-    ("overview", "/", DESK, "light"),
-    ("overview-dark", "/", DESK, "dark"),
+    ("overview", "/", TALL, "light"),
+    ("overview-dark", "/", TALL, "dark"),
     ("overview-phone", "/", PHONE, "light"),
-    ("idle", "/idle", DESK, "light"),
-    ("namespace", "/namespaces/research", DESK, "light"),
-    ("gpus", "/gpus?node=gpu-3", {"viewport": {"width": 1240, "height": 560}}, "light"),
+    ("idle", "/idle", {"viewport": {"width": 1240, "height": 560}}, "light"),
+    ("namespace", "/namespaces/vision", DESK, "light"),
+    ("gpus", "/gpus?node=node-c", DESK, "light"),
     ("statement", "/statement", DESK, "light"),
 )
+
+
+def fill(engine: Engine) -> None:
+    """The month so far, as the demo fills it in, with its prices, teams and budgets."""
+    committer = Committer(engine, ZONE, max_age_us=None)
+    for path in sorted((ROOT / "demo" / "scenarios").glob("*.json")):
+        life = Days(load(path, NOW_US), "demo", path.stem)
+        for start_us, end_us in days(MONTH_US, NOW_US):
+            windows = [window for some in life.windows(start_us, end_us) for window in some]
+            committer.commit(all_received(windows), now_us=NOW_US)
+    apply_books(engine, NOW_US)
+    settle(engine, ZONE)
 
 
 def main() -> None:
@@ -34,7 +62,7 @@ def main() -> None:
         engine = open_database(f"sqlite:///{folder}/gputally.sqlite")
         migrate(engine)
         fill(engine)
-        with pages(engine) as app, serving(app) as url, browser() as chrome:
+        with pages(engine, now_us=lambda: NOW_US) as app, serving(app) as url, browser() as chrome:
             for name, path, options, colours in PICTURES:
                 watched = Watched(chrome, url, **options, color_scheme=colours)
                 watched.open(path).screenshot(path=IMAGES / f"page-{name}.png")

@@ -18,11 +18,13 @@ from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
+from gputally.collector.budgets import Scope
+from gputally.collector.burn import Burn, burns
 from gputally.collector.now.latest import Standing, read_latest
 from gputally.collector.now.spells import Spell, read_spells
 from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
-from gputally.collector.web import links, words
+from gputally.collector.web import budgets, links, words
 from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import HELD, Bar, bar
 from gputally.collector.web.page import Page
@@ -71,6 +73,7 @@ class Found(NamedTuple):
     status: str
     standings: Sequence[Standing]
     spells: Sequence[Spell]
+    burns: Sequence[Burn]
 
 
 async def namespace(asked: Asked) -> Page:
@@ -88,7 +91,8 @@ async def namespace(asked: Asked) -> Page:
         "status": found.status,
         "pending": found.month.ground.pending,
         **asked.frame,
-        "teams": sorted({row.keys[2] for row in found.month.rows if row.keys[2]}),
+        "teams": _teams(found.month),
+        "budgets": budgets.table(found.burns, found.month.currency, given.month),
         "currency": found.month.currency,
         "figures": _figures(amounts, money, found.month.currency),
         "days": _days(found.month, asked),
@@ -113,7 +117,14 @@ def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, con
     ]
     spells = read_spells(connection, asked.zone, read_pricer(connection, asked.zone), standings, asked.now_us)
     allocation = read_allocation(connection, asked.zone, query)
-    return Found(allocation, asked.service.status_of(connection, month.period), standings, spells)
+    of = {(Scope.NAMESPACE, name), *((Scope.TEAM, team) for team in _teams(allocation))}
+    burning = burns(connection, asked.zone, month.period, asked.now_us, asked.scope)
+    burning = [one for one in burning if (one.budget.scope, one.budget.name) in of]
+    return Found(allocation, asked.service.status_of(connection, month.period), standings, spells, burning)
+
+
+def _teams(found: Allocation) -> list[str]:
+    return sorted({row.keys[2] for row in found.rows if row.keys[2]})
 
 
 def _sorted(path: str, kept: dict[str, str | None], sort: Sort) -> str:

@@ -16,12 +16,17 @@ from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.sheet import Row
+from gputally.collector.budgets import Scope
+from gputally.collector.burn import Burn, burns
+from gputally.collector.now.latest import read_latest
+from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
-from gputally.collector.web import links, words
+from gputally.collector.web import budgets, links, words
 from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import Bar, bar
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE, Sort, Usage, table
+from gputally.collector.web.waste import Waste, waste
 
 NO_TEAM = "(no team)"
 
@@ -60,18 +65,28 @@ class Rest(NamedTuple):
     note: str
 
 
+class Found(NamedTuple):
+    """What the database says of a month; `waste` is of this moment, and only where that is in the month."""
+
+    month: Allocation
+    status: str
+    burns: Sequence[Burn]
+    waste: Waste | None
+
+
 async def overview(asked: Asked) -> Page:
     """The page; raises QueryMistakes."""
     given = asked.parameters(OverviewParameters)
     month = asked.month(given.month)
-    found, status = await asked.service.settled(partial(_read, asked, month))
+    read = await asked.service.settled(partial(_read, asked, given, month))
+    found = read.month
     by_team = given.team is None and given.by is not Grouping.NAMESPACE
     kept = {"month": given.month, "by": given.by.value if given.by else None, "team": given.team}
     usages = _teams(found, given) if by_team else _namespaces(found, given)
     what = "Team" if by_team else "Namespace"
     values = {
         "months": months(asked, month, links.OVERVIEW, by=kept["by"], team=given.team),
-        "status": status,
+        "status": read.status,
         "pending": found.ground.pending,
         **asked.frame,
         "whole": asked.scope.whole,
@@ -79,6 +94,8 @@ async def overview(asked: Asked) -> Page:
         "capacity": bar(found.amounts, found.amounts.capacity_us),
         "table": table(usages, given.sort, what, found.currency, partial(_sorted, kept)),
         "rests": _rests(found),
+        "budgets": budgets.table(read.burns, found.currency, given.month),
+        "waste": read.waste,
         "currency": found.currency,
         "team": given.team,
         "by_team": by_team,
@@ -87,9 +104,23 @@ async def overview(asked: Asked) -> Page:
     return Page("overview.html", f"Overview, {words.month(month.name)}", links.OVERVIEW, values)
 
 
-def _read(asked: Asked, month: Month, connection: Connection) -> tuple[Allocation, str]:
+def _read(asked: Asked, given: OverviewParameters, month: Month, connection: Connection) -> Found:
     query = Query(month.period, asked.zone, (By.CLUSTER, By.NAMESPACE, By.TEAM), scope=asked.scope)
-    return read_allocation(connection, asked.zone, query), asked.service.status_of(connection, month.period)
+    burning = burns(connection, asked.zone, month.period, asked.now_us, asked.scope)
+    wasted = None
+    if given.team is None and month.start_us <= asked.now_us < month.end_us:
+        standings = read_latest(connection, asked.now_us, asked.scope)
+        wasted = waste(standings, read_pricer(connection, asked.zone), asked.now_us)
+    return Found(
+        read_allocation(connection, asked.zone, query),
+        asked.service.status_of(connection, month.period),
+        [one for one in burning if given.team is None or _is_of(one, given.team)],
+        wasted,
+    )
+
+
+def _is_of(one: Burn, team: str) -> bool:
+    return one.budget.scope is Scope.TEAM and one.budget.name == team
 
 
 def _sorted(kept: dict[str, str | None], sort: Sort) -> str:

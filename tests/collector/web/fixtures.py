@@ -59,6 +59,14 @@ namespaces:
   - {namespace: inference, team: serving, valid_from: 2026-01-01}
   - {namespace: playground, team: serving, valid_from: 2026-01-01}
 """
+BUDGETS = b"""\
+version: 1
+budgets:
+  - {team: vision, gpu_hours: 3000, from: 2026-01}
+  - {team: language, amount: 15000, from: 2026-01, note: until the paper is out}
+  - {team: serving, gpu_hours: 1000, from: 2026-01}
+  - {namespace: research, gpu_hours: 5000, from: 2026-01}
+"""
 READERS = Tokens(
     {
         "all": Reader("ann", Role.VIEWER, None),
@@ -74,6 +82,7 @@ def fill(engine: Engine) -> None:
     Committer(engine, UTC, max_age_us=None).commit(all_received(fleet()), now_us=NOW_US)
     apply_file(engine, Kind.RATES, CARD, "ann@laptop", MONTH_US)
     apply_file(engine, Kind.TEAMS, TEAMS, "ann@laptop", MONTH_US)
+    apply_file(engine, Kind.BUDGETS, BUDGETS, "ann@laptop", MONTH_US)
     settle(engine, UTC)
     with writing(engine) as connection:
         pods = {row.id: row.pod for row in connection.execute(select(owner))}

@@ -192,8 +192,9 @@ def test_a_browser_logs_in_with_a_token_as_the_password(chrome: Any, filled: Eng
     with pages(filled, StaticTokens(file)) as app, serving(app) as url:
         found = Watched(chrome, url, http_credentials={"username": "anybody", "password": "s3cret"})
         tab = found.open("/?by=namespace")
-        assert tab.locator("tbody th[scope=row]").all_inner_texts() == ["research"]
-        tab.get_by_role("link", name="research").click()
+        table = tab.get_by_role("region", name="GPU time by namespace")
+        assert table.locator("tbody th[scope=row]").all_inner_texts() == ["research"]
+        table.get_by_role("link", name="research").click()
         assert tab.get_by_role("heading", level=1).inner_text().endswith("research")
         found.close()
         stranger = chrome.new_context(base_url=url)
