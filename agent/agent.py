@@ -1,6 +1,7 @@
 """The agent's loop: samples to windows, windows to the spool, and a snapshot for whoever asks.
 
 One thread runs it. Reservations, pods and the stream have threads of their own; they are read here, never waited for.
+A snapshot is made when somebody asks, not at every tick: they ask rarely, and it is more work than the tick itself.
 """
 
 import logging
@@ -25,6 +26,7 @@ from gputally.agent.totals import Totals
 
 _FLUSH_US = 3_000_000
 _RELEASE_FLUSH_US = 1_000_000  # whoever wants the driver has it within five seconds, the probe's end included
+_LOOK_S = 1.0  # for the loop to finish what it is at; it is at nothing for longer, unless its disk hangs
 _LONGEST_WAIT_US = 1_000_000  # so that a release is noticed in time, however rare samples are
 _log = logging.getLogger(__name__)
 
@@ -91,7 +93,18 @@ class Agent:
         self._told: tuple[int, frozenset[str]] = (0, frozenset())
         self._node_error = ""
         self._said: tuple[str, ...] = (self._nvml_problem,)  # at every start, so no news for the log
-        self.snapshot = Snapshot(node, not_ready=(self._nvml_problem,))
+        self._busy = threading.Lock()  # held while what a snapshot is made of changes
+        self._last_look = Snapshot(node, not_ready=(self._nvml_problem,))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """How things stand now; from any thread. Where the loop is stuck, how they stood when it was last asked."""
+        if self._busy.acquire(timeout=_LOOK_S):
+            try:
+                self._last_look = self._look()
+            finally:
+                self._busy.release()
+        return self._last_look
 
     def run(self, stop: threading.Event, interval_us: int) -> None:
         """Until `stop` is set; then the time up to now is sampled once more, and the last window is kept."""
@@ -110,11 +123,17 @@ class Agent:
         samples = self._sources.probe.flush(_FLUSH_US)
         for sample in samples:
             self.take(sample)
-        self._take_reservations()
-        self._keep(self._meter.cut(samples[-1].monotonic_us if samples else self._monotonic_us()))
+        with self._busy:
+            self._take_reservations()
+            self._keep(self._meter.cut(samples[-1].monotonic_us if samples else self._monotonic_us()))
 
     def take(self, message: Message | None) -> None:
         """Account for one message of the probe, or for time that passed without one."""
+        with self._busy:
+            self._account(message)
+        self._say(self._not_ready())
+
+    def _account(self, message: Message | None) -> None:
         self._take_reservations()
         if isinstance(message, Sample):
             self._keep(self._on_sample(message))
@@ -122,7 +141,6 @@ class Agent:
             if isinstance(message, Failure):
                 self._nvml_problem = message.message
             self._keep(self._meter.on_time(self._monotonic_us()))
-        self.snapshot = self._look()
 
     def _obey_release(self) -> None:
         """Let the driver go while somebody asks for it, after a last sample; the devices stay, their time passes."""
@@ -141,7 +159,8 @@ class Agent:
 
     def _let_go(self, why: str) -> None:
         self._is_free = self._sources.probe.release()
-        self._totals.release()
+        with self._busy:
+            self._totals.release()
         self._took_us = None
         self._nvml_problem = f"the driver is released and GPU time is unobserved: {why}"
         if not self._is_free:
@@ -205,12 +224,10 @@ class Agent:
         self._node_error = node_error
 
     def _look(self) -> Snapshot:
-        reasons = tuple(reason for reason in self._reasons() if reason)
-        self._say(reasons)
         spool = self._spool.state()
         spells = self._totals.spells()
         return replace(
-            self.snapshot,
+            self._last_look,
             devices=self._totals.devices(),
             pods=self._totals.pods(),
             spells=spells,
@@ -224,8 +241,11 @@ class Agent:
             conservation_error_us=self._totals.conservation_error_us,
             series_refused=self._totals.series_refused,
             released=self._is_free,
-            not_ready=(*reasons, *([f"spool: {spool.error}"] if spool.error else [])),
+            not_ready=(*self._not_ready(), *([f"spool: {spool.error}"] if spool.error else [])),
         )
+
+    def _not_ready(self) -> tuple[str, ...]:
+        return tuple(reason for reason in self._reasons() if reason)
 
     def _reasons(self) -> Iterable[str]:
         yield self._nvml_problem
@@ -241,7 +261,7 @@ class Agent:
         yield SourceState("nvml", not self._nvml_problem and not self._sources.probe.problem, self._took_us)
         if self._sources.poller:
             state = self._sources.poller.state
-            yield SourceState("kubelet", state.up, state.duration_us)
+            yield SourceState(self._sources.poller.source, state.up, state.duration_us)
         if self._sources.api:
             yield SourceState("api", self._sources.api().synced and not self._sources.api().error)
         if self._sources.node:

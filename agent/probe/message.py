@@ -1,7 +1,11 @@
 """What the probe and its parent say to each other: nouns of their own, because the child runs as `__main__`."""
 
-from dataclasses import dataclass
+import copyreg
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
 
+from gputally.agent import sample
 from gputally.agent.sample import Sample
 
 FLUSH = "flush"  # the request for one full sample, now
@@ -30,3 +34,32 @@ class TakeUp:
 
 
 Message = Sample | Failure
+
+
+def _send_as_arguments(kind: type[Any]) -> None:
+    """Pickle a noun as a call with its fields' values: a third of what a frozen dataclass with slots costs
+    by itself, which looks its fields up for each object, on both sides of the pipe."""
+    names = [field.name for field in fields(kind)]
+    values = attrgetter(*names)
+    copyreg.pickle(kind, lambda each: (kind, values(each) if len(names) > 1 else (values(each),)))
+
+
+for _kind in (
+    sample.BusySample,
+    sample.CallTimes,
+    sample.ContainerRef,
+    sample.DeviceInfo,
+    sample.DeviceSample,
+    sample.GpmReading,
+    sample.GpuProcess,
+    sample.InstanceReading,
+    sample.MigInstance,
+    sample.Process,
+    sample.ProcessBusy,
+    sample.ProcessReading,
+    sample.Reading,
+    sample.Sample,
+    sample.SlurmJob,
+    sample.Vitals,
+):
+    _send_as_arguments(_kind)

@@ -11,6 +11,7 @@ import pytest
 from tests.agent_node import DEADLINE_S, MINUTE, Node, process_of
 from tests.fake_probe import T0, UUID, S
 
+from gputally.accounting.line import Window
 from gputally.accounting.states import Reason, State
 from gputally.agent.agent import ApiState
 from gputally.agent.sample import (
@@ -302,6 +303,29 @@ def test_a_device_that_is_silent_now_keeps_its_sums_and_has_no_values(node: Node
     (device,) = node.agent.snapshot.devices
     assert device.time_us[State.USED] > 0
     assert (device.reading, device.vitals, device.available) == (None, None, None)
+
+
+def test_whoever_asks_while_the_loop_is_stuck_gets_the_last_snapshot(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs must not hang the probes of the kubelet and Prometheus's scrapes with it."""
+    node.run(1)
+    before = node.agent.snapshot
+    stuck, free, append = threading.Event(), threading.Event(), node.spool.append
+
+    def hang(windows: list[Window]) -> None:
+        stuck.set()
+        free.wait(DEADLINE_S)
+        append(windows)
+
+    monkeypatch.setattr(node.spool, "append", hang)
+    loop = threading.Thread(target=node.run, args=(60,))
+    loop.start()
+    assert stuck.wait(DEADLINE_S)
+    assert node.agent.snapshot == before
+    free.set()
+    loop.join(DEADLINE_S)
+    assert node.agent.snapshot.samples > before.samples
 
 
 def test_a_snapshot_that_was_handed_out_never_changes(node: Node) -> None:

@@ -126,7 +126,8 @@ const Scenario *current(void)
     const char *path = getenv("GPUTALLY_TEST_NVML");
     struct stat now = {0};
     pthread_mutex_lock(&lock);
-    if (path) stat(path, &now);
+    if (loaded && getenv("GPUTALLY_TEST_NVML_STILL")) now = seen; /* benchmarks: a call that costs next to nothing */
+    else if (path) stat(path, &now);
     if (!loaded || now.st_ino != seen.st_ino || now.st_size != seen.st_size
         || memcmp(&now.st_mtim, &seen.st_mtim, sizeof now.st_mtim) != 0) {
         loaded = load(path);
