@@ -34,6 +34,8 @@ def findings(objects: list[Object]) -> set[Finding]:
             found |= {Finding(rule, where) for given in each.get("rules") or () for rule in _role(given)}
         if each["kind"] in ("RoleBinding", "ClusterRoleBinding"):
             found |= {Finding(rule, where) for rule in _binding(each)}
+        if each["kind"] == "Service" and each["spec"].get("type", "ClusterIP") != "ClusterIP":
+            found.add(Finding("open-to-the-world", where))
         if each["kind"] == "ServiceAccount" and each.get("automountServiceAccountToken") is not False:
             found.add(Finding("token-for-all-pods", where))
     return found

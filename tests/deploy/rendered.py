@@ -31,10 +31,9 @@ def kubectl() -> str:
     found = shutil.which("kubectl")
     if not found:
         pytest.skip(NEEDED)
-    said = subprocess.run(
-        [found, "version", "--client"], capture_output=True, text=True, timeout=30, check=False
-    ).stdout
-    version = re.search(r"Client Version: v(\d+)\.(\d+)", said)  # older ones say it otherwise
+    command = [found, "version", "--client", "--output=json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    version = re.search(r'"gitVersion": "v(\d+)\.(\d+)', done.stdout)
     if not version or (int(version[1]), int(version[2])) < OLDEST:
         pytest.skip(NEEDED)
     return found

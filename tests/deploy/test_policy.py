@@ -62,6 +62,10 @@ def account(objects: list[Object]) -> Object:
     return named(objects, "ServiceAccount", "gputally-collector")
 
 
+def service(objects: list[Object]) -> Object:
+    return named(objects, "Service", "gputally-collector")
+
+
 def put(where: Callable[[list[Object]], Object], path: str, value: Any) -> Callable[[list[Object]], None]:
     """A change: the field at a dotted path of what `where` finds is set, or removed by None."""
 
@@ -118,6 +122,7 @@ MUTATIONS = [
     ("other-verbs", put(role, "verbs", ["create"])),
     ("role-of-others", put(binding, "roleRef.name", "cluster-admin")),
     ("bound-to-others", put(binding, "subjects.0.kind", "Group")),
+    ("open-to-the-world", put(service, "spec.type", "LoadBalancer")),
     ("token-for-all-pods", put(account, "automountServiceAccountToken", True)),
 ]
 
