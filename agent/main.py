@@ -140,7 +140,8 @@ def _parts(settings: Settings, scenario: Scenario | None, wanted: Release) -> Pa
     pods: NodePods
     if settings.slurm_jobs is not None:
         jobs = SlurmJobs(settings.slurm_jobs, monotonic_us, {0, os.geteuid()})
-        return Parts(_polled(settings, jobs, GrantBook(jobs.of_name, wall_us)), jobs, None, wanted, kubernetes=False)
+        slurm = _polled(settings, jobs, GrantBook(jobs.of_name, wall_us), "slurm")
+        return Parts(slurm, jobs, None, wanted, kubernetes=False)
     if scenario is not None and settings.kube_api is None:
         pods, watches = SimulatedPods(scenario, wall_us, monotonic_us), None
     else:
@@ -176,11 +177,11 @@ def _poller(
         kubelet = KubeletSocket(settings.pod_resources_socket, monotonic_us)
     if kubelet is None:
         return None
-    return _polled(settings, kubelet, GrantBook(pods.of_name, wall_us, claims))
+    return _polled(settings, kubelet, GrantBook(pods.of_name, wall_us, claims), "kubelet")
 
 
-def _polled(settings: Settings, kubelet: Kubelet, book: GrantBook) -> ReservationPoller:
-    return ReservationPoller(kubelet, book, settings.reservation_interval_us, monotonic_us)
+def _polled(settings: Settings, kubelet: Kubelet, book: GrantBook, source: str) -> ReservationPoller:
+    return ReservationPoller(kubelet, book, settings.reservation_interval_us, monotonic_us, source)
 
 
 def _probe(settings: Settings, start_us: int, stop: threading.Event) -> Supervisor:

@@ -185,9 +185,20 @@ class PollState:
 
 
 class ReservationPoller:
-    """Asks the kubelet on a schedule of its own, so that a slow answer delays no sample."""
+    """Asks the kubelet on a schedule of its own, so that a slow answer delays no sample.
 
-    def __init__(self, kubelet: Kubelet, book: GrantBook, interval_us: int, monotonic_us: Callable[[], int]) -> None:
+    `source`: what metrics call whoever answers.
+    """
+
+    def __init__(
+        self,
+        kubelet: Kubelet,
+        book: GrantBook,
+        interval_us: int,
+        monotonic_us: Callable[[], int],
+        source: str = "kubelet",
+    ) -> None:
+        self.source = source
         self._kubelet = kubelet
         self._book = book
         self._interval_s = interval_us / 1e6

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gputally.accounting.keys import is_user
 from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.exports.focus_charge import Charge, Printed
@@ -93,7 +94,7 @@ class RowMaker:
         if _who(line, charge) is OwnerKind.POD:
             found["SubAccountId"] = f"{of.cluster}/{line.terms.namespace_uid or of.namespace}"
             found["SubAccountName"] = of.namespace
-            found["SubAccountType"] = "Kubernetes Namespace"
+            found["SubAccountType"] = "User" if is_user(of.namespace) else "Kubernetes Namespace"
         return found
 
 
