@@ -32,8 +32,8 @@ class Header:
 def header(facts: Facts, now_us: int) -> Header:
     """The header as of `now_us`, which may be later than the facts are."""
     times = by_state(facts.heard)
-    gpus = tuple(zip(State, words.hours(times), strict=True))
-    figures = (_gpus(facts.heard, times), *_idle(facts), _coverage(times))
+    gpus = tuple(zip(State, words.hours(times) if facts.heard else [UNKNOWN] * len(times), strict=True))
+    figures = (_gpus(facts.heard, times), *_idle(facts), _coverage(times)) if facts.heard else ()
     return Header((_title(facts.where), _age(facts, now_us)), times, gpus, figures, tuple(_warnings(facts)))
 
 
@@ -63,7 +63,7 @@ def _gpus(heard: Sequence[Standing], times: Sequence[int]) -> str:
 def _idle(facts: Facts) -> list[str]:
     """What is idle now costs, as the page of idle pods adds it up."""
     if not facts.pods:
-        return ["nothing idle"] if facts.heard else []
+        return ["nothing idle"]
     gpus = sum((pod.gpus for pod in facts.pods), Fraction(0))
     rate, cost = known(pod.rate for pod in facts.pods), known(pod.cost for pod in facts.pods)
     unpriced = sum(pod.rate is None for pod in facts.pods)
@@ -78,8 +78,7 @@ def _money(cost: int | None, facts: Facts) -> str:
 
 def _coverage(times: Sequence[int]) -> str:
     observed = sum(times) - times[tuple(State).index(State.UNOBSERVED)]
-    share = words.percent(observed, sum(times)) if sum(times) else UNKNOWN
-    return f"coverage {share}".replace("\N{NO-BREAK SPACE}", " ")
+    return f"coverage {words.percent(observed, sum(times))}".replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _age(facts: Facts, now_us: int) -> str:
