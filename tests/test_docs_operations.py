@@ -24,6 +24,7 @@ PROBLEMS = {
     "DriverReplaced",
     "DriverUnavailable",
     "Failure",
+    "JobsUnreadable",
     "KubeApiError",
     "KubeletSilent",
     "Missing",
