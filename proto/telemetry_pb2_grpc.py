@@ -46,6 +46,8 @@ class TelemetryServicer(object):
 
     def Stream(self, request_iterator, context):
         """One stream an agent. The collector acknowledges after the commit, and stops reading when its writer is behind.
+        An agent that ends its stream is told in trailing metadata what the collector's clock says (gputally-now-us, text)
+        and, where agents prove who they are, whom it takes the sender for (gputally-cluster-bin, gputally-node-bin).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

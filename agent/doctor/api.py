@@ -133,7 +133,7 @@ def _pods(pods: Access) -> Finding:
         return fail(NAME, f"may not {pods.refused} pods: {pods.words}", f"{_ROLE} pods")
     if not pods.items:
         return warn(NAME, "no pod is on this node by the API", "see whether --node is the node's name (spec.nodeName)")
-    return ok(NAME, f"may list and watch pods: {len(pods.items)} on this node")
+    return ok(NAME, f"may list and watch pods; on this node: {len(pods.items)}")
 
 
 def _node(nodes: Access, name: str) -> Finding:

@@ -79,4 +79,5 @@ def judge(seen: View, proc_root: Path, *, kubernetes: bool) -> Finding:
             f"set hostPID: true; if it is set, report what `{_LINE}` says of a pod's process",
         )
     where = ", seen from a cgroup namespace (/..)" if seen.relative else ""
-    return ok(NAME, f"{seen.read} processes can be told apart, those of {seen.pods} pods too ({seen.version}{where})")
+    pods = f", those of {seen.pods} pods too" if seen.pods else ""
+    return ok(NAME, f"{seen.read} processes can be told apart{pods} ({seen.version}{where})")

@@ -46,7 +46,7 @@ class World:
     start_probe: Callable[[float], Supervisor]
     wall_us: Callable[[], int]
     monotonic_us: Callable[[], int]
-    driver_s: float = 60.0
+    driver_s: float = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _of_driver(settings: Settings, world: World, answers: _Answers) -> list[Chec
         ]
     start = partial(world.start_probe, world.driver_s)
     look = partial(gpus.check, start, world.monotonic_us, answers.released, on_bus)
-    return [*local, Check(gpus.NAME, look, _DEADLINE_S + world.driver_s)]
+    return [*local, Check(gpus.NAME, look, _DEADLINE_S + 2 * world.driver_s)]
 
 
 def _simulated() -> Iterator[Finding]:

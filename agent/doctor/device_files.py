@@ -74,5 +74,5 @@ def judge(files: Files) -> Finding:
             "run the agent as uid 0, or open these files to its user",
         )
     if files.gpus < files.on_bus:
-        return fail(NAME, f"{files.gpus} device files for {files.on_bus} GPUs on the PCI bus", _VISIBLE)
-    return ok(NAME, f"{files.gpus} for {files.on_bus} GPUs on the PCI bus")
+        return fail(NAME, f"device files for {files.gpus} of {files.on_bus} GPUs on the PCI bus", _VISIBLE)
+    return ok(NAME, f"GPUs on the PCI bus: {files.on_bus}; device files: {files.gpus}")

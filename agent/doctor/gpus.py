@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from gputally.accounting.states import Source
 from gputally.agent.doctor.finding import Finding, fail, ok, warn
@@ -11,7 +12,8 @@ from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.sample import DeviceSample, GpuProcess
 
 NAME, ACTIVITY, PROCESSES = "gpus", "gpu-activity", "gpu-processes"
-_REPLACED, _SILENT = "was replaced", "did not answer"  # words of the probe's messages
+# Words of the probe's messages.
+_REPLACED, _SILENT, _WITHOUT = "was replaced", "did not answer", "a new probe is started without it"
 _MONITOR = "NVIDIA_MIG_MONITOR_DEVICES=all for the agent's pod, which runs as uid 0"
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES=all for the agent's pod, and dmesg for a GPU that fell off the bus"
 
@@ -25,10 +27,20 @@ def check(
         return
     probe = start()
     try:
-        look = once.take("", probe, None, monotonic_us, "")
+        look = _look(probe, monotonic_us)
     finally:
         probe.close()
     yield from judge(look, on_bus)
+
+
+def _look(probe: Supervisor, monotonic_us: Callable[[], int]) -> Look:
+    """One look; where one GPU hangs, the next is at the others, as the agent does it."""
+    look = once.take("", probe, None, monotonic_us, "")
+    if any(_WITHOUT in problem for problem in look.problems):
+        others = once.take("", probe, None, monotonic_us, "")
+        if others.sample.devices:
+            return replace(others, problems=look.problems)
+    return look
 
 
 def judge(look: Look, on_bus: int) -> Iterator[Finding]:

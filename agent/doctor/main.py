@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from gputally.agent.command_line import Machine, load_or_exit
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         text = as_text(settings.cluster, settings.node, findings, columns=columns, colours=colours)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without arrows is no reason to say nothing
     sys.stdout.write(text + "\n")
     return exit_status(findings)
 

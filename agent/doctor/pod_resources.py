@@ -78,4 +78,6 @@ def judge(socket: Path, answer: Answer) -> Finding:
         )
     holders = {(held.namespace, held.pod) for held in said.containers}
     holders |= {(claim.namespace, claim.pod) for claim in said.claims}
-    return ok(NAME, f"{len(said.allocatable or ())} GPUs or parts can be held; {len(holders)} pods hold some")
+    return ok(
+        NAME, f"GPUs or parts that can be held: {len(said.allocatable or ())}; pods that hold some: {len(holders)}"
+    )

@@ -18,7 +18,7 @@ def as_json(cluster: str, node: str, findings: Sequence[Finding]) -> str:
         for each in findings
     ]
     whole = {"cluster": cluster, "node": node, "complete": exit_status(findings) == 0, "findings": lines}
-    return json.dumps(whole, indent=2, ensure_ascii=False)
+    return json.dumps(whole, indent=2)
 
 
 def as_text(cluster: str, node: str, findings: Sequence[Finding], *, columns: int | None, colours: bool) -> str:

@@ -21,4 +21,4 @@ def check(folder: Path, monotonic_us: Callable[[], int]) -> Iterator[Finding]:
     if said.problem:
         yield fail(NAME, f"{said.problem}", _FOLDER)
     else:
-        yield ok(NAME, f"{len(said.containers)} jobs hold GPUs")
+        yield ok(NAME, f"jobs that hold GPUs: {len(said.containers)}")

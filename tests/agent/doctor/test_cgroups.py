@@ -42,7 +42,7 @@ def test_only_folders_of_processes_are_read_and_those_that_end_are_none(tmp_path
     [
         (View(8, 0, 2, relative=False, version="v2"), True, Level.OK, "those of 2 pods too (v2)"),
         (View(8, 0, 2, relative=True, version="v2"), True, Level.OK, "(v2, seen from a cgroup namespace (/..))"),
-        (View(8, 0, 0, relative=False, version="v2"), False, Level.OK, "8 processes"),
+        (View(8, 0, 0, relative=False, version="v2"), False, Level.OK, "8 processes can be told apart (v2)"),
         (View(8, 0, 0, relative=False, version="v2"), True, Level.FAIL, "none of 8 processes"),
         (View(8, 2, 1, relative=False, version="v2"), True, Level.FAIL, "2 of 10 processes hide their cgroup"),
         (View(), False, Level.FAIL, "no process is to be seen in /host/proc"),

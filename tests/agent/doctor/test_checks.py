@@ -435,7 +435,7 @@ DEFECTS: list[tuple[Callable[[Node], None], str, str, Level, str]] = [
     (_other_library, "nvml-library", "nvml-library", Level.FAIL, f"is not of kernel module {DRIVER}"),
     (_no_module, "nvml-library", "nvml-library", Level.WARN, "driver/nvidia/version is not"),
     (_no_device_files, "device-files", "device-files", Level.FAIL, "2 GPUs on the PCI bus, and no /dev/nvidia0"),
-    (_one_device_file, "device-files", "device-files", Level.FAIL, "1 device files for 2 GPUs"),
+    (_one_device_file, "device-files", "device-files", Level.FAIL, "device files for 1 of 2 GPUs"),
     (_third_gpu, "gpus", "gpus", Level.FAIL, "NVML shows 2 of 3 GPUs"),
     (_mismatch, "gpus", "gpus", Level.FAIL, "the driver was replaced"),
     (_one_denied, "gpus", "gpus", Level.FAIL, "1 GPUs may not be opened and are not counted"),

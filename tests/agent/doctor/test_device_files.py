@@ -36,9 +36,9 @@ def test_only_gpus_own_files_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "level", "words"),
     [
-        (Files(8, 8, has_control=True), Level.OK, "8 for 8"),
-        (Files(0, 1, has_control=True), Level.OK, "1 for 0"),
-        (Files(8, 2, has_control=True), Level.FAIL, "2 device files for 8"),
+        (Files(8, 8, has_control=True), Level.OK, "bus: 8; device files: 8"),
+        (Files(0, 1, has_control=True), Level.OK, "bus: 0; device files: 1"),
+        (Files(8, 2, has_control=True), Level.FAIL, "device files for 2 of 8"),
         (Files(8, 0, has_control=False), Level.FAIL, "8 GPUs on the PCI bus, and no"),
         (Files(8, 8, has_control=False), Level.FAIL, "no /dev/nvidia0 or /dev/nvidiactl"),
         (Files(0, 0, has_control=False), Level.FAIL, "no NVIDIA GPU"),

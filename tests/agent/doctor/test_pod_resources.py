@@ -23,8 +23,8 @@ CLAIM = ContainerClaim("ml", "serve", "main", "ml", "claim", (DraDevice("gpu.nvi
 @pytest.mark.parametrize(
     ("answer", "level", "words"),
     [
-        (Answer(Reservations(0, False, (HELD,), (("nvidia.com/gpu", "GPU-a"),))), Level.OK, "1 pods hold some"),
-        (Answer(Reservations(0, False, (HELD,), (), (CLAIM,))), Level.OK, "2 pods hold some"),
+        (Answer(Reservations(0, False, (HELD,), (("nvidia.com/gpu", "GPU-a"),))), Level.OK, "pods that hold some: 1"),
+        (Answer(Reservations(0, False, (HELD,), (), (CLAIM,))), Level.OK, "pods that hold some: 2"),
         (Answer(Reservations(0, False, (), (), ())), Level.WARN, "knows no GPU"),
         (Answer(refusal=KubeletSilent("the kubelet is away")), Level.FAIL, "the kubelet is away"),
         (Answer(refusal=SocketForbidden("no")), Level.FAIL, f"this user may not use {SOCKET}"),

@@ -16,7 +16,7 @@ def test_jobs_are_counted_and_what_is_none_is_told(tmp_path: Path) -> None:
     for path in folder.iterdir():
         path.chmod(0o644)
     (fine,) = check(folder, lambda: 0)
-    assert (fine.level, fine.found) == (Level.OK, "1 jobs hold GPUs")
+    assert (fine.level, fine.found) == (Level.OK, "jobs that hold GPUs: 1")
     (folder / "notes").write_text("")
     (folder / "notes").chmod(0o644)
     (bad,) = check(folder, lambda: 0)
