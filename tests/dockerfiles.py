@@ -136,8 +136,8 @@ class Played:
             return
         command = ["bash", "-ec", self.here(text)]
         done = subprocess.run(command, cwd=self._folder, env=self.environ, capture_output=True, text=True, check=False)
-        if done.returncode and "Failed to fetch" in done.stderr:
-            raise CannotInstall(done.stderr.strip())
+        if done.returncode and ("Failed to fetch" in done.stderr or "Failed to download" in done.stderr):
+            raise CannotInstall(done.stderr.strip().splitlines()[-1].strip())
         assert done.returncode == 0, f"{text}: {done.stderr or done.stdout}"
 
 
