@@ -52,7 +52,14 @@ class Request:
         return self.path.removeprefix("/api/").removeprefix("/apis/").rpartition("/")[0]
 
     def selects(self, item: Object) -> bool:
-        """Whether an object passes the field selector; a field that it does not have is no reason against it."""
+        """Whether an object has the labels that are asked for, and passes the field selector; a field that it does not
+        have is no reason against it.
+        """
+        labels = item["metadata"].get("labels") or {}
+        for pair in filter(None, self.query.get("labelSelector", "").split(",")):
+            name, value = pair.split("=")
+            if labels.get(name) != value:
+                return False
         for pair in filter(None, self.query.get("fieldSelector", "").split(",")):
             field, value = pair.split("=")
             part, name = field.split(".")

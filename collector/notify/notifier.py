@@ -88,7 +88,7 @@ class Notifier:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        more = False
+        more = True  # at once: what waited while no replica was there
         while not self._stop.wait(PACE_S if more else EVERY_S):
             more = self.turn()
         try:

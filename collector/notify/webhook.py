@@ -47,7 +47,7 @@ class Webhook:
     def _post(self, url: str, body: bytes) -> Answer:
         headers = {"Content-Type": "application/json", "User-Agent": "gputally-collector"}
         request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - read_url lets http(s) pass only
-        with _opener().open(request, timeout=self._timeout_s) as response:
+        with _opener(url).open(request, timeout=self._timeout_s) as response:
             text = response.read(_MOST_BODY).decode("utf-8", "replace")
             return judged(response.status, _shown(text, url), response.headers.get("Retry-After", ""), self._now_s())
 
@@ -70,16 +70,13 @@ def read_url(path: Path) -> str:
     return text
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener(url: str) -> urllib.request.OpenerDirector:
     """Made for each message, so that authorities and proxies are those of now."""
     opener = urllib.request.OpenerDirector()
-    context = ssl.create_default_context()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=context),
-    ):
-        opener.add_handler(handler)
+    opener.add_handler(urllib.request.ProxyHandler())
+    opener.add_handler(urllib.request.HTTPHandler())
+    if urlsplit(url).scheme == "https":
+        opener.add_handler(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
     return opener
 
 
