@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench histories fuzz soak pins docs images release
+.PHONY: help run test lint types proto bench histories fuzz soak pins docs dashboards images release
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 CHECKOUT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.run-ready ## Simulate a fleet through the whole pipeline; show its GPU-hours until Ctrl-C
 	@exec $(BIN)/gputally demo
@@ -25,6 +25,7 @@ lint: $(VENV)/.test-ready ## Check style, layers, and that generated code matche
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python dashboards/build.py --check
 	@$(BIN)/python constraints/audit.py
 
 types: $(VENV)/.test-ready ## Check types (mypy, strict)
@@ -53,6 +54,9 @@ docs: $(VENV)/.test-ready ## Generate pages and pictures from the code; check li
 	$(BIN)/python docs/generate_metrics.py
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
 	$(BIN)/pytest tests/test_docs.py tests/test_docs_examples.py tests/test_docs_operations.py
+
+dashboards: $(VENV)/.test-ready ## Write the Grafana dashboards from their code
+	$(BIN)/python dashboards/build.py
 
 # BUILDAH_FORMAT: podman and buildah drop the health check from images of their own default format.
 images: ## Build both images with docker, or another: make images ENGINE=podman BASE=python@sha256:...

@@ -1,9 +1,11 @@
 """The views of closed months: what a statement prints, to the last digit, for who may read nothing else."""
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from gputally.collector.statement.month import Month
 from gputally.collector.statement.read import read_statement
 from gputally.collector.statement.view import View
 
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "dashboards.md").read_text()
 VIEWS = ("statement_month", "statement_item", "statement_workload")
 H100, A100, UNPRICED = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB", "NVIDIA L40S"
 Rows = list[dict[str, Any]]
@@ -130,11 +133,13 @@ def test_one_month_is_found_by_the_key(database: Engine, view: str) -> None:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_and_its_columns_say_what_they_are(database: Engine, view: str) -> None:
-    """The dictionary is in the database, as it is of the tables."""
+    """The dictionary is in the database, as it is of the tables; the page has the names."""
     of_columns = (
         "SELECT attname AS name, col_description(attrelid, attnum) AS text FROM pg_attribute"
         " WHERE attrelid = CAST(:view AS regclass) AND attnum > 0"
     )
     columns = rows(database, of_columns, view=view)
     assert [one["name"] for one in columns if not one["text"]] == []
+    [row] = re.findall(rf"^\| `{view}` \|.*$", PAGE, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row)[1:] == [one["name"] for one in columns]
     assert rows(database, "SELECT obj_description(CAST(:view AS regclass)) AS text", view=view)[0]["text"]

@@ -1,0 +1,1 @@
+"""The Grafana dashboards, as code: one module for each, and below them how panels are made."""
