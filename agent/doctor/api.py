@@ -13,6 +13,7 @@ from gputally.agent.release import asks_for_release
 NAME = "kubernetes-api"
 _TIMEOUT_S = 5.0
 _VERSIONS = ("v1", "v1beta2", "v1beta1")
+_NO_LIST = "something else answers there than the Kubernetes API: no list of {}"
 _DRA = ("resourceslices", "resourceclaims")
 _FORBIDDEN = "the Kubernetes API answers 403"  # how agent/kube/api.py begins; 401 is no matter of verbs
 _ROLE = "bind its service account to a ClusterRole with list and watch on"
@@ -45,6 +46,11 @@ class Answers:
     def releases_driver(self) -> bool:
         """Whether the node's annotation asks the agent to let go of the driver."""
         return any(asks_for_release(node) for node in self.nodes.items or ())
+
+    @property
+    def offers_dra(self) -> bool:
+        """Whether a DRA driver offers GPUs of this node; no, where that is not known."""
+        return any(access.items for access in self.dra if access.kind == _DRA[0])
 
 
 def ask(url: str | None, make: Callable[[], KubeApi], node: str) -> Answers | None:
@@ -84,7 +90,7 @@ def _listed(api: KubeApi, kind: str, path: str, query: Mapping[str, str]) -> Acc
     try:
         items, version = tuple(answer["items"] or ()), str(answer["metadata"]["resourceVersion"])
     except (KeyError, TypeError) as error:
-        raise KubeApiError(f"something else answers there: no list of {kind}") from error
+        raise KubeApiError(_NO_LIST.format(kind)) from error
     watch = {**query, "watch": "1", "timeoutSeconds": "1", "resourceVersion": version}
     try:
         with closing(api.lines(path, watch, _TIMEOUT_S)) as lines:

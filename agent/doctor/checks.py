@@ -71,6 +71,11 @@ class _Answers:
         reply = self.reply.within(_PATIENCE_S)
         return reply.skew_us if reply else None
 
+    def offers_dra(self) -> bool:
+        """Whether a DRA driver offers GPUs here."""
+        said = self.api.within(_PATIENCE_S)
+        return bool(said and said.offers_dra)
+
     def has_claims(self) -> bool:
         """Whether a DRA claim holds a GPU here."""
         answer = self.kubelet.within(_PATIENCE_S)
@@ -153,7 +158,7 @@ def _of_holders(settings: Settings, world: World, answers: _Answers) -> list[Che
     return [
         Check(
             pod_resources.NAME,
-            partial(pod_resources.check, socket, answers.kubelet, in_pod=world.in_pod),
+            partial(pod_resources.check, socket, answers.kubelet, answers.offers_dra, in_pod=world.in_pod),
             _DEADLINE_S,
         ),
         Check(

@@ -42,11 +42,15 @@ def ask(socket: Path | Literal["off", "scenario"], monotonic_us: Callable[[], in
 
 
 def check(
-    socket: Path | Literal["off", "scenario"], answer: Callable[[], Answer], *, in_pod: bool
+    socket: Path | Literal["off", "scenario"],
+    answer: Callable[[], Answer],
+    offers_dra: Callable[[], bool],
+    *,
+    in_pod: bool,
 ) -> Iterator[Finding]:
-    """Judge what the kubelet answers."""
+    """Judge what the kubelet answers; `offers_dra`: a DRA driver has GPUs here, of which the kubelet knows held ones."""
     if isinstance(socket, Path):
-        yield judge(socket, answer())
+        yield judge(socket, answer(), offers_dra)
     elif socket == "scenario":
         yield ok(NAME, "the scenario's own")
     elif in_pod:
@@ -55,7 +59,7 @@ def check(
         yield ok(NAME, "not asked (--pod-resources-socket off): owners are users and their units")
 
 
-def judge(socket: Path, answer: Answer) -> Finding:
+def judge(socket: Path, answer: Answer, offers_dra: Callable[[], bool]) -> Finding:
     """Whether reservations are known, and what they are made of."""
     if isinstance(answer.refusal, SocketMissing):
         return fail(NAME, f"there is no socket {socket}", _FOLDER)
@@ -70,7 +74,7 @@ def judge(socket: Path, answer: Answer) -> Finding:
             f"List answers, GetAllocatableResources does not: {said.problem}",
             "see the kubelet's log and the device plugin: without it, shares of replicas are not known",
         )
-    if not (said.allocatable or said.containers or said.claims):
+    if not (said.allocatable or said.containers or said.claims or offers_dra()):
         return warn(
             NAME,
             "it answers, and knows no GPU that a container could hold",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.kube_api import FakeKubeApi, Trouble, pod, resource_claim
+from tests.kube_api import FakeKubeApi, Trouble, pod, resource_claim, resource_slice
 
 from gputally.agent.doctor.api import Answers, ask, check
 from gputally.agent.doctor.finding import Finding, Level
@@ -59,6 +59,16 @@ def test_a_node_without_pods_is_doubted(api: FakeKubeApi) -> None:
     assert (found(api)[0].level, found(api)[0].found) == (Level.WARN, "no pod is on this node by the API")
 
 
+def test_slices_of_this_node_tell_that_a_dra_driver_offers_gpus(api: FakeKubeApi) -> None:
+    offers = []
+    for node in ("gpu-2", "gpu-1"):
+        api.put(resource_slice(f"slice-{node}", {"gpu-0": {}}, node=node))
+        answers = ask(api.url, lambda: KubeApi(api.url), "gpu-1")
+        assert answers is not None
+        offers.append(answers.offers_dra)
+    assert offers == [False, True]
+
+
 def test_an_annotation_of_the_node_is_heard(api: FakeKubeApi) -> None:
     annotated = {"name": "gpu-1", "uid": "node-1", "annotations": {"gputally.io/release": "true"}}
     api.put({"kind": "Node", "metadata": annotated})
@@ -66,6 +76,12 @@ def test_an_annotation_of_the_node_is_heard(api: FakeKubeApi) -> None:
     assert answers is not None
     assert answers.releases_driver
     assert not Answers().releases_driver
+
+
+def test_what_answers_in_json_and_is_no_api_is_told(api: FakeKubeApi) -> None:
+    api.trouble = Trouble(200, "hello")
+    (line,) = found(api)
+    assert (line.level, "something else answers there" in line.found) == (Level.FAIL, True)
 
 
 def test_an_api_that_is_off_matters_where_pods_hold_gpus() -> None:

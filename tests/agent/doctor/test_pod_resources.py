@@ -31,8 +31,14 @@ CLAIM = ContainerClaim("ml", "serve", "main", "ml", "claim", (DraDevice("gpu.nvi
     ],
 )
 def test_what_the_kubelet_answers(answer: Answer, level: Level, words: str) -> None:
-    found = judge(SOCKET, answer)
+    found = judge(SOCKET, answer, lambda: False)
     assert (found.level, words in found.found) == (level, True), found
+
+
+def test_an_idle_node_whose_gpus_are_a_dra_drivers_is_well() -> None:
+    """The kubelet lists claims that are held, and not what could be claimed."""
+    idle = Answer(Reservations(0, False, (), (), ()))
+    assert judge(SOCKET, idle, lambda: True).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -40,5 +46,5 @@ def test_what_the_kubelet_answers(answer: Answer, level: Level, words: str) -> N
     [("off", False, Level.OK), ("off", True, Level.WARN), ("scenario", True, Level.OK)],
 )
 def test_a_kubelet_that_is_not_asked_is_a_fault_only_in_a_pod(socket: str, in_pod: bool, level: Level) -> None:
-    (found,) = check("off" if socket == "off" else "scenario", Answer, in_pod=in_pod)
+    (found,) = check("off" if socket == "off" else "scenario", Answer, lambda: False, in_pod=in_pod)
     assert found.level is level
