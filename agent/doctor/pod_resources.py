@@ -48,7 +48,7 @@ def check(
     *,
     in_pod: bool,
 ) -> Iterator[Finding]:
-    """Judge what the kubelet answers; `offers_dra`: a DRA driver has GPUs here, of which the kubelet knows held ones."""
+    """Judge what the kubelet answers; `offers_dra`: a DRA driver has GPUs here; the kubelet lists held ones."""
     if isinstance(socket, Path):
         yield judge(socket, answer(), offers_dra)
     elif socket == "scenario":
