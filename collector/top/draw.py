@@ -17,7 +17,7 @@ from gputally.collector.top.rows import By, Column, Row, Sort, ordered, rows
 _STYLES = {
     State.USED: "#5f93ee",
     State.IDLE: "#f0994f",
-    State.UNALLOCATED: "#5d7085",
+    State.UNALLOCATED: "#8497ab",
     State.UNAVAILABLE: "#d9667d",
     State.UNOBSERVED: "#9aa5b3",
 }
@@ -34,7 +34,6 @@ _SORTED_BY = {
 }
 Styles = Callable[[Column], str]
 _APART = 2  # cells between two figures of the header
-_WIDEST_BAR = 100
 _SPACE = 3  # lines: the headings of the table, and an empty one on each side of it
 _UNBOUNDED = 60  # of a bar, where no terminal says how wide
 
@@ -93,7 +92,8 @@ def _top(head: Header, shown: Shown, size: Size) -> Iterator[Text]:
     yield from _packed([Text("GPU Tally", "bold"), *(Text(part) for part in head.title)], size)
     yield _bar(head.times, size)
     yield from _packed([_legend(state, gpus, size) for state, gpus in head.by_state], size)
-    yield from _packed([Text(figure) for figure in head.figures], size)
+    idle = [Text(figure, f"bold {_STYLES[State.IDLE]}") for figure in head.idle]
+    yield from _packed([*(Text(figure) for figure in head.figures), *idle], size)
     yield from _packed([Text(line, _WARNING) for line in head.warnings], size)
     yield from _packed(_problem(shown), size)
 
@@ -107,7 +107,7 @@ def _muted(texts: Sequence[str]) -> list[Text]:
 
 
 def _bar(times: Sequence[int], size: Size) -> Text:
-    widths = cells(times, min(size.width or _UNBOUNDED, _WIDEST_BAR))
+    widths = cells(times, size.width or _UNBOUNDED)
     parts = zip(State, widths, strict=True)
     return _line(*(Text(_pattern(state, size) * width, _STYLES[state]) for state, width in parts))
 

@@ -26,6 +26,7 @@ class Header:
     times: tuple[int, ...]
     by_state: tuple[tuple[State, str], ...]
     figures: tuple[str, ...]
+    idle: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -33,8 +34,9 @@ def header(facts: Facts, now_us: int) -> Header:
     """The header as of `now_us`, which may be later than the facts are."""
     times = by_state(facts.heard)
     gpus = tuple(zip(State, words.hours(times) if facts.heard else [UNKNOWN] * len(times), strict=True))
-    figures = (_gpus(facts.heard, times), *_idle(facts), _coverage(times)) if facts.heard else ()
-    return Header((_title(facts.where), _age(facts, now_us)), times, gpus, figures, tuple(_warnings(facts)))
+    figures = (_gpus(facts.heard, times), _coverage(times)) if facts.heard else ()
+    title = (_title(facts.where), _age(facts, now_us))
+    return Header(title, times, gpus, figures, _idle(facts), tuple(_warnings(facts)))
 
 
 def cells(times: Sequence[int], width: int) -> list[int]:
@@ -60,15 +62,16 @@ def _gpus(heard: Sequence[Standing], times: Sequence[int]) -> str:
     return f"{words.hours([sum(times)])[0]} GPUs on {nodes} {'node' if nodes == 1 else 'nodes'}"
 
 
-def _idle(facts: Facts) -> list[str]:
+def _idle(facts: Facts) -> tuple[str, ...]:
     """What is idle now costs, as the page of idle pods adds it up."""
     if not facts.pods:
-        return ["nothing idle"]
+        return ("nothing idle",) if facts.heard else ()
     gpus = sum((pod.gpus for pod in facts.pods), Fraction(0))
     rate, cost = known(pod.rate for pod in facts.pods), known(pod.cost for pod in facts.pods)
     unpriced = sum(pod.rate is None for pod in facts.pods)
-    figures = [f"idle spells: {names.count(gpus)} GPUs", f"at {_money(rate, facts)}/h", f"{_money(cost, facts)} so far"]
-    return [*figures, *([f"{unpriced} of the idle pods unpriced"] if unpriced and rate is not None else [])]
+    held = f"idle spells: {names.count(gpus)} {'GPU' if gpus == 1 else 'GPUs'}"
+    figures = (held, f"at {_money(rate, facts)}/h", f"{_money(cost, facts)} so far")
+    return (*figures, f"{unpriced} of the idle pods unpriced") if unpriced and rate is not None else figures
 
 
 def _money(cost: int | None, facts: Facts) -> str:

@@ -1,5 +1,7 @@
 """What stands above the rows: the fleet by state, what is idle and its price, coverage, and the data's age."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,23 +25,19 @@ def test_gpus_by_state_are_those_of_the_newest_minute() -> None:
 
 def test_what_is_idle_has_its_price_an_hour_and_so_far() -> None:
     found = header(facts([IDLE, BUSY, FREE], [spell(IDLE, 3, 6)]), NOON_US)
-    assert found.figures == (
-        "3.0 GPUs on 1 node",
-        *("idle spells: 1 GPUs", "at 2.00 EUR/h", "6.00 EUR so far"),
-        "coverage 83.3 %",
-    )
+    assert found.figures == ("3.0 GPUs on 1 node", "coverage 83.3 %")
+    assert found.idle == ("idle spells: 1 GPU", "at 2.00 EUR/h", "6.00 EUR so far")
 
 
 def test_without_a_price_the_price_is_a_dash() -> None:
     found = header(facts([IDLE], [spell(IDLE, 3, None)], price=None), NOON_US)
-    assert "at –/h" in found.figures
-    assert "– so far" in found.figures
+    assert found.idle[1:] == ("at –/h", "– so far")
 
 
 @pytest.mark.parametrize("standings", [[], [standing(idle=60, end_us=NOON_US - 2 * FRESH_US)]])
 def test_where_nothing_is_known_there_is_no_figure(standings: list[Standing]) -> None:
     found = header(facts(standings), NOON_US)
-    assert found.figures == ()
+    assert (found.figures, found.idle) == ((), ())
     assert {text for _, text in found.by_state} == {"–"}
 
 
@@ -50,7 +48,14 @@ def test_a_database_without_a_window_says_so() -> None:
 
 
 def test_nothing_idle_is_said() -> None:
-    assert "nothing idle" in header(facts([BUSY]), NOON_US).figures
+    assert header(facts([BUSY]), NOON_US).idle == ("nothing idle",)
+
+
+def test_a_sum_that_leaves_pods_out_says_so() -> None:
+    other = standing("other", idle=60, uuid="GPU-4")
+    found = facts([IDLE, other], [spell(IDLE, 3, 6), spell(other, 3, None)])
+    pods = [found.pods[0], replace(found.pods[1], rate=None)]
+    assert header(replace(found, pods=pods), NOON_US).idle[-1] == "1 of the idle pods unpriced"
 
 
 def test_what_is_looked_at_and_how_old_it_is_stand_first_and_the_age_goes_on_between_two_readings() -> None:
