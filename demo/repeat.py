@@ -6,10 +6,10 @@ counter, and for the names of pods that come and go. A test holds them against t
 
 import pickle
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from gputally.accounting.keys import Holding, Owner
+from gputally.accounting.keys import REPLICA, Holding, Owner
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.agent.simulated.pattern import DAY_US, FOREVER_US, WEEK_US, Pattern
 from gputally.agent.simulated.scenario import Gpu, Pod, Scenario
@@ -89,14 +89,21 @@ class Back:
             return moved
         return replace(
             moved,
-            lines=tuple(self._line(line, window) for line in device.lines),
-            start_holders=tuple(self._holding(each, window) for each in device.start_holders),
-            end_holders=tuple(self._holding(each, window) for each in device.end_holders),
+            lines=tuple(sorted((self._line(line, window) for line in device.lines), key=lambda line: line.key.text)),
+            start_holders=self._holders(device.start_holders, window),
+            end_holders=self._holders(device.end_holders, window),
         )
 
     def _line(self, line: Line, window: Window) -> Line:
         owner = self._owner(line.key.owner, window)
         return line if owner is line.key.owner else replace(line, key=replace(line.key, owner=owner))
+
+    def _holders(self, holders: Sequence[Holding], window: Window) -> tuple[Holding, ...]:
+        """In the order of names; MIG devices stay in theirs."""
+        moved = [self._holding(each, window) for each in holders]
+        if all(each.partition == REPLICA for each in moved):
+            moved.sort(key=lambda each: each.owner.text)
+        return tuple(moved)
 
     def _holding(self, holding: Holding, window: Window) -> Holding:
         owner = self._owner(holding.owner, window)

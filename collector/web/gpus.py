@@ -1,6 +1,7 @@
 """The GPUs: node, device, partition, and who has it, as of each node's newest window."""
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from gputally.collector.web.bars import Bar, bar
 from gputally.collector.web.page import Page
 
 NODES_A_PAGE = 50
+_FINEST = 128  # into how many parts a device may be divided
+_ROUNDING = Fraction(1, 10**6)  # the parts of a window are whole microseconds
 
 
 class GpusParameters(Parameters):
@@ -106,8 +109,14 @@ def _node(standings: Sequence[Standing], asked: Asked) -> Node:
 
 
 def _device(standings: Sequence[Standing]) -> Device:
-    parts = tuple(_part(one) for one in standings if _tells(one))
-    return Device(standings[0].uuid, standings[0].model, parts)
+    told = sorted((one for one in standings if _tells(one)), key=_order)
+    return Device(standings[0].uuid, standings[0].model, tuple(_part(one) for one in told))
+
+
+def _order(one: Standing) -> tuple[int, Fraction, str, str]:
+    """Who holds the most comes first, then who runs without holding, and last what nobody has."""
+    kinds = (OwnerKind.POD, OwnerKind.HOST, OwnerKind.PLATFORM)
+    return kinds.index(one.kind), -one.share, one.namespace, one.pod
 
 
 def _part(one: Standing) -> Part:
@@ -118,11 +127,17 @@ def _part(one: Standing) -> Part:
         names.holder(one),
         links.namespace(one.namespace) if one.kind is OwnerKind.POD else None,
         "" if free else f"{one.pod} / {one.container}" if one.kind is OwnerKind.POD else "outside pods",
-        names.count(one.share),
+        share(one.share),
         _state(one),
         bar(one.amounts, length_us),
         words.memory(one.memory_byte_s, length_us) if not free or one.memory_byte_s else "",
     )
+
+
+def share(part: Fraction) -> str:
+    """A part of a device as it is divided: 1/4, 3/7; a decimal where time was cut otherwise."""
+    near = part.limit_denominator(_FINEST)
+    return str(near) if abs(near - part) < _ROUNDING else names.count(part)
 
 
 def _tells(one: Standing) -> bool:

@@ -188,16 +188,17 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_the_shipped_scenarios_are_good_and_something_happens_on_every_node(path: Path) -> None:
+def test_the_shipped_scenarios_are_good_and_something_happens(path: Path) -> None:
     scenario = load(path, START_US)
     busy = sum(gpu.busy_integral(START_US, START_US + WEEK_US) for gpu in scenario.gpus)
-    assert 0 < busy < 100 * WEEK_US * len(scenario.gpus)
+    assert (busy > 0) is (path.stem != "node-b"), "but on the one that is forgotten"
+    assert busy < 100 * WEEK_US * len(scenario.gpus)
     assert scenario.containers(START_US)
 
 
 def test_the_shipped_scenarios_share_no_gpu() -> None:
     uuids = [gpu.info.uuid for path in SHIPPED for gpu in load(path, START_US).gpus]
-    assert len(set(uuids)) == len(uuids) == 10
+    assert len(set(uuids)) == len(uuids) == 15
 
 
 def test_the_example_of_the_documentation_is_good() -> None:

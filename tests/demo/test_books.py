@@ -44,5 +44,5 @@ def test_they_are_applied_as_the_commands_do_it(tmp_path: Path, times: int) -> N
     with reading(engine) as connection:
         for kind in (Kind.RATES, Kind.TEAMS, Kind.BUDGETS):
             assert [one.applied_by for one in versions(connection, kind)] == [APPLIED_BY]
-        assert len(read_budgets(connection)) == 3
+        assert len(read_budgets(connection)) == 4
     engine.dispose()
