@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import re
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,6 +22,7 @@ from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.report import By, report
+from gputally.collector.teams import parse_mapping
 
 pytest_plugins = ["tests.nvml.fixtures"]
 
@@ -105,6 +108,13 @@ def test_users_pay_for_their_jobs_and_units_and_nobody_for_what_is_free(node: No
     assert mine.idle_us == 0, "without a reservation nothing is held"
     assert {owner for owner, *_ in rows} == {OwnerKind.POD, OwnerKind.PLATFORM}
     assert sum(row.capacity_us for row in rows.values()) == 3 * each_us
+
+
+def test_the_mapping_of_users_to_teams_in_the_document_is_read() -> None:
+    text = (Path(__file__).parents[1] / "docs/hosts.md").read_text()
+    [block] = re.findall(r"((?:^    .*\n)*^    namespaces:\n(?:^    .*\n)+)", text, re.MULTILINE)
+    mapping = parse_mapping(textwrap.dedent(block).encode(), UTC)
+    assert {entry.namespace: entry.team for entry in mapping.entries} == {"user:alice": "vision", "user:bob": "speech"}
 
 
 def check_half_used(amounts: Amounts, capacity_us: int) -> None:
