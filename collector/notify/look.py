@@ -1,6 +1,6 @@
 """A look at the ledger: what is new since the last one is written down as told, and put into the queue."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Engine
@@ -24,7 +24,6 @@ from gputally.collector.rates.pricing import read_pricer
 
 COUNT_EVERY_US = 600_000_000  # between two looks at budgets: a month's sum costs more than the spells of now
 DEADLINE_S = 30.0
-SETTLE_AT_MOST = 512  # pairs of hour and node: the settler does the rest
 
 Exempt = Callable[[], Iterable[PodKey]]
 
@@ -57,7 +56,8 @@ class Look:
 
     def look(self, holder: str, turn: turns.Turn, now_us: int) -> Looked:
         """Look, and tell the queue; raises TooSlow and DATABASE_ERRORS. Nothing is changed where the turn was lost."""
-        catch_up(self._engine, self._frame.zone, SETTLE_AT_MOST)
+        # All of it: an hour that is not settled looks like one in which nothing was idle.
+        catch_up(self._engine, self._frame.zone)
         counts = not 0 <= now_us - turn.counted_us < COUNT_EVERY_US
         with reading_within(self._engine, DEADLINE_S) as connection:
             seen = read_idle(connection, self._frame.zone, self._after_us, now_us)
@@ -84,7 +84,7 @@ class Look:
 
     def _spells(self, connection: Connection, seen: Seen, now_us: int) -> list[Message]:
         before = told.told_spells(connection)
-        now = spell_news(before, seen, self._after_us)
+        now = spell_news(before, seen, self._after_us, now_us)
         if now.told != before:
             told.keep_spells(connection, now.told)
         return [spell_message(news, self._frame, now_us) for news in now.news]
@@ -97,10 +97,11 @@ class Look:
         return [budget_message(news, self._frame, budgets.currency, now_us) for news in now.news]
 
 
-def _queued(connection: Connection, messages: Iterable[Message]) -> Looked:
-    """Put messages into the queue, the most urgent first: they find room before the others."""
-    superseded = full = 0
-    for message in sorted(messages, key=lambda message: -message.level.rank):
+def _queued(connection: Connection, messages: Sequence[Message]) -> Looked:
+    """Put messages into the queue: of each subject the last, the most urgent first, so that these find room."""
+    latest = {message.subject: message for message in messages}
+    superseded, full = len(messages) - len(latest), 0
+    for message in sorted(latest.values(), key=lambda message: -message.level.rank):
         kept, replaced = queue.put(connection, message)
         superseded += replaced
         full += not kept

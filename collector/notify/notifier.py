@@ -69,6 +69,7 @@ class Notifier:
         self._now_us = now_us
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+        self._tried_us = 0
         self._sent = 0
         self._failed: Counter[str] = Counter()
         self._suppressed: Counter[str] = Counter()
@@ -102,14 +103,24 @@ class Notifier:
             turn = turns.take(self._engine, self._holder, self._now_us())
             if turn is None:
                 return False
-            if not 0 <= self._now_us() - turn.looked_us < LOOK_EVERY_US:
-                looked = self._look.look(self._holder, turn, self._now_us())
-                self._suppressed["superseded"] += looked.superseded
-                self._suppressed["queue-full"] += looked.full
+            self._look_when_due(turn, self._now_us())
             return self._send_one()
-        except (TooSlow, *DATABASE_ERRORS) as error:
-            _LOG.warning("what is to be told cannot be read, trying again: %s", str(error).partition("\n")[0])
+        except DATABASE_ERRORS as error:
+            _LOG.warning("messages that wait cannot be read, trying again: %s", str(error).partition("\n")[0])
             return False
+
+    def _look_when_due(self, turn: turns.Turn, now_us: int) -> None:
+        """A look that fails keeps nothing from being sent; the next one comes when it would have come anyway."""
+        if any(0 <= now_us - us < LOOK_EVERY_US for us in (turn.looked_us, self._tried_us)):
+            return
+        self._tried_us = now_us
+        try:
+            looked = self._look.look(self._holder, turn, now_us)
+        except (TooSlow, *DATABASE_ERRORS) as error:
+            _LOG.warning("what there is to tell cannot be read, trying again: %s", str(error).partition("\n")[0])
+            return
+        self._suppressed["superseded"] += looked.superseded
+        self._suppressed["queue-full"] += looked.full
 
     def _send_one(self) -> bool:
         ready = self._ready()

@@ -1,21 +1,32 @@
-"""What is new about idle spells: each is told once at each level, and once when it is over."""
+"""What is new about idle spells: each is told once at each level, and once when it is over.
+
+After an outage of the collector every node is silent until its agent has sent what waited. So a spell that is not seen
+is over only when it was not seen for a while; until then it stands as it was told.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from gputally.collector.notify.idle import Doing, Seen
 from gputally.collector.notify.idle_pod import CRITICAL, IdlePart, IdlePod, PodKey, Spent, of_json, to_json
 from gputally.collector.notify.message import Level
 
+UNSEEN_US = 15 * 60_000_000  # from the first look that did not see it
+OLD_US = 24 * 3_600_000_000  # that a spell ended so long ago is no news
+
 
 @dataclass(frozen=True, slots=True)
 class ToldSpell:
-    """A spell that was told at `level`, as it was seen last; `past`: spells of its parts that ended before it did."""
+    """A spell that was told at `level`, as it was seen last; `past`: spells of its parts that ended before it did.
+
+    `unseen_us`: since when it is not seen, None: it is.
+    """
 
     level: Level
     pod: IdlePod
     past: Spent = field(default_factory=Spent)
+    unseen_us: int | None = None
 
     @property
     def spent(self) -> Spent:
@@ -24,13 +35,15 @@ class ToldSpell:
 
     def to_json(self) -> str:
         """For the database."""
-        return json.dumps({"level": self.level, "pod": to_json(self.pod), "past": asdict(self.past)})
+        values = {"level": self.level, "pod": to_json(self.pod), "past": asdict(self.past), "unseen": self.unseen_us}
+        return json.dumps(values)
 
     @staticmethod
     def of_json(text: str) -> "ToldSpell":
         """What `to_json` wrote."""
         values = json.loads(text)
-        return ToldSpell(Level(values["level"]), of_json(values["pod"]), Spent(**values["past"]))
+        past = Spent(**values["past"])
+        return ToldSpell(Level(values["level"]), of_json(values["pod"]), past, values["unseen"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +63,27 @@ class SpellsNow:
     news: tuple[SpellNews, ...]
 
 
-def spell_news(before: Mapping[PodKey, ToldSpell], seen: Seen, after_us: int) -> SpellsNow:
-    """What follows from what was told before and what is seen now, of spells of `after_us` and more."""
+def spell_news(before: Mapping[PodKey, ToldSpell], seen: Seen, after_us: int, now_us: int) -> SpellsNow:
+    """What follows from what was told before and what is seen at `now_us`, of spells of `after_us` and more."""
     told: dict[PodKey, ToldSpell] = {}
     news: list[SpellNews] = []
     for key in sorted(before.keys() | seen.idle.keys()):
         last, pod = before.get(key), seen.idle.get(key)
         if last is not None and (pod is None or not _goes_on(last, pod)):
             doing = seen.doing.get(key) if pod is None else Doing.COUNTED_ANEW
-            news.append(SpellNews(last, Level.RESOLVED, doing))
+            if doing is Doing.UNSEEN and _may_be_back(last, now_us):
+                told[key] = last if last.unseen_us is not None else replace(last, unseen_us=now_us)
+            elif now_us - last.pod.until_us < OLD_US:
+                news.append(SpellNews(last, Level.RESOLVED, doing))
             last = None
         if pod is not None:
             told[key] = _now(last, pod, _level(pod, after_us))
             news += _rise(last, told[key])
     return SpellsNow(told, tuple(news))
+
+
+def _may_be_back(last: ToldSpell, now_us: int) -> bool:
+    return last.unseen_us is None or now_us - last.unseen_us < UNSEEN_US
 
 
 def _goes_on(last: ToldSpell, pod: IdlePod) -> bool:

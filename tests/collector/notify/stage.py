@@ -78,12 +78,12 @@ class Stage:
     def _commit(self, windows: Iterable[Window]) -> None:
         self._committer.commit(all_received(list(windows)), now_us=self.now_us())
 
-    def replica(self, name: str = "one", form: Format = Format.JSON) -> Notifier:
+    def replica(self, name: str = "one", looks: type[Look] = Look) -> Notifier:
         """A collector's notifier, as `main` makes it."""
         frame = Frame(UTC, "https://gpu.example.com")
-        look = Look(self.engine, frame, AFTER_US, lambda: self.exempt)
+        look = looks(self.engine, frame, AFTER_US, lambda: self.exempt)
         webhook = Webhook(self.url_file, timeout_s=5, now_s=lambda: self.now_us() / 1_000_000)
-        return Notifier(self.engine, look, webhook, form, frame, name, self.now_us)
+        return Notifier(self.engine, look, webhook, Format.JSON, frame, name, self.now_us)
 
     def turns(self, *replicas: Notifier, most: int = 60) -> None:
         """Each takes turns until none has more to send at once; each turn takes a second."""

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,16 @@ from tests.collector.notify.stage import MINUTE_US, RESEARCH, START_US, Stage, b
 from tests.databases import empty
 from tests.windows import device, pod, reserved
 
+from gputally.collector.database.deadline import TooSlow
 from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.schema_notify import notification, told_spell
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.notify import queue
 from gputally.collector.notify.idle_pod import PodKey
+from gputally.collector.notify.look import Look, Looked
 from gputally.collector.notify.message import Event, Level, Message
-from gputally.collector.notify.notifier import PER_HOUR
-from gputally.collector.notify.turns import HELD_US
+from gputally.collector.notify.notifier import PER_HOUR, Notifier
+from gputally.collector.notify.turns import HELD_US, Turn
 
 EngineOf = Callable[[str], Engine]
 
@@ -58,6 +61,13 @@ def each(request: pytest.FixtureRequest, engine_of: EngineOf, url_file: Path) ->
     found = Stage(engine_of(request.param), url_file)
     yield found
     empty(found.engine)
+
+
+class SlowLook(Look):
+    """A look that the database gives up."""
+
+    def look(self, holder: str, turn: Turn, now_us: int) -> Looked:
+        raise TooSlow("the database took longer than 30 s")
 
 
 def fill(stage: Stage, count: int, level: Level = Level.WARNING, named: str = "pod") -> None:
@@ -141,6 +151,9 @@ def test_a_silent_node_is_not_known_and_not_in_use(stage: Stage, receiver: Webho
     stage.turns(stage.replica())
     stage.pass_by(10)
     stage.turns(stage.replica())
+    assert receiver.levels == ["warning"], "the collector may have been away"
+    stage.pass_by(15)
+    stage.turns(stage.replica())
     assert receiver.levels == ["warning", "resolved"]
     assert receiver.bodies[1]["details"]["ended_by"] == "unseen"
 
@@ -180,6 +193,16 @@ def test_of_two_replicas_one_tells_and_the_other_takes_over(each: Stage, receive
     each.later_us = HELD_US
     each.turns(two)
     assert (receiver.levels, two.stats().sent) == (["warning", "resolved"], 1)
+
+
+def test_replicas_that_turn_at_once_tell_once(each: Stage, receiver: WebhookReceiver) -> None:
+    replicas = [each.replica(name) for name in ("one", "two", "three")]
+    each.play(50, idle())
+    with ThreadPoolExecutor(len(replicas)) as threads:
+        for _ in range(3):
+            list(threads.map(Notifier.turn, replicas))
+    assert receiver.levels == ["warning"]
+    assert sum(replica.stats().sent for replica in replicas) == 1
 
 
 def test_a_replica_that_ends_lets_the_other_go_on_at_once(stage: Stage, receiver: WebhookReceiver) -> None:
@@ -323,13 +346,25 @@ def test_a_budget_is_told_and_its_end_too(each: Stage, receiver: WebhookReceiver
     assert receiver.levels == ["critical", "resolved"]
 
 
+def test_a_look_that_fails_keeps_nothing_from_being_sent(
+    stage: Stage, receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A large fleet's look may take too long; it is not tried again before a minute has passed."""
+    replica = stage.replica(looks=SlowLook)
+    fill(stage, 2)
+    stage.turns(replica)
+    assert receiver.titles == ["pod 0 is idle", "pod 1 is idle"]
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert lines == ["what there is to tell cannot be read, trying again: the database took longer than 30 s"]
+
+
 def test_a_database_that_fails_is_told_and_tried_again(
     each: Stage, receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     notification.drop(each.engine)
     assert not each.replica().turn()
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert line.startswith("what is to be told cannot be read, trying again: ")
+    assert line.startswith("messages that wait cannot be read, trying again: ")
     assert "\n" not in line
     notification.create(each.engine)
     fill(each, 1)

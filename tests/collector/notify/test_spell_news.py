@@ -5,12 +5,12 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.collector.notify.pods import AFTER_US, KEY, MINUTE_US, part, pod, shared
+from tests.collector.notify.pods import AFTER_US, KEY, MINUTE_US, START_US, part, pod, shared
 
 from gputally.collector.notify.idle import Doing, Seen
 from gputally.collector.notify.idle_pod import IdlePod, PodKey, Spent, of_json, to_json
 from gputally.collector.notify.message import Level
-from gputally.collector.notify.spell_news import SpellNews, ToldSpell, spell_news
+from gputally.collector.notify.spell_news import OLD_US, UNSEEN_US, SpellNews, ToldSpell, spell_news
 from gputally.collector.rates.cost import SCALE
 
 
@@ -19,12 +19,14 @@ class Play:
 
     def __init__(self) -> None:
         self.told: dict[PodKey, ToldSpell] = {}
+        self.now_us = START_US
 
     def sees(self, *pods: IdlePod, **doing: Doing) -> list[SpellNews]:
         """What is new where these are idle, and KEY (if named) does something else."""
         others = {KEY: doing["does"]} if doing else {}
-        now = spell_news(self.told, Seen({one.key: one for one in pods}, others), AFTER_US)
+        now = spell_news(self.told, Seen({one.key: one for one in pods}, others), AFTER_US, self.now_us)
         self.told = dict(now.told)
+        self.now_us += MINUTE_US
         return list(now.news)
 
 
@@ -85,19 +87,40 @@ def test_a_spell_that_began_after_the_last_look_is_another_one() -> None:
 
 
 def test_why_it_is_over_is_told() -> None:
-    for doing in Doing:
+    for doing in set(Doing) - {Doing.UNSEEN}:
         play = Play()
         play.sees(pod(part()))
         (over,) = play.sees(does=doing)
         assert over.doing is doing
 
 
+def test_a_spell_that_is_not_seen_for_a_while_goes_on() -> None:
+    """The collector was away: each node is silent until its agent has sent what waited."""
+    play = Play()
+    play.sees(pod(part(length=40)))
+    for _ in range(UNSEEN_US // MINUTE_US):
+        assert play.sees(does=Doing.UNSEEN) == []
+    assert play.sees(pod(part(length=60))) == []
+    assert [play.sees(does=Doing.UNSEEN) for _ in range(UNSEEN_US // MINUTE_US)] == [[]] * 15
+    (over,) = play.sees(does=Doing.UNSEEN)
+    assert (over.doing, over.told.pod.parts[0].length_us) == (Doing.UNSEEN, 60 * MINUTE_US)
+
+
+def test_the_end_of_a_spell_of_days_ago_is_no_news() -> None:
+    """The webhook was switched off in between."""
+    play = Play()
+    play.sees(pod(part()))
+    play.now_us += 2 * OLD_US
+    assert play.sees() == []
+    assert play.told == {}
+
+
 def test_who_asks_not_to_be_told_of_is_left_out() -> None:
     """Also where that is asked only after the first message."""
     seen = Seen({KEY: pod(part())}, {})
-    assert spell_news({}, seen.without([KEY]), AFTER_US).news == ()
-    told = spell_news({}, seen, AFTER_US).told
-    (over,) = spell_news(told, seen.without([KEY]), AFTER_US).news
+    assert spell_news({}, seen.without([KEY]), AFTER_US, START_US).news == ()
+    told = spell_news({}, seen, AFTER_US, START_US).told
+    (over,) = spell_news(told, seen.without([KEY]), AFTER_US, START_US).news
     assert (over.level, over.doing) == (Level.RESOLVED, Doing.EXEMPT)
 
 
