@@ -137,7 +137,7 @@ def _money() -> list[Any]:
             "Budget spent",
             "The part of this month's budget of the namespace that is spent, in its unit. Budgets of teams are on the "
             "Chargeback dashboard.",
-            once(budgets),
+            f"max by (unit) ({budgets})",
             style.RATIO,
             unknown="no budget",
             legend="{{unit}}",

@@ -89,7 +89,7 @@ def _now() -> list[Any]:
 
 
 def _nodes() -> Any:
-    last = once(series("gputally_node_last_window_timestamp_seconds", CLUSTER))
+    last = f"max by (cluster, node) ({series('gputally_node_last_window_timestamp_seconds', CLUSTER)})"
     return of_metrics(
         Sheet(
             "Nodes by silence",
@@ -252,8 +252,10 @@ def _collector() -> list[Any]:
 
 
 def _ledger() -> list[Any]:
-    waiting = once(series("gputally_agent_spool_waiting_windows", CLUSTER))
-    refused = once(series("gputally_agent_spool_refused_gpu_seconds_total", CLUSTER))
+    waiting, refused = (
+        f"max by (cluster) ({series(f'gputally_agent_spool_{name}', CLUSTER)})"
+        for name in ("waiting_windows", "refused_gpu_seconds_total")
+    )
     capacity = once(rate(series("gputally_capacity_gpu_seconds_total", CLUSTER, state="STATE")))
     unobserved = f"sum by (cluster) ({capacity.replace('STATE', 'unobserved')})"
     whole = f"sum by (cluster) ({once(rate(series('gputally_capacity_gpu_seconds_total', CLUSTER)))})"

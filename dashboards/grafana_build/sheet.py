@@ -1,5 +1,6 @@
 """Tables: of metrics, a query for each column, joined by their labels; of SQL, as the query has them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -83,17 +84,25 @@ def _empty(sheet: Sheet) -> table.Panel:
 
 
 def _organize(sheet: Sheet) -> model.DataTransformerConfig:
-    """Names for people, in the order of the sheet. One query's values are called Value, several ones' Value #A."""
-    several = len(sheet.values) > 1
-    numbers = {f"Value #{ref_id(at)}" if several else "Value": value.title for at, value in enumerate(sheet.values)}
-    names = {**{label.name: label.title for label in sheet.labels}, **numbers}
+    """Names for people, in the order of the sheet, and no label that it does not name."""
+    # Grafana calls numbers "Value #A" and so on, but "Value" where only one query has found anything.
+    numbers = {"Value": sheet.values[0].title} | {
+        f"Value #{ref_id(at)}": value.title for at, value in enumerate(sheet.values)
+    }
+    names = {label.name: label.title for label in sheet.labels} | numbers
     options = {
-        "excludeByName": {"Time": True},
+        "excludeByName": dict.fromkeys(["Time", *sorted(_grouped(sheet) - names.keys())], True),
         "includeByName": {},
         "indexByName": {name: at for at, name in enumerate(names)},
         "renameByName": names,
     }
     return model.DataTransformerConfig(id_val="organize", options=options)
+
+
+def _grouped(sheet: Sheet) -> set[str]:
+    """The labels that the queries' series can have."""
+    found = re.findall(r"\b(?:by|group_left) \(([\w, ]+)\)", " ".join(value.expr for value in sheet.values))
+    return {label for labels in found for label in labels.split(", ")}
 
 
 def _links(label: Label) -> _Property:

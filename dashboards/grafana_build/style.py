@@ -25,7 +25,8 @@ NONE_SEEN = "none seen"
 # Grafana's names of units.
 GPUS = COUNT = NUMBER = "short"
 MONEY = "locale"  # with separators of thousands; the currency stands beside it, for no sum goes over currencies
-RATIO, SECONDS, HOURS, BYTES, WATTS, KWH = "percentunit", "s", "h", "bytes", "watt", "kwatth"
+# Grafana's own hours become days, and a hundred GPU-hours are not four days.
+RATIO, SECONDS, HOURS, BYTES, WATTS, KWH = "percentunit", "s", "suffix: GPU-h", "bytes", "watt", "kwatth"
 CELSIUS, HERTZ, CO2, PER_SECOND, YES_NO, TIMESTAMP = "celsius", "hertz", "masskg", "cps", "bool_yes_no", "dateTimeAsIso"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.dashboards.boards import BOARDS, ROOT, Json, Query, names, queries, variables
+from tests.dashboards.boards import BOARDS, ROOT, Json, Query, names, panels, queries, variables
 from tests.dashboards.world import World, world
 from tests.databases import PostgresServer
 from tests.nvml import library
@@ -43,6 +43,8 @@ def test_every_query_finds_something(postgres_server: PostgresServer, tmp_path: 
         asked = [query for query in queries() if not query.is_sql]
         check_metrics(asked, choices, running)
         check_states(asked, choices["fleet"][0], running)
+        for board, panel in every_table():
+            check_columns(board, panel, choices[board], running)
         check_hidden(ledger)
 
 
@@ -124,6 +126,32 @@ def numbers(query: Query, choice: Choice, running: World) -> list[float]:
         return [float(one["value"][1]) for one in running.ask("query", query=text)["result"]]
     span = {"start": str(now - 2), "end": str(now), "step": "1"}
     return [float(one["values"][-1][1]) for one in running.ask("query_range", query=text, **span)["result"]]
+
+
+def every_table() -> Iterator[tuple[str, Json]]:
+    """The tables of metrics."""
+    for board in BOARDS:
+        yield from (
+            (board, panel) for panel in panels(board) if panel["type"] == "table" and "transformations" in panel
+        )
+
+
+def check_columns(board: str, panel: Json, choices: Sequence[Choice], running: World) -> None:
+    """Each label is a column with a name for people or is left out, and its queries have those in common that join
+    their rows: one row for each, and none twice."""
+    [options] = [each["options"] for each in panel["transformations"] if each["id"] == "organize"]
+    known = options["renameByName"].keys() | options["excludeByName"].keys()
+    for choice in choices:
+        found = [
+            [one["metric"] for one in running.ask("query", query=filled(target["expr"], choice))["result"]]
+            for target in panel["targets"]
+        ]
+        there = [[set(one) for one in rows] for rows in found if rows]
+        assert {label for rows in there for labels in rows for label in labels} <= known, panel["title"]
+        common = set.intersection(*(set.union(*rows) for rows in there)) if there else set()
+        for rows in found:
+            keys = [tuple(row.get(label) for label in sorted(common)) for row in rows]
+            assert len(keys) == len(set(keys)), f"{panel['title']}: {common} do not tell rows apart"
 
 
 # PostgreSQL.

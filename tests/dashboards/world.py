@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,7 @@ from gputally.demo.backfill import live_through
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = Path(__file__).with_name("fleet.json")
 CLUSTER = "demo"
+DEVICES = 7  # of the scenario and of the library
 S = 1_000_000
 DEADLINE_S = 60
 
@@ -84,11 +85,12 @@ class World:
     closed: tuple[Month, Month]
 
     def is_ready(self) -> bool:
-        """Whether Prometheus answers queries."""
-        with suppress(urllib.error.URLError):
-            urllib.request.urlopen(f"http://127.0.0.1:{self.prometheus}/-/ready", timeout=10).close()
-            return True
-        return False
+        """Whether Prometheus has read the agents and the collector."""
+        try:
+            seen = self.ask("query", query="count(gputally_device_info and on () gputally_database_up)")["result"]
+        except urllib.error.URLError:
+            return False
+        return bool(seen) and int(seen[0]["value"][1]) == DEVICES
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The data of an answer of Prometheus' API; fails with its error."""
@@ -117,7 +119,7 @@ def world(folder: Path, server: PostgresServer) -> Iterator[World]:
         _make_trouble(folder)
         prometheus = stack.enter_context(_prometheus(folder, said[2], ports))
         running_world = World(_listens(prometheus), url, closed)
-        wait_until(running_world.is_ready, DEADLINE_S, f"Prometheus to be ready\n{prometheus.log}")
+        wait_until(running_world.is_ready, DEADLINE_S, f"Prometheus to have read all\n{prometheus.log}")
         yield running_world
 
 
