@@ -7,6 +7,7 @@ largest remainder, so that the printed rows add up to the printed total; it fits
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from fractions import Fraction
@@ -40,6 +41,7 @@ _QUALITY = {
     "memory_bandwidth": "dram_us",
 }
 _NAME_WIDTH = 10  # names fold in a narrow terminal, but no further than this; figures are never cut
+_FIGURE_WIDTH = 5  # no narrower, so that it is seen which column a word belongs to
 _US_PER_HOUR = 3_600_000_000
 _MJ_PER_KWH = 3_600_000_000
 _AMOUNTS = (
@@ -54,14 +56,13 @@ _AMOUNTS = (
     "intruder_us",
     "energy_mj",
 )
-# Headings of two lines keep the columns as narrow as their figures.
 _PRINTED = {
-    "reserved_us": "re-\nserved",
+    "reserved_us": "reserved",
     "used_us": "used",
     "idle_us": "idle",
-    "unallocated_us": "unallo-\ncated",
-    "unavailable_us": "una-\nvail-\nable",
-    "unobserved_us": "unob-\nserved",
+    "unallocated_us": "unallocated",
+    "unavailable_us": "unavailable",
+    "unobserved_us": "unobserved",
     "energy_mj": "kWh",
 }
 
@@ -116,14 +117,15 @@ def as_table(report: Report, width: int | None) -> str:
     table = Table(box=SIMPLE_HEAD, show_edge=bool(apart), pad_edge=False, padding=(0, apart), collapse_padding=True)
     for key in _name_columns(report):
         table.add_column(key, overflow="fold")
-    costs = (report.currency,) if report.currency else ()
-    for heading in (*_PRINTED.values(), "cover-\nage", *costs):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
+    headings = [*_PRINTED.values(), "coverage", *([report.currency] if report.currency else [])]
+    for _ in headings:
+        table.add_column(justify="right", no_wrap=True, min_width=_FIGURE_WIDTH)
     for cells in _body(report):
         table.add_row(*map(Text, cells))
     table.add_section()
     table.add_row(*map(Text, _foot(report)))
-    return f"GPU-hours {_span(report)}\n\n" + _drawn(table, width, _foldable(report)) + _carbon(report.total.money)
+    drawn = _headed(_drawn(table, width, _foldable(report)), headings)
+    return f"GPU-hours {_span(report)}\n\n" + drawn + _carbon(report.total.money)
 
 
 def _records(report: Report) -> list[dict[str, str | int | float | None]]:
@@ -255,3 +257,16 @@ def _drawn(table: Table, width: int | None, foldable: int) -> str:
     console.print(table)
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
+
+
+def _headed(drawn: str, headings: Sequence[str]) -> str:
+    """The table with whole words over its columns: a word that finds no room beside another goes a line higher, so that
+    the columns stay as narrow as their figures. Where they end, the total's figures say."""
+    names, *body = drawn.splitlines()
+    ends = [figure.end() for figure in re.finditer(r"\S+", body[-1])][-len(headings) :]
+    lines = [names]
+    for heading, end in zip(headings, ends, strict=True):
+        start = max(0, end - len(heading))
+        at = next((i for i, line in enumerate(lines) if not line or cell_len(line) < start), len(lines))
+        lines[at:] = [(lines[at] if at < len(lines) else "").ljust(start) + heading, *lines[at + 1 :]]
+    return "\n".join([*reversed(lines), *body]) + "\n"

@@ -27,31 +27,26 @@ def lived(scenario: Scenario, start_us: int, end_us: int) -> list[Window]:
 
 @pytest.mark.parametrize(("node", "period"), [("node-a", WEEK_US), ("node-b", DAY_US), ("node-c", WEEK_US)])
 def test_a_day_moved_back_is_that_day_lived_through(node: str, period: int) -> None:
-    """Evening and night of a Wednesday, with pods that come, go, and were there the day before."""
+    """A Wednesday from 17:45 to 19:00: a notebook goes, a batch comes, others stay."""
     scenario = load(SCENARIOS / f"{node}.json", MONDAY_US)
     assert period_us(scenario) == period
-    start_us, end_us = MONDAY_US + 65 * 60 * MINUTE_US, MONDAY_US + 68 * 60 * MINUTE_US
+    start_us, end_us = MONDAY_US + (48 + 17) * 60 * MINUTE_US + 45 * MINUTE_US, MONDAY_US + (48 + 19) * 60 * MINUTE_US
     back = Back(scenario, period, start_us - period)
     moved = [back.window(window) for window in lived(scenario, start_us, end_us)]
     assert moved == lived(scenario, start_us - period, end_us - period)
 
 
-def test_a_day_is_lived_through_once_and_then_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    scenario = one('"busy_percent": {"every": "12h", "steps": {"0h": 40, "6h": 0}}')
-    life = Days(scenario, "c", "n")
+def test_a_whole_day_is_lived_through_once_and_then_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of a day, such as today, is not kept."""
+    life = Days(one('"busy_percent": {"every": "12h", "steps": {"0h": 40, "6h": 0}}'), "c", "n")
+    today = [window for some in life.windows(MONDAY_US + DAY_US, MONDAY_US + DAY_US + 5 * MINUTE_US) for window in some]
     newest = [window for some in life.windows(MONDAY_US, MONDAY_US + DAY_US) for window in some]
+    assert (len(today), len(newest)) == (5, 1440)
     monkeypatch.setattr("gputally.demo.repeat.live_through", None)
     before = [window for some in life.windows(MONDAY_US - DAY_US, MONDAY_US) for window in some]
     assert [window.start_us + DAY_US for window in before] == [window.start_us for window in newest]
     assert [window.devices[0].lines for window in before] == [window.devices[0].lines for window in newest]
     assert before[-1].devices[0].energy_end_mj == newest[0].devices[0].energy_start_mj
-
-
-def test_a_part_of_a_day_is_not_kept() -> None:
-    life = Days(one('"busy_percent": 40'), "c", "n")
-    hour = [window for some in life.windows(MONDAY_US, MONDAY_US + 60 * MINUTE_US) for window in some]
-    day = [window for some in life.windows(MONDAY_US - DAY_US, MONDAY_US) for window in some]
-    assert (len(hour), len(day)) == (60, 1440)
 
 
 @pytest.mark.parametrize(
