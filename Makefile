@@ -26,6 +26,7 @@ lint: $(VENV)/.test-ready ## Check style, layers, and that generated code matche
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python dashboards/build.py --check
+	$(BIN)/python deploy/collector/overlays/prometheusrule/generate.py --check
 	@$(BIN)/python constraints/audit.py
 
 types: $(VENV)/.test-ready ## Check types (mypy, strict)
