@@ -31,12 +31,12 @@ def main(arguments: Sequence[str]) -> int:
     """Print the report; returns the exit status."""
     machine = Machine.this()
     settings = load_or_exit([each for each in arguments if each != _JSON], machine)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
     start_us = wall_us()
     if mistakes := _scenario_mistakes(settings, start_us):
         sys.stderr.writelines(f"gputally-agent: --scenario: {mistake}\n" for mistake in mistakes)
         return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     in_pod = "KUBERNETES_SERVICE_HOST" in machine.environ
     stop = threading.Event()  # of a supervisor's pauses; the end of this process is theirs too
 

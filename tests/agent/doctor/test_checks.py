@@ -1,32 +1,27 @@
 """The whole doctor on a node that is well, and with one thing wrong at a time.
 
 Everything around it is real but for the node's folders: NVML is the test library, the kubelet a server on its socket,
-the API a server, the collector a process with TLS and tokens.
+the API a server, the collector's door its own server with TLS and tokens.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
 import pytest
+from tests.agent.doctor.doors import Doors
 from tests.agents import A, B
 from tests.certificates import Authority
 from tests.kube_api import FakeKubeApi, Trouble, pod
 from tests.kube_review import FakeReviews, Token
 from tests.kubelet import FakeKubelet, allocatable_answer, list_answer
 from tests.nvml.library import Fault, Hang, NvmlScenario, ScriptedGpu, ScriptedProcess
-from tests.programs import module, running, wait_until
-from tests.test_pipeline import DEADLINE_S, free_port
 
 from gputally.agent.command_line import Machine, load
-from gputally.agent.credentials import CredentialFiles
 from gputally.agent.doctor.checks import World, checks
 from gputally.agent.doctor.finding import Finding, Level, exit_status
 from gputally.agent.doctor.main import probe_settings
-from gputally.agent.doctor.route import take
 from gputally.agent.doctor.run import run
 from gputally.agent.http import HttpServer
 from gputally.agent.probe.main import monotonic_us, wall_us
@@ -156,37 +151,13 @@ class Node:
         return World(dev, sys_root, False, probe, lambda: wall_us() + self.skew_us, monotonic_us, self.driver_s)
 
 
-@dataclass(frozen=True)
-class Door:
-    """A collector as a process, whom it trusts, and the tokens that it takes."""
-
-    port: int
-    authority: Authority
-
-
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("collector")
-    authority, ports = Authority(), (free_port(), free_port())
-    certificate, key = authority.issue(dns=["localhost"]).write(folder, "collector")
-    with ExitStack() as stack:
-        reviews = stack.enter_context(FakeReviews())
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    with FakeReviews() as reviews:
         reviews.tokens = {GOOD_TOKEN: Token(node="gpu-1"), OTHERS_TOKEN: Token(node="gpu-2")}
-        own = folder / "own"
-        own.write_text(reviews.own_token)
-        command = module(
-            "gputally.collector.main",
-            *("--grpc-listen", f"127.0.0.1:{ports[0]}", "--http-listen", f"127.0.0.1:{ports[1]}"),
-            *("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--cluster", "prod"),
-            *("--agent-auth", "token", "--agent-service-accounts", "gputally/agent"),
-            *("--kube-api", reviews.url, "--kube-token-file", str(own)),
-        )
-        env = {**os.environ, "GPUTALLY_DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite"}
-        collector = stack.enter_context(running(command, folder / "log", env))
-        (folder / "ca.crt").write_bytes(authority.pem)
-        files = CredentialFiles(folder / "ca.crt")
-        wait_until(lambda: take(Address("localhost", ports[0]), files).is_open, DEADLINE_S, collector.log)
-        yield Door(ports[0], authority)
+        doors = Doors(tmp_path_factory.mktemp("collector"), reviews)
+        yield doors
+        doors.close()
 
 
 @pytest.fixture(scope="module")
@@ -202,14 +173,14 @@ def agent() -> Iterator[Agent]:
 @pytest.fixture
 def node(
     built: Callable[[tuple[str, ...]], Path],
-    door: Door,
+    door: Doors,
     agent: Agent,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Node]:
     agent.not_ready = ()
     with FakeKubelet(tmp_path / "kubelet.sock") as kubelet, FakeKubeApi() as api:
-        node = Node(tmp_path, kubelet, api, door.port, agent)
+        node = Node(tmp_path, kubelet, api, door.tokens, agent)
         node.furnish(built(()) / "libnvidia-ml.so.1")
         node.play()
         (tmp_path / "ca.crt").write_bytes(door.authority.pem)

@@ -1,13 +1,11 @@
 """Knocking at the collector's door tells who it takes us for and what its clock says, and sends it nothing."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.agent.doctor.doors import NOW_US, Doors
 from tests.certificates import Authority, Pair
-from tests.collector.test_ingest import MemoryWriter
 from tests.collector_fake import FakeCollector
 
 from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles
@@ -15,54 +13,8 @@ from gputally.agent.doctor.door import Reply, judge, knock
 from gputally.agent.doctor.finding import Level
 from gputally.agent.doctor.route import take
 from gputally.agent.quantity import Address
-from gputally.collector.auth.agent import AnyAgent
-from gputally.collector.auth.certificate import CertifiedAgents
-from gputally.collector.auth.tls import ServerTls
-from gputally.collector.ingest.stream import Ingest, make_server
 
-NOW_US = 1_800_000_000_000_000
 LATE_US = 7_000_000
-
-
-class Doors:
-    """Two collectors in a thread: one that asks nobody, in plain text, and one that asks for certificates."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.authority = folder, Authority()
-        (folder / "ca.crt").write_bytes(self.authority.pem)
-        self.writer = MemoryWriter()
-        self._up, self._over = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        self._up.wait()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        files = self.authority.issue(dns=["localhost"]).write(self.folder, "collector")
-        tls = ServerTls(*files, self.folder / "ca.crt")
-        self.ingest = Ingest(self.writer, lambda: NOW_US, AnyAgent())
-        plain, mutual = make_server(self.ingest), make_server(Ingest(self.writer, lambda: NOW_US, _certified()))
-        self.plain = plain.add_insecure_port("localhost:0")
-        self.mutual = mutual.add_secure_port("localhost:0", tls.grpc_credentials())
-        await plain.start()
-        await mutual.start()
-        self._up.set()
-        await self._over.wait()
-        await plain.stop(None)
-        await mutual.stop(None)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
-
-    def files(self, pair: Pair | None = None) -> CredentialFiles:
-        """The authority, with or without a certificate of the node's own."""
-        own = pair.write(self.folder, "node") if pair else (None, None)
-        return CredentialFiles(self.folder / "ca.crt", *own)
-
-
-def _certified() -> CertifiedAgents:
-    return CertifiedAgents("prod")
 
 
 @pytest.fixture(scope="module")

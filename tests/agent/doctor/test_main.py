@@ -9,6 +9,8 @@ import pytest
 from tests.agents import ELSEWHERE, Node, probe_of, two_gpus, wait_ready
 from tests.programs import module
 
+from gputally.agent.doctor.main import main
+
 pytest_plugins = ["tests.nvml.fixtures"]
 
 LEVELS = ("ok ", "warn ", "FAIL ")
@@ -25,16 +27,19 @@ def node(built: Callable[[tuple[str, ...]], Path], tmp_path: Path) -> Node:
     return two_gpus(tmp_path, built(()))
 
 
-def test_settings_that_cannot_be_used_are_exit_2_and_told_as_the_agent_tells_them(tmp_path: Path) -> None:
-    done = doctor("--node", "n", "--windw", "10s")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "--windw is not a setting; did you mean --window?" in done.stderr
-    assert "--cluster NAME is missing" in done.stderr
+def test_settings_that_cannot_be_used_are_exit_2_and_told_as_the_agent_tells_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--node", "n", "--windw", "10s"])
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert "--windw is not a setting; did you mean --window?" in told.err
+    assert "--cluster NAME is missing" in told.err
     scenario = tmp_path / "scenario.json"
     scenario.write_text("{}")
-    done = doctor("--node", "n", "--cluster", "c", "--nvml", "simulated", "--scenario", str(scenario))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("gputally-agent: --scenario: ")
+    assert main(["--node", "n", "--cluster", "c", "--nvml", "simulated", "--scenario", str(scenario)]) == 2
+    assert capsys.readouterr().err.startswith("gputally-agent: --scenario: ")
 
 
 def test_a_laptop_with_simulated_gpus_lacks_only_a_collector_and_perhaps_a_clock(tmp_path: Path) -> None:
