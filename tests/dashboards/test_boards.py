@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.dashboards.boards import BOARDS, FOLDER, ROOT, Json, panels, queries, variables, written
 from tests.dashboards.colours import SIGHTS, least_distance
-from tests.test_rules import ALERTS, RULES, labels_of, rules, shown
+from tests.test_rules import ALERTS, RULES, Rule, alert_id, labels_of, rules, shown
 
 from gputally.accounting.states import OwnerKind, State
 
@@ -204,6 +204,16 @@ def test_uids_are_stable_and_links_lead_to_them() -> None:
     assert uids == {name: f"gputally-{name}" for name in ("chargeback", "fleet", "namespace", "node", "pipeline")}
     linked = {name for board in BOARDS.values() for text in written(board) for name in re.findall(r"/d/([\w-]+)", text)}
     assert linked <= set(uids.values())
+
+
+@pytest.mark.parametrize("alert", rules(ALERTS), ids=alert_id)
+def test_an_alert_leads_to_the_dashboard_of_what_it_is_about(alert: Rule) -> None:
+    path, _, chosen = alert["annotations"]["dashboard_url"].partition("?")
+    [board] = [name for name, found in BOARDS.items() if path == f"/d/{found['uid']}"]
+    there = {variable["name"] for variable in variables(board)}
+    for name, label in re.findall(r"var-(\w+)=\{\{ \$labels\.(\w+) \}\}", chosen):
+        assert name == label in there
+    assert chosen.count("=") == chosen.count("{{")
 
 
 @EVERY_BOARD
