@@ -72,13 +72,28 @@ class Frame:
         return Group(*self.lines)
 
 
-def frame(facts: Facts | None, now_us: int, shown: Shown, size: Size, keys: Sequence[str] = ()) -> Frame:
-    """The frame as of `now_us`; `keys` explains the keyboard, where there is one."""
+def listed(facts: Facts, shown: Shown) -> list[Row]:
+    """The rows as they are shown, from the first to the last."""
+    return ordered(rows(facts, shown.by), shown.sort, reverse=shown.reverse)
+
+
+def frame(
+    facts: Facts | None,
+    now_us: int,
+    shown: Shown,
+    size: Size,
+    keys: Sequence[str] = (),
+    found: Sequence[Row] | None = None,
+) -> Frame:
+    """The frame as of `now_us`; `keys` explains the keyboard, where there is one.
+
+    `found` is what `listed` gives, from whoever has it at hand: it takes a second for ten thousand GPUs.
+    """
     if facts is None:
         lines = [*_packed([Text("GPU Tally", "bold"), *_problem(shown)], size), *_packed(_muted(keys), size)]
         return Frame(tuple(lines), 0, 0)
     top = list(_top(header(facts, now_us), shown, size))
-    found = ordered(rows(facts, shown.by), shown.sort, reverse=shown.reverse)
+    found = listed(facts, shown) if found is None else found
     foot = len(list(_packed(_muted(("99999–99999 of 99999", *keys)), size))) if keys else 0
     body = None if size.height is None else max(1, size.height - len(top) - foot - _SPACE)
     last = len(found) if body is None else shown.first + body

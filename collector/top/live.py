@@ -1,15 +1,16 @@
 """The view that goes on: new facts, keys and the terminal's size make a new frame."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rich.console import Console
 from rich.live import Live
 
-from gputally.collector.top.draw import Frame, Shown, Size, frame
+from gputally.collector.top.draw import Frame, Shown, Size, frame, listed
 from gputally.collector.top.keys import HELP, Key, after, kept, keys
-from gputally.collector.top.poll import Poll
+from gputally.collector.top.poll import News, Poll
+from gputally.collector.top.rows import Row
 from gputally.collector.top.terminal import Keyboard
 
 _SECOND_US = 1_000_000
@@ -17,7 +18,7 @@ _TICK_S = 0.25  # how soon new facts or a new size are seen
 
 
 class View:
-    """What is on the screen: `step` looks for keys and news, and says whether to go on."""
+    """What is on the screen: the newest facts, as keys have asked for them."""
 
     def __init__(self, poll: Poll, shown: Shown, now_us: Callable[[], int], *, typing: bool) -> None:
         self._poll = poll
@@ -25,6 +26,7 @@ class View:
         self._now_us = now_us
         self._keys = HELP if typing else ("Ctrl-C quits",)
         self._last = Frame((), 0, 0)
+        self._rows: tuple[object, Sequence[Row]] = (None, ())
 
     def state(self, size: Size) -> tuple[object, ...]:
         """What the frame depends on: while this is the same, so is the frame."""
@@ -36,12 +38,19 @@ class View:
         problem = "" if news.turns else "reading the database"
         for _ in range(2):  # a shorter list is drawn again from where it ends
             shown = replace(self._shown, problem=news.problem or problem)
-            self._last = frame(news.facts, self._now_us(), shown, size, self._keys)
+            self._last = frame(news.facts, self._now_us(), shown, size, self._keys, self._listed(news))
             fitting = kept(self._shown, self._last)
             if fitting == self._shown:
                 break
             self._shown = fitting
         return self._last
+
+    def _listed(self, news: News) -> Sequence[Row]:
+        """The rows; made anew only where there is news, or where they are to be shown in another way."""
+        key = (news.turns, self._shown.by, self._shown.sort, self._shown.reverse)
+        if news.facts is not None and key != self._rows[0]:
+            self._rows = key, listed(news.facts, self._shown)
+        return self._rows[1]
 
     def typed(self, text: bytes) -> bool:
         """What keys change; False when one of them quits."""
