@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,3 +209,17 @@ def test_with_costs_the_month_of_a_small_fleet_still_fits_the_usual_terminal() -
     cost = Money(by_state=(11_940 * SCALE, 0, 0, 0, 0), priced=(HOUR_US, 0, 0, 0, 0))
     found = Report(START_US, START_US + 1, UTC, (By.NAMESPACE,), (Row(("namespaces",), "pod", times, cost),), "EUR")
     assert max(map(len, as_table(found, 80).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [None, 60, 200])
+def test_headings_are_whole_words_that_end_where_their_figures_end(width: int | None) -> None:
+    """A word that is wider than its column stands a line higher than its neighbour, and is never cut."""
+    times = Amounts(used_us=1_446 * HOUR_US, idle_us=HOUR_US, reserved_us=1_447 * HOUR_US, energy_mj=HOUR_US)
+    found = Report(START_US, START_US + 1, UTC, (By.CLUSTER, By.NAMESPACE), (Row(("east", "a"), "pod", times),))
+    lines = as_table(found, width).splitlines()
+    rule = next(at for at, line in enumerate(lines) if "──" in line)
+    words = {word[0]: word.end() for line in lines[2:rule] for word in re.finditer(r"\S+", line)}
+    assert "-" not in "".join(words)
+    ends = [figure.end() for figure in re.finditer(r"\S+", lines[-1])][1:]
+    headings = "reserved", "used", "idle", "unallocated", "unavailable", "unobserved", "kWh", "coverage"
+    assert [words[heading] for heading in headings] == ends

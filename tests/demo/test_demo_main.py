@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from tests.programs import Running, running, wait_until
@@ -46,6 +47,11 @@ def test_the_table_comes_soon_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         assert "EUR" in demo.log, "prices are applied before the first table"
         assert re.search(r"(?m)^export GPUTALLY_DATABASE_URL=sqlite:///\S+/demo.sqlite$", demo.log)
         assert re.search(r"(?m)^export API=http://127.0.0.1:\d+/api/v1$", demo.log)
+        page = re.search(r"(?m)^Open the overview: (http://127.0.0.1:\d+/) ", demo.log)
+        assert page, "the first hint"
+        assert demo.log.splitlines()[1] == page.string[page.start() :].splitlines()[0]
+        idle = "vision/segment-v2-0</a> has 8"
+        wait_until(lambda: idle in httpx.get(page[1]).text, TABLE_WITHIN_S, "who holds eight GPUs and does nothing")
         started = children(demo)
         modules = " ".join(word for process in started for word in process.cmdline())
         assert "gputally.collector.main" in modules
