@@ -119,7 +119,7 @@ def top(
         fail(2, mistakes)
     source = Source(settings, Where(namespace, node, cluster))
     try:
-        if once or not sys.stdout.isatty():
+        if once or not sys.stdout.isatty() or Console().is_dumb_terminal:
             _print(source, shown)
         else:
             _live(source, shown, interval)

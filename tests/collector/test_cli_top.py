@@ -226,12 +226,12 @@ def test_a_database_that_goes_away_and_comes_back_is_read_again(fleet: str, now:
 class Terminal:
     """The command on a terminal of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, term: str = "xterm-256color") -> None:
         self._ours, self.theirs = pty.openpty()
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
         self.before = termios.tcgetattr(self.theirs)
         command = [sys.executable, "-m", "gputally.collector.cli.main", "top", *arguments]
-        environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+        environment = {**os.environ, "TERM": term, "PYTHONUTF8": "1"}
         self.process = subprocess.Popen(
             command, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=environment, start_new_session=True
         )
@@ -261,8 +261,8 @@ class Terminal:
 
 
 @contextmanager
-def on_a_terminal(*arguments: str) -> Iterator[Terminal]:
-    found = Terminal(*arguments)
+def on_a_terminal(*arguments: str, term: str = "xterm-256color") -> Iterator[Terminal]:
+    found = Terminal(*arguments, term=term)
     try:
         yield found
     finally:
@@ -294,3 +294,10 @@ def test_ctrl_c_ends_it_although_the_database_is_away_and_the_terminal_is_as_it_
         assert found.end() == 128 + signal.SIGINT
         assert restored(found) == (True, True, True)
         assert "Traceback" not in found.text
+
+
+def test_a_terminal_that_cannot_be_drawn_on_gets_one_frame(live: str) -> None:
+    with on_a_terminal("--database-url", live, term="dumb") as found:
+        found.until("75.0 %")
+        assert found.process.wait(60) == 0
+        assert "\x1b" not in found.text
