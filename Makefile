@@ -54,6 +54,7 @@ docs: $(VENV)/.test-ready ## Generate pages and pictures from the code; check li
 	$(BIN)/python docs/generate_settings.py
 	$(BIN)/python docs/generate_metrics.py
 	PYTHONPATH=. $(BIN)/python docs/screenshots.py
+	PYTHONPATH=. $(BIN)/python docs/top_picture.py
 	$(BIN)/pytest tests/test_docs.py tests/test_docs_examples.py tests/test_docs_operations.py
 
 dashboards: $(VENV)/.test-ready ## Write the Grafana dashboards from their code
