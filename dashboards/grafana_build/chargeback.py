@@ -35,7 +35,7 @@ def chargeback() -> Dashboard:
         "What closed months cost, by team, as their statements print it; and what the open month has come to.",
         [variable.data_source("postgresql"), variable.data_source("prometheus"), variable.pages(), *_choices()],
         {
-            "$month, closed": [*_month(), _teams()],
+            "$month, closed": [*_amount(), *_capacity(), _teams()],
             "Trend": [_trend(), _idle_trend()],
             "What stood idle, and where, in $month": [_idle(), _namespaces(), _models()],
             "The open month": [words("", _OPEN), _open_namespaces(), _budgets(), _burn()],
@@ -57,7 +57,8 @@ def _choices() -> list[Any]:
     ]
 
 
-def _month() -> list[Any]:
+def _amount() -> list[Any]:
+    idle = "sum(amount) FILTER (WHERE state = 'idle') / NULLIF(sum(amount), 0)"
     return [
         number(
             "Amount",
@@ -68,21 +69,31 @@ def _month() -> list[Any]:
             decimals=2,
         ),
         number(
+            "Idle",
+            "What was held and not used: its part of the printed amount.",
+            Sql(f"SELECT {idle} AS value FROM statement_item WHERE {_MONTH}"),
+            style.RATIO,
+            unknown=style.UNPRICED,
+            decimals=1,
+        ),
+        number(
+            "Unpriced",
+            "GPU-hours that no rate had a price for when the month was closed. They are in no amount.",
+            _of_month("unpriced_us / 3600000000.0"),
+            style.HOURS,
+            decimals=1,
+            thresholds=style.attention(above=1),
+        ),
+    ]
+
+
+def _capacity() -> list[Any]:
+    return [
+        number(
             "GPU-hours",
             "The capacity of the month: the five states together, without corrections of earlier months.",
             _of_month("capacity_us / 3600000000.0"),
             style.HOURS,
-            decimals=1,
-        ),
-        number(
-            "Idle",
-            "What was held and not used, of what was charged: its part of the printed amount.",
-            Sql(
-                "SELECT sum(amount) FILTER (WHERE state = 'idle') / NULLIF(sum(amount), 0) AS idle "
-                f"FROM statement_item WHERE {_MONTH}"
-            ),
-            style.RATIO,
-            unknown=style.UNPRICED,
             decimals=1,
         ),
         number(
@@ -92,14 +103,6 @@ def _month() -> list[Any]:
             style.RATIO,
             decimals=1,
             thresholds=style.attention(below=0.95),
-        ),
-        number(
-            "Unpriced",
-            "GPU-hours that no rate had a price for when the month was closed. They are in no amount.",
-            _of_month("unpriced_us / 3600000000.0"),
-            style.HOURS,
-            decimals=1,
-            thresholds=style.attention(above=1),
         ),
         number(
             "Energy",

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana_build import style, variable
 from grafana_build.board import CHOSEN, FLEET, OF_ROW, board, to_namespace, to_node, to_pages
 from grafana_build.panel import by_state, curves, number
+from grafana_build.recurring import cost_of_idle_hour, cost_of_month, coverage_of_month, used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics, states
 from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, once, rate, series
 
@@ -47,7 +48,6 @@ def _choices() -> list[Any]:
 
 def _now() -> list[Any]:
     devices = series("gputally_device_info", CLUSTER_IF_KNOWN, _MODEL)
-    coverage = series("gputally_month_coverage_ratio", CLUSTER)
     return [
         number(
             "GPUs",
@@ -55,49 +55,14 @@ def _now() -> list[Any]:
             f"count(count by (uuid) ({devices}))",
             style.GPUS,
         ),
-        number(
-            "Used",
-            "GPUs in state used, the mean of 15 minutes: a kernel of the owner was executing.",
-            f"sum({_DEVICES.replace('STATE', 'used')})",
-            style.GPUS,
-            decimals=1,
-            state="used",
-        ),
-        number(
-            "Idle",
-            "GPUs in state idle, the mean of 15 minutes: held, measured, and no kernel of the owner was executing.",
-            f"sum({_DEVICES.replace('STATE', 'idle')})",
-            style.GPUS,
-            decimals=1,
-            state="idle",
-        ),
-        number(
-            "Idle cost, last hour",
-            "What idle GPUs cost in the last hour, by the ledger and the rate card. Not known in a month's first hour; "
-            "a new price or a late window moves it once.",
-            f"sum by (currency) ({delta(_IDLE_COST)})",
-            style.MONEY,
-            unknown=style.UNPRICED,
-            legend="{{currency}}",
-            decimals=2,
-        ),
-        number(
+        *used_and_idle(f"sum({_DEVICES})"),
+        cost_of_idle_hour(_IDLE_COST),
+        cost_of_month(
             "Idle cost, this month",
             "What idle GPUs cost this month so far: what a statement would say now.",
-            f"sum by (currency) ({once(_IDLE_COST)})",
-            style.MONEY,
-            unknown=style.UNPRICED,
-            legend="{{currency}}",
-            decimals=2,
+            _IDLE_COST,
         ),
-        number(
-            "Coverage, this month",
-            "1 - unobserved / capacity of this month, gaps included: how much of it anybody saw. The lowest cluster.",
-            f"min({once(coverage)})",
-            style.RATIO,
-            decimals=1,
-            thresholds=style.attention(below=0.95),
-        ),
+        coverage_of_month(),
     ]
 
 

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana_build import style, variable
 from grafana_build.board import CHOSEN, NAMESPACE, board, to_node, to_pages
 from grafana_build.panel import by_state, curves, number
+from grafana_build.recurring import cost_of_idle_hour, cost_of_month, used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics
 from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, once, rate, series
 
@@ -31,7 +32,7 @@ def namespace() -> Dashboard:
             "Now": _now(),
             "What it costs": _money(),
             "Who holds what": [_holders()],
-            "Over time": _history(),
+            "Over time": [*_charged(), *_pods()],
         },
         page="/namespaces/${namespace}",
     )
@@ -58,22 +59,7 @@ def _now() -> list[Any]:
             decimals=1,
             unknown="nothing is held",
         ),
-        number(
-            "Uses",
-            "GPUs in state used, the mean of 15 minutes: a kernel of the owner was executing.",
-            _GPUS.replace("STATE", "used"),
-            style.GPUS,
-            decimals=1,
-            state="used",
-        ),
-        number(
-            "Idle",
-            "GPUs in state idle, the mean of 15 minutes: held, measured, and no kernel of the owner was executing.",
-            _GPUS.replace("STATE", "idle"),
-            style.GPUS,
-            decimals=1,
-            state="idle",
-        ),
+        *used_and_idle(_GPUS),
         number(
             "Longest idle",
             "The longest idle spell now: unbroken measured time below 1 % of one container on one partition. 0 while "
@@ -101,29 +87,14 @@ def _now() -> list[Any]:
 def _money() -> list[Any]:
     budgets = series("gputally_budget_spent_ratio", 'cluster=~"$cluster|"', scope="namespace", name="$namespace")
     unpriced = series("gputally_namespace_month_unpriced_gpu_seconds", CLUSTER, _OWN)
-    in_currency: dict[str, Any] = {"unknown": style.UNPRICED, "legend": "{{currency}}", "decimals": 2}
     return [
-        number(
+        cost_of_month(
             "Cost, this month",
             "What the namespace's pods cost this month so far, energy included: what a statement would say now.",
-            f"sum by (currency) ({once(_COST)})",
-            style.MONEY,
-            **in_currency,
+            _COST,
         ),
-        number(
-            "Idle cost, this month",
-            "The part of it that was held and not used.",
-            f"sum by (currency) ({once(_IDLE_COST)})",
-            style.MONEY,
-            **in_currency,
-        ),
-        number(
-            "Idle cost, last hour",
-            "What the namespace's idle GPUs cost in the last hour. Not known in a month's first hour.",
-            f"sum by (currency) ({delta(_IDLE_COST)})",
-            style.MONEY,
-            **in_currency,
-        ),
+        cost_of_month("Idle cost, this month", "The part of it that was held and not used.", _IDLE_COST),
+        cost_of_idle_hour(_IDLE_COST),
         number(
             "Unpriced, this month",
             "GPU-hours of this month that no rate has a price for. They are in no amount of money.",
@@ -187,13 +158,8 @@ def _memory() -> str:
     return f"on ({by}) group_left () max by ({by}) ({memory})"
 
 
-def _history() -> list[Any]:
+def _charged() -> list[Any]:
     charged = series("gputally_namespace_gpu_seconds_total", CLUSTER, _OWN, state="STATE")
-    unreserved, intruder = (
-        rate(series(f"gputally_pod_{kind}_gpu_seconds_total", CLUSTER_IF_KNOWN, _OWN), "15m")
-        for kind in ("unreserved", "intruder")
-    )
-    memory = series("gputally_pod_gpu_memory_bytes", CLUSTER_IF_KNOWN, _OWN)
     return [
         curves(
             "Charged GPUs by state",
@@ -212,6 +178,16 @@ def _history() -> list[Any]:
             unknown=style.UNPRICED,
             least=None,
         ),
+    ]
+
+
+def _pods() -> list[Any]:
+    unreserved, intruder = (
+        rate(series(f"gputally_pod_{kind}_gpu_seconds_total", CLUSTER_IF_KNOWN, _OWN), "15m")
+        for kind in ("unreserved", "intruder")
+    )
+    memory = series("gputally_pod_gpu_memory_bytes", CLUSTER_IF_KNOWN, _OWN)
+    return [
         curves(
             "Idle spells by pod",
             "How long each pod has not used what it holds: unbroken measured time below 1 % of its longest idle "

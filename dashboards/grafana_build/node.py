@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana_build import style, variable
 from grafana_build.board import CHOSEN, NODE, board, to_namespace, to_pages
 from grafana_build.panel import by_state, curves, number
+from grafana_build.recurring import used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics
 from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, once, rate, series
 
@@ -25,7 +26,7 @@ def node() -> Dashboard:
             "Now": _now(),
             "Who is on which partition": [_holders(), _partitions(), _unreserved()],
             "Devices": [_devices()],
-            "Over time": _history(),
+            "Over time": [*_work(), *_health()],
             "What went wrong": [_xids(), _reasons()],
         },
         page="/gpus",
@@ -60,22 +61,7 @@ def _now() -> list[Any]:
             f"sum({_of('gputally_device_available')})",
             style.GPUS,
         ),
-        number(
-            "Used",
-            "GPUs in state used, the mean of 15 minutes: a kernel of the owner was executing.",
-            f"sum({gpus.replace('STATE', 'used')})",
-            style.GPUS,
-            decimals=1,
-            state="used",
-        ),
-        number(
-            "Idle",
-            "GPUs in state idle, the mean of 15 minutes: held, measured, and no kernel of the owner was executing.",
-            f"sum({gpus.replace('STATE', 'idle')})",
-            style.GPUS,
-            decimals=1,
-            state="idle",
-        ),
+        *used_and_idle(f"sum({gpus})"),
         number(
             "Unobserved",
             "The part of the node's GPU time of 15 minutes that nobody can tell about. Devices that cannot be measured "
@@ -184,9 +170,8 @@ def _devices() -> Any:
     return of_metrics(Sheet("Devices", text, values, labels, sort="Memory in use"))
 
 
-def _history() -> list[Any]:
+def _work() -> list[Any]:
     seconds = series("gputally_device_gpu_seconds_total", CLUSTER_IF_KNOWN, _NODE, _DEVICE, state="STATE")
-    energy = series("gputally_device_energy_joules_total", CLUSTER_IF_KNOWN, _NODE, _DEVICE)
     activity = series("gputally_device_activity_ratio", CLUSTER_IF_KNOWN, _NODE, _DEVICE)
     return [
         curves(
@@ -204,6 +189,19 @@ def _history() -> list[Any]:
             style.RATIO,
         ),
         curves(
+            "How well it is used",
+            "Figures of quality by GPM (Hopper and newer), the mean of the chosen devices. They are never the base of "
+            "a bill.",
+            {"{{figure}}": f"avg by (figure) (max by (uuid, figure) ({activity}))"},
+            style.RATIO,
+        ),
+    ]
+
+
+def _health() -> list[Any]:
+    energy = series("gputally_device_energy_joules_total", CLUSTER_IF_KNOWN, _NODE, _DEVICE)
+    return [
+        curves(
             "Memory in use",
             "Memory in use on each device.",
             {"{{uuid}}": _of("gputally_device_memory_used_bytes")},
@@ -220,13 +218,6 @@ def _history() -> list[Any]:
             "The temperature of each device.",
             {"{{uuid}}": _of("gputally_device_temperature_celsius")},
             style.CELSIUS,
-        ),
-        curves(
-            "How well it is used",
-            "Figures of quality by GPM (Hopper and newer), the mean of the chosen devices. They are never the base of "
-            "a bill.",
-            {"{{figure}}": f"avg by (figure) (max by (uuid, figure) ({activity}))"},
-            style.RATIO,
         ),
     ]
 

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana_build import style, variable
 from grafana_build.board import OF_ROW, PIPELINE, board, to_node
 from grafana_build.panel import curves, number
+from grafana_build.recurring import coverage_of_month
 from grafana_build.sheet import Label, Sheet, Value, of_metrics
 from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, once, rate, series
 
@@ -20,9 +21,9 @@ def pipeline() -> Dashboard:
         [variable.data_source("prometheus"), variable.pages(), *_choices()],
         {
             "Now": _now(),
-            "Agents": [_nodes(), _agents(), *_agents_over_time()],
-            "Collector": _collector(),
-            "Ledger": _ledger(),
+            "Agents": [_nodes(), _agents(), *_sources(), *_samples()],
+            "Collector": [*_windows(), *_writer()],
+            "Ledger": [*_covered(), *_left()],
         },
         page="/",
         since="now-6h",
@@ -40,7 +41,6 @@ def _agent(metric: str, **labels: str) -> str:
 
 def _now() -> list[Any]:
     pending = once("gputally_ledger_pending")
-    coverage = once(series("gputally_month_coverage_ratio", CLUSTER))
     return [
         number(
             "Agents",
@@ -63,14 +63,7 @@ def _now() -> list[Any]:
             style.SECONDS,
             thresholds=style.attention(above=0.000001),
         ),
-        number(
-            "Coverage, this month",
-            "1 - unobserved / capacity of this month, gaps included. The lowest cluster.",
-            f"min({coverage})",
-            style.RATIO,
-            decimals=1,
-            thresholds=style.attention(below=0.95),
-        ),
+        coverage_of_month(),
         number(
             "Hours to settle",
             "Hours of nodes whose postings wait to be recomputed. Until then reports lack what arrived for them.",
@@ -131,7 +124,7 @@ def _by_agent(metric: str) -> str:
     return f"max by (instance) ({_agent(metric)})"
 
 
-def _agents_over_time() -> list[Any]:
+def _sources() -> list[Any]:
     call = f"sum by (le, call) ({rate(_agent('gputally_nvml_call_duration_seconds_bucket'))})"
     rejected = rate(_agent("gputally_rejected_readings_total"))
     return [
@@ -157,6 +150,11 @@ def _agents_over_time() -> list[Any]:
             unknown=style.NONE_SEEN,
             width=8,
         ),
+    ]
+
+
+def _samples() -> list[Any]:
+    return [
         curves(
             "Sources that answer",
             "How many agents each source answers. A line that falls is a source that fails somewhere.",
@@ -185,8 +183,7 @@ def _agents_over_time() -> list[Any]:
     ]
 
 
-def _collector() -> list[Any]:
-    commits, seconds = rate("gputally_writer_commits_total"), rate("gputally_writer_commit_seconds_total")
+def _windows() -> list[Any]:
     return [
         curves(
             "Windows",
@@ -212,7 +209,20 @@ def _collector() -> list[Any]:
             width=8,
         ),
         curves(
-            "Writer",
+            "Streams",
+            "Agents' streams that each collector reads.",
+            {"{{instance}}": "sum by (instance) (gputally_ingest_streams)"},
+            style.COUNT,
+            width=8,
+        ),
+    ]
+
+
+def _writer() -> list[Any]:
+    commits, seconds = rate("gputally_writer_commits_total"), rate("gputally_writer_commit_seconds_total")
+    return [
+        curves(
+            "Commits",
             "How long a commit takes, the mean of each collector.",
             {"{{instance}}": f"sum by (instance) ({seconds}) / (sum by (instance) ({commits}) > 0)"},
             style.SECONDS,
@@ -241,21 +251,10 @@ def _collector() -> list[Any]:
             style.PER_SECOND,
             width=8,
         ),
-        curves(
-            "Streams",
-            "Agents' streams that each collector reads.",
-            {"{{instance}}": "sum by (instance) (gputally_ingest_streams)"},
-            style.COUNT,
-            width=8,
-        ),
     ]
 
 
-def _ledger() -> list[Any]:
-    waiting, refused = (
-        f"max by (cluster) ({series(f'gputally_agent_spool_{name}', CLUSTER)})"
-        for name in ("waiting_windows", "refused_gpu_seconds_total")
-    )
+def _covered() -> list[Any]:
     capacity = once(rate(series("gputally_capacity_gpu_seconds_total", CLUSTER, state="STATE")))
     unobserved = f"sum by (cluster) ({capacity.replace('STATE', 'unobserved')})"
     whole = f"sum by (cluster) ({once(rate(series('gputally_capacity_gpu_seconds_total', CLUSTER)))})"
@@ -287,6 +286,15 @@ def _ledger() -> list[Any]:
             style.SECONDS,
             width=8,
         ),
+    ]
+
+
+def _left() -> list[Any]:
+    waiting, refused = (
+        f"max by (cluster) ({series(f'gputally_agent_spool_{name}', CLUSTER)})"
+        for name in ("waiting_windows", "refused_gpu_seconds_total")
+    )
+    return [
         curves(
             "Waiting with agents",
             "Windows that wait in agents' spools, as they last said.",
