@@ -13,8 +13,9 @@ from grafana_build import style
 from grafana_build.source import LEDGER, METRICS, Sql, now, over_time
 
 _Coloured = TypeVar("_Coloured", timeseries.Panel, barchart.Panel)
+_COLOURS = {**style.STATES, **style.OTHER_PARTS}
 _SHORTEST_STEP = "5m"  # windows are committed once a minute: a rate over less is made of one or two of them
-_SUM_AND_LAST = ("lastNotNull", "max")
+_BESIDE_NAMES = ("lastNotNull", "max")
 
 
 def number(
@@ -34,7 +35,7 @@ def number(
     made = stat.Panel().title(title).description(description).span(width).height(4).unit(unit).no_value(unknown)
     made = made.graph_mode(looks.BigValueGraphMode.NONE).color_mode(looks.BigValueColorMode.VALUE)
     made = made.text_mode(looks.BigValueTextMode.VALUE_AND_NAME if legend else looks.BigValueTextMode.VALUE)
-    made = made.reduce_options(_last(ask)).thresholds(thresholds)
+    made = made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).thresholds(thresholds)
     if decimals is not None:
         made = made.decimals(decimals)
     if state:
@@ -56,7 +57,7 @@ def curves(
     height: int = 9,
     least: float | None = 0,
 ) -> timeseries.Panel:
-    """Curves by legend: a name or a template such as {{node}}, and its PromQL. Names of states have their colours."""
+    """Curves by legend: a name or a template such as {{node}}, and its PromQL. States and parts have their colours."""
     made = timeseries.Panel().title(title).description(description).span(width).height(height).unit(unit)
     made = made.no_value(unknown).datasource(METRICS).interval(_SHORTEST_STEP).show_points(looks.VisibilityMode.AUTO)
     made = made.color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
@@ -67,7 +68,7 @@ def curves(
         made = made.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL)).fill_opacity(70)
     for at, (legend, expr) in enumerate(asks.items()):
         made = made.with_target(over_time(expr, legend, at))
-    return _coloured(made, asks)
+    return _coloured(made, _COLOURS if "{{part}}" in asks else asks)
 
 
 def by_state(expr: str, states: Iterable[str] = style.STATES) -> dict[str, str]:
@@ -75,14 +76,14 @@ def by_state(expr: str, states: Iterable[str] = style.STATES) -> dict[str, str]:
     return {state: expr.replace("STATE", state) for state in states}
 
 
-def months(title: str, description: str, query: str, *, stacked: bool = True, width: int = 12) -> barchart.Panel:
+def months(title: str, description: str, query: str) -> barchart.Panel:
     """Bars by month: SQL with the columns Month, a name, and an amount."""
-    made = barchart.Panel().title(title).description(description).span(width).height(10).unit(style.MONEY)
+    made = barchart.Panel().title(title).description(description).span(12).height(10).unit(style.MONEY)
     made = made.no_value(style.UNPRICED).datasource(LEDGER).decimals(2).legend(_legend()).tooltip(_tooltip())
     made = made.color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)).x_field("Month")
-    made = made.stacking(looks.StackingMode.NORMAL if stacked else looks.StackingMode.NONE).fill_opacity(80)
+    made = made.stacking(looks.StackingMode.NORMAL).fill_opacity(80)
     made = made.with_target(Sql(query)).with_transformation(_matrix()).with_transformation(_named_month())
-    return _coloured(made, style.STATES)
+    return _coloured(made, _COLOURS)
 
 
 def words(title: str, content: str, *, width: int = 24, height: int = 3) -> text.Panel:
@@ -92,9 +93,8 @@ def words(title: str, content: str, *, width: int = 24, height: int = 3) -> text
 
 
 def _coloured(made: _Coloured, names: Iterable[str]) -> _Coloured:
-    known = {**style.STATES, **style.OTHER_PARTS}
     for name in names:
-        if name in known:
+        if name in _COLOURS:
             made = made.override_by_name(name, style.colour_of(name))
     return made
 
@@ -103,14 +103,9 @@ def _fixed(colour: str) -> build.FieldColor:
     return build.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(colour)
 
 
-def _last(ask: str | Sql) -> common.ReduceDataOptions:
-    made = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
-    return made.fields("/.*/") if isinstance(ask, Sql) else made  # a text in SQL is a value too
-
-
 def _legend() -> common.VizLegendOptions:
     made = common.VizLegendOptions().display_mode(looks.LegendDisplayMode.TABLE)
-    return made.placement(looks.LegendPlacement.BOTTOM).show_legend(True).calcs(list(_SUM_AND_LAST))
+    return made.placement(looks.LegendPlacement.BOTTOM).show_legend(True).calcs(list(_BESIDE_NAMES))
 
 
 def _tooltip() -> common.VizTooltipOptions:

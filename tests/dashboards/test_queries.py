@@ -158,12 +158,13 @@ def check_columns(board: str, panel: Json, choices: Sequence[Choice], running: W
 
 
 def reader(running: World) -> "psycopg.Connection[Any]":
-    """A connection of the role that docs/dashboards.md makes, by its own statements, but for its name: a server has it
-    once, and other tests make one too."""
+    """A connection of the role that docs/dashboards.md makes, by its own statements. It is called like the database
+    here: a server has a role once, and other tests make one too."""
     assert ROLE, "docs/dashboards.md has no SQL that makes the role"
+    name = running.database_url.partition("?")[0].rpartition("/")[2]
     with psycopg.connect(running.database_url, autocommit=True) as owner:
-        owner.execute(re.sub(r"\bgrafana\b", "dashboards", ROLE[1]).encode())
-    address = running.database_url.replace("postgres@", "dashboards@")
+        owner.execute(re.sub(r"\bgrafana\b", name, ROLE[1]).encode())
+    address = running.database_url.replace("postgres@", f"{name}@")
     return psycopg.connect(address, autocommit=True, row_factory=dict_row)
 
 
