@@ -29,8 +29,8 @@ def next_of(waiting: Sequence[Waiting], allowed: int) -> Sequence[Waiting]:
     return ordered if allowed == 1 else ordered[:1]
 
 
-def digest(together: Sequence[Waiting], left_out: int, frame: Frame, now_us: int) -> Message:
-    """Several messages as one; `left_out` counts those that were not even kept."""
+def digest(together: Sequence[Waiting], left_out: int, frame: Frame) -> Message:
+    """Several messages as one, the same of the same ones; `left_out` counts those that were not even kept."""
     count = len(together) + left_out
     levels = Counter(one.level for one in together)
     told = ", ".join(f"{levels[level]} {level.value}" for level in reversed(Level) if levels[level])
@@ -38,7 +38,7 @@ def digest(together: Sequence[Waiting], left_out: int, frame: Frame, now_us: int
         Event.DIGEST,
         f"digest {together[0].id}",
         max((one.level for one in together), key=lambda level: level.rank),
-        now_us,
+        max(one.made_us for one in together),
         f"{count} more messages than may be sent in an hour: {told}",
         tuple(_lines(together, left_out)),
         frame.link(links.IDLE),

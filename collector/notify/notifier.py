@@ -149,7 +149,7 @@ class Notifier:
             more = len(waiting) > len(ids)
             if len(ids) == 1:
                 return Ready(queue.message(connection, ids[0]), ids, more)
-            return Ready(digest(together, turn.left_out, self._frame, now_us), ids, more)
+            return Ready(digest(together, turn.left_out, self._frame), ids, more)
 
     def _note(self, ready: Ready, answer: Answer) -> None:
         """Write down what became of it, and say what went wrong."""

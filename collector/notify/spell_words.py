@@ -16,14 +16,14 @@ _SHOWN = 3  # names of nodes or models in a sentence
 _OVER = {
     None: "has released its GPUs",
     Doing.USES: "uses its GPUs again",
-    Doing.COUNTED_ANEW: "was not idle throughout",
+    Doing.COUNTED_ANEW: "was used, or not measured, in between",
     Doing.UNSEEN: "is not seen any more",
     Doing.EXEMPT: "asks not to be told of",
 }
 _WHY = {
     None: "The pod holds no GPU any more.",
     Doing.USES: "Something runs on what it holds.",
-    Doing.COUNTED_ANEW: "It used a GPU, or was not measured for two minutes or more: it is counted anew since.",
+    Doing.COUNTED_ANEW: "Nothing is said of it until it has been idle for as long again.",
     Doing.UNSEEN: "Its node is silent, or cannot measure it: whether it is still idle is not known.",
     Doing.EXEMPT: "Its label gputally.io/idle-alert is off.",
 }
@@ -51,7 +51,7 @@ def _title(pod: IdlePod) -> str:
 
 def _over_title(news: SpellNews) -> str:
     pod = news.told.pod
-    return f"{_name(pod)} {_OVER[news.doing]} after {words.duration(pod.until_us - pod.since_us)}"
+    return f"{_name(pod)} {_OVER[news.doing]}; it was idle for {words.duration(pod.until_us - pod.since_us)}"
 
 
 def _name(pod: IdlePod) -> str:

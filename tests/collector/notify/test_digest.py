@@ -27,11 +27,12 @@ def test_nothing_goes_where_nothing_may() -> None:
 
 def test_a_digest_names_ten_and_counts_the_others() -> None:
     together = next_of([*waiting(20), *waiting(2, Level.CRITICAL)], 1)
-    message = digest(together, 3, FRAME, 0)
+    message = digest(together, 3, FRAME)
     assert message.title == "25 more messages than may be sent in an hour: 2 critical, 20 warning"
     assert message.lines[-2:] == ("and 12 more", "and 3 of which nothing was kept")
     assert (len(message.lines), message.level) == (12, Level.CRITICAL)
     assert message.link == "https://gpu.example.com/idle"
+    assert message.id == digest(together, 4, FRAME).id, "a receiver may have it already"
     assert message.details["by_level"] == {"warning": 20, "critical": 2, "resolved": 0}
 
 

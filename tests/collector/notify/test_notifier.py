@@ -94,7 +94,7 @@ def test_a_spell_is_told_at_half_an_hour_at_two_hours_and_at_its_end(each: Stage
     assert list(zip(receiver.levels, receiver.titles, strict=True)) == [
         ("warning", "research/pretrain-0 has not used 8 of its 8 GPUs for 30 min"),
         ("critical", "research/pretrain-0 has not used 8 of its 8 GPUs for 2 h"),
-        ("resolved", "research/pretrain-0 uses its GPUs again after 2 h 10 min"),
+        ("resolved", "research/pretrain-0 uses its GPUs again; it was idle for 2 h 10 min"),
     ]
     last = receiver.bodies[-1]
     assert last["details"]["cost"] == {"amount": "62.40", "currency": "EUR"}

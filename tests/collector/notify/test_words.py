@@ -51,7 +51,7 @@ def test_its_figures_are_for_programs() -> None:
 
 def test_the_end_of_a_spell_says_what_it_came_to_and_why() -> None:
     message = told(EIGHT, Level.RESOLVED, Doing.USES, Spent(60 * MINUTE_US, 2 * SCALE, 0))
-    assert message.title == "research/pretrain-0 uses its GPUs again after 3 h 20 min"
+    assert message.title == "research/pretrain-0 uses its GPUs again; it was idle for 3 h 20 min"
     assert message.lines[1:] == (
         "Idle from 18 Nov 2026, 10:37 (Europe/Berlin) to 18 Nov 2026, 13:57. In sum: 55.33 EUR.",
         "Something runs on what it holds.",
