@@ -15,7 +15,7 @@ from gputally.demo.backfill import DAY_US, MINUTE_US, days
 from gputally.demo.repeat import Days
 
 _ROOM = 5_000  # windows that may wait in the spool before the back-fill waits for the collector
-_LOOK_EVERY = 100
+_AT_ONCE = 240  # windows: what is kept costs a write to the disk each time
 _SPOOL_BYTES = 256 << 20
 _OLDEST_US = 62 * DAY_US  # a month that began two months ago is still taken
 _LAST_SEND_S = 60
@@ -85,12 +85,16 @@ class BackFill:
         lives = [Days(scenario, self._cluster, node) for node, scenario in self._nodes.items()]
         for start_us, end_us in days(*self._span):
             for life in lives:
-                for number, windows in enumerate(life.windows(start_us, end_us)):
+                waiting: list[Window] = []
+                for windows in life.windows(start_us, end_us):
                     if self._stop.is_set():
                         return
-                    self._keep(spool, windows)
-                    if number % _LOOK_EVERY == 0:
+                    waiting += windows
+                    if len(waiting) >= _AT_ONCE:
+                        self._keep(spool, waiting)
                         self._wait_for_room(spool)
+                        waiting = []
+                self._keep(spool, waiting)
 
     def _keep(self, spool: Spool, windows: list[Window]) -> None:
         if len(spool.append(windows)) < len(windows):
