@@ -12,7 +12,7 @@ STATES = {
     "unavailable": "#a3324a",
     "unobserved": "#76818f",
 }
-OTHER_PARTS = {"energy": "#2f9e8f", "overhead": "#8fcfc5"}  # of money, besides the states
+OTHER_PARTS = {"energy": "#e8d010", "overhead": "#28d088"}  # of money, besides the states
 PAID_BY_OWNERS = ("used", "idle", "unobserved")  # who holds a GPU pays for nothing else
 _ATTENTION = "#cc3311"
 _CALM = "text"  # the theme's colour of text

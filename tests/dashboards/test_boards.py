@@ -183,8 +183,10 @@ def test_a_state_has_one_colour_everywhere_which_is_that_of_the_pages(board: str
 
 
 @pytest.mark.parametrize("sight", SIGHTS)
-def test_the_states_can_be_told_apart_by_whoever_sees_fewer_colours(sight: str) -> None:
-    assert least_distance(list(colours().values()), sight) > 20
+def test_states_and_parts_can_be_told_apart_by_whoever_sees_fewer_colours(sight: str) -> None:
+    [whole] = [panel for panel in panels("chargeback") if panel["title"] == "The month so far"]
+    assert set(State) < fixed(whole).keys()
+    assert least_distance(list(fixed(whole).values()), sight) > 20
 
 
 # What leads where.
