@@ -2,7 +2,8 @@
 
 A role that may read these views sees what was billed and nothing else. They read the documents and not the lines: the
 amounts of a document are rounded to add up to its total, and a document has thousands of items where a month has
-millions of lines. A month is found by the key of its table.
+millions of lines. A month is found by the key of its table. OFFSET 0 keeps PostgreSQL from parsing a document anew for
+each column.
 """
 
 import sqlalchemy as sa
@@ -30,7 +31,7 @@ SELECT
     (body ->> 'energy_mj')::bigint AS energy_mj,
     (body -> 'carbon' ->> 'carbon_g')::numeric AS carbon_g
 FROM statement
-CROSS JOIN LATERAL (SELECT document::jsonb AS body) AS of_it
+CROSS JOIN LATERAL (SELECT document::jsonb AS body OFFSET 0) AS of_it
 """
 
 _ITEM = """
@@ -57,7 +58,7 @@ SELECT
     item.amount,
     item.exact
 FROM statement
-CROSS JOIN LATERAL (SELECT document::jsonb AS body) AS of_it
+CROSS JOIN LATERAL (SELECT document::jsonb AS body OFFSET 0) AS of_it
 CROSS JOIN LATERAL jsonb_to_recordset(body -> 'items') AS item(
     corrects text, payer text, team text, cost_center text, cluster text, namespace text, namespace_uid text,
     model text, profile text, meter text, state text, us bigint, gpu_hours numeric, mj bigint, kwh numeric,
@@ -84,7 +85,7 @@ SELECT
         WHEN workload.unpriced_us < workload.idle_us THEN round(workload.cost::numeric / 3600000000000000000, 9)
     END AS amount
 FROM statement
-CROSS JOIN LATERAL (SELECT document::jsonb AS body) AS of_it
+CROSS JOIN LATERAL (SELECT document::jsonb AS body OFFSET 0) AS of_it
 CROSS JOIN LATERAL jsonb_to_recordset(body -> 'idle_workloads') AS workload(
     cluster text, namespace text, namespace_uid text, team text, cost_center text, pod text,
     idle_us bigint, gpu_hours numeric, unpriced_us bigint, cost text
