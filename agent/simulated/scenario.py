@@ -8,6 +8,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from gputally.agent.sample import ContainerRef, DeviceInfo, MigInstance, Process
 from gputally.agent.simulated.pattern import Pattern
@@ -67,7 +68,7 @@ class Pod:
         if start_us is None:
             return None
         name = f"{self.name}-{start_us // _MINUTE_US}" if self.present.repeats else self.name
-        uid = self.uid or str(uuid.uuid5(_UID_SPACE, f"{self.namespace}/{name}"))
+        uid = self.uid or _derived_uid(self.namespace, name)
         return PodRun(self.namespace, name, uid, start_us)
 
 
@@ -216,11 +217,17 @@ class Scenario:
         return tuple(_holding(run, container) for pod, run in runs if run is not None for container in pod.containers)
 
 
+@lru_cache(maxsize=1024)  # asked for in every sample; hashing would be a tenth of a simulated node's work
+def _derived_uid(namespace: str, name: str) -> str:
+    return str(uuid.uuid5(_UID_SPACE, f"{namespace}/{name}"))
+
+
 def replica_id(uuid: str, number: int) -> str:
     """What the device plugin calls one of the replicas of a GPU or MIG device."""
     return f"{uuid}::{number}"
 
 
+@lru_cache(maxsize=1024)
 def container_id(pod_uid: str, container: str) -> str:
     """The id (64 hex digits) of a simulated container; derived, so that every reader finds the same."""
     return hashlib.sha256(f"{pod_uid}/{container}".encode()).hexdigest()
