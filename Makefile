@@ -31,6 +31,7 @@ lint: $(VENV)/.test-ready ## Check style, layers, and that generated code matche
 
 types: $(VENV)/.test-ready ## Check types (mypy, strict)
 	$(BIN)/mypy
+	MYPYPATH=dashboards $(BIN)/mypy dashboards/build.py
 
 proto: $(VENV)/.test-ready ## Generate the Python code of the protocol definitions
 	$(BIN)/python proto/generate.py

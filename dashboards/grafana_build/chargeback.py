@@ -208,7 +208,8 @@ def _idle() -> Any:
 
 
 def _open_namespaces() -> Any:
-    metric = 'gputally_namespace_month_cost{currency="$currency"PART}'
+    # Not by $currency, which the closed months have: before the first is closed there is none to choose.
+    metric = "gputally_namespace_month_cost{PART}"
     by = "cluster, namespace, currency"
     values = [
         Value(
@@ -221,11 +222,11 @@ def _open_namespaces() -> Any:
         )
         for title, part, state in (
             ("Cost", "", ""),
-            *((state, f', part="{state}"', state) for state in style.PAID_BY_OWNERS),
-            ("energy", ', part="energy"', ""),
+            *((state, f'part="{state}"', state) for state in style.PAID_BY_OWNERS),
+            ("energy", 'part="energy"', ""),
         )
     ]
-    text = "What each namespace's pods cost this month so far, in the chosen currency, by state, and energy in it."
+    text = "What each namespace's pods cost this month so far, in the rate card's currency, by state, and energy in it."
     labels = [
         Label("cluster", "Cluster"),
         Label("namespace", "Namespace", (to_namespace(OF_ROW), to_pages("Ledger", "/namespaces/${__value.raw}"))),
@@ -258,7 +259,7 @@ def _burn() -> Any:
         "The month so far",
         "What all GPUs cost this month so far by part, whoever pays. It begins anew with each month.",
         {
-            part: f'sum({once(f"""gputally_capacity_month_cost{{currency="$currency", part="{part}"}}""")})'
+            part: f'sum({once(f"""gputally_capacity_month_cost{{part="{part}"}}""")})'
             for part in (*style.STATES, *style.OTHER_PARTS)
         },
         style.MONEY,
