@@ -1,32 +1,26 @@
-"""Documents cannot drift: their commands run, their links lead somewhere, their words are those of the code."""
+"""Documents cannot drift: their links lead somewhere, their words and figures are those of the code."""
 
 import os
 import re
-import selectors
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
+import typer
+from tests.pages import ROOT, commands
+from typer.core import TyperGroup
 
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source, State
+from gputally.collector.cli.main import app
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+PAGES = (README, *(ROOT / "docs" / f"{name}.md" for name in ("chargeback", "dashboards", "kubernetes", "operations")))
+SPANS = re.compile(r"`(gputally [a-z][^`\n]*)`")
 FIRST_SCREEN = 30  # lines
-
-
-def commands() -> list[str]:
-    """Every command of the README's shell blocks, in order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
 
 
 def make(*arguments: str) -> str:
@@ -55,7 +49,8 @@ def test_the_first_screen_has_a_picture_and_the_two_commands() -> None:
 
 def test_make_help_lists_every_make_command_of_the_documents() -> None:
     named = {name for path in DOCUMENTS for name in re.findall(r"`make ([a-z ]+)`", path.read_text())}
-    named |= {command.removeprefix("make ") for command in commands() if command.startswith("make ")}
+    in_blocks = commands(README.read_text())
+    named |= {command.removeprefix("make ") for command in in_blocks if command.startswith("make ")}
     listed = set(re.findall(r"^  make (\w+)", make("help"), re.MULTILINE))
     assert {target for names in named for target in names.split()} <= listed
 
@@ -65,60 +60,15 @@ def test_make_test_runs_the_whole_suite() -> None:
     assert make("-n", "test").splitlines()[-1] == ".venv/bin/pytest --numprocesses=2 --dist=worksteal"
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if "gputally" in line and not line.startswith("pip")])
-def test_every_flag_in_the_readme_is_one_that_the_command_has(line: str) -> None:
-    words = shlex.split(line)
-    command = list(takewhile(str.isalpha, words)) or words[:1]
-    program = Path(sys.executable).parent / command[0]
-    usage = subprocess.run(
-        [str(program), *command[1:], "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-    ).stdout
-    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
-    assert [flag for flag in flags if flag not in usage] == []
-
-
-@pytest.mark.timeout(300)
-def test_make_run_prints_the_namespaces_of_a_simulated_fleet(tmp_path: Path) -> None:
-    """The README's first command, from its start to the table and Ctrl-C."""
-    environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "MAKEFLAGS": ""}
-    with subprocess.Popen(
-        ["make", "run"],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
-        try:
-            shown = read_until(process, r"(?m)^ *total ", seconds=150)
-            os.killpg(process.pid, signal.SIGINT)
-            shown += process.communicate(timeout=60)[0].decode()
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    assert "Traceback" not in shown
-    for word in ("namespace", "used", "idle", "kWh", "training", "(platform)"):
-        assert word in shown
-
-
-def read_until(process: "subprocess.Popen[bytes]", pattern: str, seconds: float) -> str:
-    """What the process has printed when the pattern appears; fails when it ends or takes too long."""
-    assert process.stdout is not None
-    deadline, shown = time.monotonic() + seconds, ""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while not re.search(pattern, shown):
-            assert selector.select(max(0.0, deadline - time.monotonic())), f"no table in {seconds} s:\n{shown}"
-            piece = os.read(process.stdout.fileno(), 65536)
-            assert piece, f"it ended without a table:\n{shown}"
-            shown += piece.decode(errors="replace")
-    return shown
+@pytest.mark.parametrize("line", sorted({span for path in PAGES for span in SPANS.findall(path.read_text())}))
+def test_every_command_within_a_sentence_is_one_that_there_is(line: str) -> None:
+    """Those of blocks are run: test_docs_commands.py."""
+    _, *words = shlex.split(line)
+    command = typer.main.get_command(app)
+    while words and isinstance(command, TyperGroup):
+        command = command.commands[words.pop(0)]
+    flags = {flag for parameter in command.params for flag in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} - flags == set()
 
 
 # Links and words.

@@ -1,0 +1,45 @@
+"""The commands of documents: what stands in their shell blocks, and in indented blocks of the programs below."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Everything by which a line of an indented block is known to be a command; such blocks also hold files and output.
+PROGRAMS = (
+    *("gputally", "gputally-agent", "gputally-collector", "curl", "docker", "helm", "kubectl", "make", "nvidia-smi"),
+    *("pg_dump", "pg_restore", "pip", "python", "python3", "psql", "scontrol", "sed", "sqlite3", "sudo", "systemctl"),
+)
+_FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(rf"^ {{4,}}((?:{'|'.join(PROGRAMS)}) .*)$", re.MULTILINE)
+_CONTINUED = re.compile(r"\\\n\s*")
+_COMMENT = re.compile(r"\s+# .*$")
+
+
+def commands(text: str) -> list[str]:
+    """Every command of a document, a line each, without comments; those of its shell blocks come first."""
+    text = _CONTINUED.sub("", text)
+    return [_COMMENT.sub("", line) for line in (*_of_blocks(text), *_INDENTED.findall(_FENCED.sub("", text)))]
+
+
+def section(text: str, *headings: str) -> str:
+    """What stands below headings of the second level, up to the next such one; '' is what stands above the first."""
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)
+    found = {"": parts[0]} | {part.partition("\n")[0]: part for part in parts[1:]}
+    return "".join(found[heading] for heading in headings)
+
+
+def program(command: str) -> str:
+    """The first word of a command."""
+    return command.split()[0]
+
+
+def _of_blocks(text: str) -> Iterator[str]:
+    for _, language, block in _FENCED.findall(text):
+        if language == "sh":
+            yield from _lines(textwrap.dedent(block).splitlines())
+
+
+def _lines(lines: Sequence[str]) -> Iterator[str]:
+    return (line for line in lines if line and not line.startswith("#"))
