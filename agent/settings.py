@@ -57,7 +57,11 @@ def _one_of(choices: type[StrEnum]) -> Callable[[str], StrEnum]:
 
 
 def _existing_file(text: str) -> Path:
-    if not Path(text).is_file():
+    try:
+        there = Path(text).is_file()
+    except OSError as error:  # such as a folder that this user may not enter
+        raise ValueError(f"{text} cannot be looked at: {error.strerror}") from error
+    if not there:
         raise ValueError(f"there is no file {text}")
     return Path(text)
 

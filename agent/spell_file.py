@@ -27,6 +27,7 @@ class SpellFile:
         """Keep them, in one step: a file that is half written would be no spells at all."""
         beside = self._path.with_suffix(".new")
         try:
+            beside.touch(mode=0o600)  # it holds the names of pods, and the kubelet's folder is open to all
             beside.write_text(spells.to_json())
             beside.replace(self._path)
         except OSError as error:

@@ -79,8 +79,16 @@ def _missing_files(settings: Doors) -> Iterator[str]:
     names = ("tls_cert_file", "tls_key_file", "agent_ca_file", "reader_tokens_file", "kube_token_file", "kube_ca_file")
     for name in names:
         path: Path | None = getattr(settings, name)
-        if path is not None and not path.is_file():
-            yield f"--{name.replace('_', '-')}: there is no file {path}"
+        problem = _file_problem(path) if path is not None else ""
+        if problem:
+            yield f"--{name.replace('_', '-')}: {problem}"
+
+
+def _file_problem(path: Path) -> str:
+    try:
+        return "" if path.is_file() else f"there is no file {path}"
+    except OSError as error:  # such as a folder that this user may not enter
+        return f"{path} cannot be looked at: {error.strerror}"
 
 
 def _tls_mistakes(settings: Doors) -> Iterator[str]:

@@ -108,7 +108,7 @@ def checks(settings: Settings, world: World) -> list[Check]:
 def _has_pods(settings: Settings, world: World) -> bool:
     """Whether pods must be here; a kubelet that is not there at all is a line of its own."""
     socket = settings.pod_resources_socket
-    return isinstance(socket, Path) and (world.in_pod or socket.exists())
+    return isinstance(socket, Path) and (world.in_pod or pod_resources.is_there(socket))
 
 
 def _answers(settings: Settings, world: World) -> _Answers:

@@ -31,6 +31,14 @@ class Answer:
         return bool(self.reservations and self.reservations.claims)
 
 
+def is_there(socket: Path) -> bool:
+    """Whether there is a kubelet, as far as this user may see."""
+    try:
+        return socket.exists()
+    except OSError:  # such as a folder that this user may not enter, which the kubelet's own line tells
+        return False
+
+
 def ask(socket: Path | Literal["off", "scenario"], monotonic_us: Callable[[], int]) -> Answer:
     """Ask the kubelet both of its questions, once, with the agent's own reader."""
     if not isinstance(socket, Path):

@@ -39,13 +39,14 @@ def check(folder: Path, max_bytes: int, proc_root: Path) -> Iterator[Finding]:
 
 def look(folder: Path, proc_root: Path) -> Place:
     """What is there. One empty file is made, and removed; a directory that is missing is not made."""
-    at = next(place for place in (folder, *folder.parents) if place.exists())
+    at = folder
     try:
+        at = next(place for place in (folder, *folder.parents) if place.exists())
         disk = os.statvfs(at)
         with tempfile.TemporaryFile(dir=at):
             error = ""
     except OSError as refusal:
-        return Place(folder.is_dir(), refusal.strerror or str(refusal))
+        return Place(error=refusal.strerror or str(refusal))
     mounts = _text(proc_root / "self" / "mountinfo")
     used = sum(file.stat().st_size for file in folder.glob("spool.sqlite*")) if folder.is_dir() else 0
     owner = lock_owner(folder / "lock", _text(proc_root / "locks"))

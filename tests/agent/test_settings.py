@@ -219,6 +219,8 @@ def test_a_connection_to_another_machine_is_encrypted_unless_plain_text_is_asked
     assert "go together" in mistakes(*there, *ca, *pair[:2])[0]
     assert "needs --collector-ca-file" in mistakes(*NAMED, *pair)[0]
     assert "there is no file /none" in mistakes(*there, "--collector-ca-file", "/none")[0]
+    # As in a folder that this user may not enter: a mistake like others, and no traceback.
+    assert "cannot be looked at" in mistakes(*there, "--collector-ca-file", f"/{'x' * 300}")[0]
 
 
 def test_one_look_needs_no_names() -> None:

@@ -15,6 +15,7 @@ def test_what_was_written_is_read_again_and_nothing_else_is_left(tmp_path: Path)
     SpellFile(tmp_path).write(spells)
     assert SpellFile(tmp_path).read().now() == spells.now() != ()
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert (tmp_path / NAME).stat().st_mode & 0o077 == 0  # it names pods, and others may look into the folder
 
 
 @pytest.mark.parametrize("damage", [b"", b"[[", b"\xff\xfe", ONE.encode()[:40]])

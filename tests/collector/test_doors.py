@@ -90,6 +90,7 @@ def test_metrics_may_be_served_elsewhere() -> None:
         ({**TOKEN, "agent_audience": ""}, "--agent-audience"),
         ({"cluster": ""}, "--cluster"),
         ({"tls_cert_file": "/none"}, "there is no file /none"),
+        ({"tls_cert_file": f"/{'x' * 300}"}, "cannot be looked at: File name too long"),
     ],
 )
 def test_what_does_not_fit_together_is_a_mistake(flags: dict[str, str], words: str) -> None:

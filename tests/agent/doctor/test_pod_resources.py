@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gputally.agent.doctor.finding import Level
-from gputally.agent.doctor.pod_resources import Answer, check, judge
+from gputally.agent.doctor.pod_resources import Answer, check, is_there, judge
 from gputally.agent.kube.slices import DraDevice
 from gputally.agent.reservations.kubelet import (
     ContainerClaim,
@@ -33,6 +33,12 @@ CLAIM = ContainerClaim("ml", "serve", "main", "ml", "claim", (DraDevice("gpu.nvi
 def test_what_the_kubelet_answers(answer: Answer, level: Level, words: str) -> None:
     found = judge(SOCKET, answer, lambda: False)
     assert (found.level, words in found.found) == (level, True), found
+
+
+def test_a_socket_that_may_not_be_looked_at_ends_nothing(tmp_path: Path) -> None:
+    """As below a folder of root's; a name that is too long is refused to root as well."""
+    assert not is_there(tmp_path / ("x" * 300))
+    assert is_there(tmp_path)
 
 
 def test_an_idle_node_whose_gpus_are_a_dra_drivers_is_well() -> None:

@@ -58,6 +58,11 @@ def test_a_directory_that_is_still_to_be_made_is_not_made(tmp_path: Path) -> Non
     assert look(tmp_path / "file/spool", Path("/proc")).error == "Not a directory"
 
 
+def test_a_directory_that_may_not_be_looked_at_is_an_answer_and_no_defect(tmp_path: Path) -> None:
+    """As below a folder of another user; a name that is too long is refused to root as well."""
+    assert look(tmp_path / ("x" * 300) / "spool", Path("/proc")).error == "File name too long"
+
+
 @pytest.mark.parametrize(
     ("place", "level", "words"),
     [
