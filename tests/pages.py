@@ -1,8 +1,11 @@
-"""The commands of documents: what stands in their shell blocks, and in indented blocks of the programs below."""
+"""The commands of documents, to be looked at and run: those of shell blocks, and of programs in indented blocks."""
 
+import os
 import re
+import subprocess
+import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +36,23 @@ def section(text: str, *headings: str) -> str:
 def program(command: str) -> str:
     """The first word of a command."""
     return command.split()[0]
+
+
+def bash(command: str, folder: Path, env: Mapping[str, str]) -> str:
+    """What a command prints; fails with all that it says where it ends badly."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    """The environment of a new user of these programs, without any setting of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GPUTALLY_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folders = {"HOME": str(home), "XDG_STATE_HOME": str(home), "TMPDIR": str(home)}
+    return {**kept, **folders, "PATH": path, "NO_PROXY": "*", "NO_BROWSER": "1", **settings}
 
 
 def _of_blocks(text: str) -> Iterator[str]:

@@ -10,7 +10,6 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,7 +19,7 @@ from pathlib import Path
 import pytest
 from tests.chaos.parts import scenario
 from tests.collector.notify.receiver import WebhookReceiver
-from tests.pages import ROOT, commands, program, section
+from tests.pages import ROOT, bash, commands, environment, program, section
 from tests.programs import running, wait_until
 
 README, OPERATIONS = "README.md", "docs/operations.md"
@@ -55,23 +54,6 @@ def test_what_is_listed_stands_on_a_page() -> None:
     known = {line for page in PAGES for line in commands(text(page))}
     assert [line for line in NOT_RUN if line not in known] == []
     assert len(NOT_RUN) == len(set(NOT_RUN))
-
-
-def bash(command: str, folder: Path, env: Mapping[str, str]) -> str:
-    """What a command prints; fails with all that it says where it ends badly."""
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def environment(home: Path, **settings: str) -> dict[str, str]:
-    """The environment of a new user of these programs, without any setting of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GPUTALLY_")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    folders = {"HOME": str(home), "XDG_STATE_HOME": str(home), "TMPDIR": str(home)}
-    return {**kept, **folders, "PATH": path, "NO_PROXY": "*", "NO_BROWSER": "1", **settings}
 
 
 # Beside the demo.

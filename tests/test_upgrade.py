@@ -1,0 +1,98 @@
+"""docs/operations.md, "Upgrade and rollback": the schema goes forward with all that is booked, and never back."""
+
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, MetaData, Table, inspect, text
+from tests.pages import ROOT
+from tests.statements import book
+from tests.windows import device, minutes, pod, reserved, unallocated, window
+from typer.testing import CliRunner
+
+from gputally.collector.cli.main import app
+from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.database.migrate import is_current, migrate
+from gputally.collector.database.schema_notify import metadata  # which knows every table
+from gputally.collector.ledger.postings import dump
+
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+VERSIONS = ROOT / "collector" / "migrations"
+UTC = ZoneInfo("UTC")
+HALF = 30_000_000
+
+
+def before_the_last() -> str:
+    """The revision that the last migration begins at."""
+    scripts = ScriptDirectory(str(VERSIONS))
+    last = scripts.get_revision("head")
+    assert last is not None
+    return str(last.down_revision)
+
+
+def upgrade_to(engine: Engine, revision: str) -> None:
+    with writing(engine) as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(VERSIONS))
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, revision)
+
+
+def copy_rows(source: Engine, target: Engine) -> None:
+    """What both have a column for, in the order in which tables refer to each other."""
+    there = set(inspect(target).get_table_names())
+    for name in [table.name for table in metadata.sorted_tables if table.name in there]:
+        old = Table(name, MetaData(), autoload_with=target)
+        with reading(source) as connection:
+            rows = connection.execute(metadata.tables[name].select()).mappings().all()
+        with writing(target) as connection:
+            connection.execute(old.delete())
+            kept = [{key: value for key, value in row.items() if key in old.columns} for row in rows]
+            if kept:
+                connection.execute(old.insert(), kept)
+
+
+def ledger(engine: Engine) -> list[tuple[Any, ...]]:
+    with reading(engine) as connection:
+        return dump(connection)
+
+
+def test_what_the_version_before_has_booked_is_the_same_afterwards(
+    engine: Engine, empty_database_url: str, database_kind: str, tmp_path: Path
+) -> None:
+    """Whole, shared and silent time: windows of two nodes with a gap between."""
+    mixed = window(device(reserved(pod(), HALF // 2, HALF // 2), unallocated(HALF)), node="node-b")
+    book(engine, [*minutes(3), *minutes(2, first_us=mixed.end_us + 10 * 60_000_000), mixed])
+    url = f"sqlite:///{tmp_path}/before.sqlite" if database_kind == "sqlite" else empty_database_url
+    of_before = open_database(url)
+    upgrade_to(of_before, before_the_last())
+    copy_rows(engine, of_before)
+    assert not is_current(of_before)
+    migrate(of_before)
+    assert is_current(of_before)
+    assert ledger(of_before) == ledger(engine) != []
+    of_before.dispose()
+
+
+@pytest.mark.parametrize(("line", "says"), [("migrate", "which this version does not know"), ("report", "schema")])
+def test_the_version_before_does_not_touch_a_newer_schema(line: str, says: str, tmp_path: Path) -> None:
+    """Neither to write nor to read; the page quotes what it says."""
+    url = f"sqlite:///{tmp_path}/gputally.sqlite"
+    engine = open_database(url)
+    migrate(engine)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    done = CliRunner().invoke(app, [line, "--database-url", url])
+    assert (done.exit_code, says in done.stderr) == (1, True), done.stderr
+    assert says in PAGE
+
+
+def test_there_is_no_way_back() -> None:
+    """A migration that could be undone would be promised to be, and tested with what was booked since."""
+    files = sorted((VERSIONS / "versions").glob("*.py"))
+    assert [file.name for file in files if "def downgrade" in file.read_text()] == []
