@@ -198,6 +198,8 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
                 yield ack
             if not reader.cancelled():
                 reader.result()
+            if not stream.is_identified:  # we are stopping, and nobody was asked who this is: that is no welcome
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "this collector is stopping")
             context.set_trailing_metadata(farewell(stream.identity, self._now_us()))
         except AuthError as error:
             await self._turn_away(context, error)
@@ -224,6 +226,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
     async def _read(self, stream: "_Stream", context: _Context) -> None:
         """Until the agent ends the stream, or we are to stop."""
         stream.identity = await self._agents.identify(context)
+        stream.is_identified = True
         while isinstance(batch := await context.read(), pb.Batch):  # at the end it is grpc.aio.EOF
             started = monotonic()
             await self._take(stream, batch, await self._agents.identify(context))
@@ -271,7 +274,8 @@ class _Stream:
     progress: Progress = field(default_factory=Progress)
     skew: Skew = field(default_factory=Skew)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    identity: Identity | None = None  # who it was at the beginning
+    identity: Identity | None = None  # who it was at the beginning; None: nobody asks, or not yet
+    is_identified: bool = False
 
 
 def farewell(identity: Identity | None, now_us: int) -> tuple[tuple[str, str | bytes], ...]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.windows import minutes, window
 
 from gputally.accounting.line import Window
+from gputally.collector.auth.agent import Identity
 from gputally.collector.ingest.admission import ACCEPTED, Outcome, Received, Refusal, RefusalReason, Verdict
 from gputally.collector.ingest.stream import (
     FLAGGED_SKEW_US,
@@ -22,6 +23,7 @@ from gputally.collector.ingest.stream import (
     Progress,
     Skew,
     clock_refusal,
+    farewell,
     make_server,
     receive,
 )
@@ -229,9 +231,26 @@ def test_draining_reads_no_more_and_answers_what_the_writer_has() -> None:
             assert (await agent.ack()).committed_through == 2
             assert await agent.ended()
         async with door.agent() as late:
-            assert await late.ended()
+            code = await late.call.code()
+            assert (code, await late.call.details()) == (grpc.StatusCode.UNAVAILABLE, "this collector is stopping")
+            assert "gputally-now-us" not in dict(await late.call.trailing_metadata() or ())
 
     run(scenario, size=2)
+
+
+def test_an_agent_is_told_our_clock_and_its_name_only_once_it_is_known() -> None:
+    """What it asks by a stream without windows must not be answered by a collector that did not look."""
+
+    async def scenario(door: Door) -> None:
+        async with door.agent() as agent:
+            await agent.call.done_writing()
+            assert await agent.ended()
+            assert ("gputally-now-us", str(NOW_US)) in tuple(await agent.call.trailing_metadata() or ())
+
+    run(scenario)
+    told = dict(farewell(Identity("prod", "knoten-ä"), NOW_US))
+    assert told["gputally-cluster-bin"] == b"prod"
+    assert told["gputally-node-bin"] == "knoten-ä".encode()
 
 
 def test_an_agent_that_went_away_leaves_nothing_behind() -> None:
