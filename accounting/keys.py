@@ -8,12 +8,24 @@ from gputally.accounting.states import Basis, OwnerKind, Reason
 WHOLE_GPU = "gpu"  # the partition that is the whole device; the platform's partition too
 REPLICA = "replica"  # all replicas of a device that one owner holds together
 
-_USER = "user:"  # no namespace of Kubernetes has a colon in its name, and no login name has one
+_USER = "user:"  # no namespace of Kubernetes has a colon in its name
 
 
 def user_namespace(user: str) -> str:
-    """The namespace that a user is where there is no Kubernetes; `user` is a login name, or a uid without one."""
-    return _USER + user
+    """The namespace that a user is where there is no Kubernetes; `user` is a login name, or a uid without one.
+
+    A directory may give names that /etc/passwd could not hold. What divides names elsewhere, and what cannot be seen,
+    is written as in a URL (`%2F`), so that no two users are one.
+    """
+    return _USER + "".join(_url_escaped(sign) if _is_odd(sign) else sign for sign in user)
+
+
+def _is_odd(sign: str) -> bool:
+    return sign in "%/: " or not sign.isprintable()
+
+
+def _url_escaped(sign: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in sign.encode())
 
 
 def is_user(namespace: str) -> bool:

@@ -12,7 +12,10 @@ from gputally.accounting.states import Source
 
 @dataclass(frozen=True, slots=True)
 class ContainerRef:
-    """What a cgroup path says about its process. `kind`: pod, container (an id without a pod) or monitor."""
+    """What a cgroup path says about its process.
+
+    `kind`: pod, container (an id without a pod), monitor, or user (a container that a user started below his slice).
+    """
 
     pod_uid: str | None
     container_id: str | None

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from gputally.accounting.keys import user_namespace
 from gputally.agent.attribution.identity import job_name
 from gputally.agent.kube.pods import OwnerReference, Pod
 from gputally.agent.reservations.kubelet import ContainerReservation, Reservations, ReservationsUnavailable
 
 MOST_JOBS = 4096  # a node has fewer cores
 MOST_BYTES = 4096  # of a file: it has four short lines
+_LONGEST_NAME = 253  # bytes, as names of Kubernetes: what is longer than a collector takes would cost the whole window
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _RESOURCE = "gres/gpu"
 
@@ -138,7 +140,7 @@ def parse_job(name: str, text: str, started_us: int) -> Job:
         raise BadJob("its name is no number")
     fields = dict(line.strip().split("=", 1) for line in text.splitlines() if "=" in line)
     user = fields.get("SLURM_JOB_USER") or fields.get("SLURM_JOB_UID") or ""
-    if not user or not user.isprintable() or any(sign in user for sign in ": /"):
+    if not user or len(user_namespace(user).encode()) > _LONGEST_NAME:
         raise BadJob("SLURM_JOB_USER and SLURM_JOB_UID name no user")
     gpus = [gpu.strip() for gpu in fields.get("SLURM_JOB_GPUS", "").split(",") if gpu.strip()]
     return Job(str(int(name)), user, tuple(f"nvidia{gpu}" if gpu.isdecimal() else gpu for gpu in gpus), started_us)

@@ -67,15 +67,20 @@ class Identity:
         container = process.container
         if process.job and not self._kubernetes:
             return (self._job_owner(process.job),)
-        if container is None or (container.kind == "container" and not self._kubernetes):
-            return (host_owner(process) if self._kubernetes else user_owner(process),)
+        if container is None or container.kind == "user":
+            return (self._beside_pods(process),)
         named = self._pods.of_container(container.container_id) if container.container_id else None
         if named:
             owner = pod_owner(named[0], named[1])
             is_listed = owner in held.monitors or held.lists(owner)
             return (owner,) if is_listed else _of_pod(named[0], held) or (owner,)
         pod = self._pods.of_uid(container.pod_uid) if container.pod_uid else None
-        return (_of_pod(pod, held) or (pod_owner(pod, ""),)) if pod else ()
+        if pod:
+            return _of_pod(pod, held) or (pod_owner(pod, ""),)
+        return () if self._kubernetes else (user_owner(process),)
+
+    def _beside_pods(self, process: Process) -> Owner:
+        return host_owner(process) if self._kubernetes else user_owner(process)
 
     def _job_owner(self, job: SlurmJob) -> Owner:
         """Slurm's own word on whose a job is counts more than who a process of it is."""

@@ -37,6 +37,12 @@ _RUNTIMES = {
 _MONITORS = frozenset({"crio-conmon", "libpod-conmon"})
 _QOS_CLASSES = frozenset({"burstable", "besteffort"})
 _UNITS = (".service", ".scope", ".slice")
+_ODD = re.compile(r"[^A-Za-z0-9:_.\\@-]")  # in no unit's name, but maybe in that of a cgroup of a user's
+_LONGEST_UNIT = 253  # as names of Kubernetes; what is longer than a collector takes would cost the whole window
+
+# Below user.slice everything was made by that user: no kubelet's pod is there, whatever a cgroup is called. The slice
+# is in sight from the root, or from the root of the reader's cgroup namespace.
+_OF_A_USER = re.compile(r"(?:/\.\.)*/user(?:\.slice|-[0-9]+\.slice|@[0-9]+\.service)(?:/.*)?", re.DOTALL)
 
 # Where slurmd makes the cgroups of jobs: on v2 in a scope of its own, on v1 at the root of each hierarchy; with the
 # node's name in it where Slurm was built for several slurmd on one machine. Only from the root on (or from the root of
@@ -72,14 +78,20 @@ def parse(text: str, known: Container[str] = ()) -> ContainerRef | None:
 def unit(text: str) -> str:
     """The innermost systemd unit (service, scope or slice) of a process, "" where there is none.
 
-    systemd's own hierarchy is asked first (cgroup v1), then the unified one (v2), then the rest.
+    systemd's own hierarchy is asked first (cgroup v1), then the unified one (v2), then the rest. Users may call cgroups
+    what they like: signs that no unit has are escaped as systemd does it, and what is too long is cut.
     """
     paths: dict[str, str] = dict(reversed(_LINE.findall(text)))
     for controllers in ("name=systemd", "", *paths):
         for segment in reversed(paths.get(controllers, "").removesuffix(_DELETED).split("/")):
             if segment.endswith(_UNITS):
-                return segment
+                return _ODD.sub(_escaped, segment)[:_LONGEST_UNIT]
     return ""
+
+
+def _escaped(odd: re.Match[str]) -> str:
+    """As systemd writes what has no place in a unit's name."""
+    return "".join(f"\\x{byte:02x}" for byte in odd[0].encode())
 
 
 def job(text: str) -> JobRef | None:
@@ -91,6 +103,14 @@ def job(text: str) -> JobRef | None:
 
 
 def _scan(path: str, known: Container[str]) -> ContainerRef | None:
+    """The container in a path; below user.slice one that a user started, which is no pod's."""
+    if not _OF_A_USER.fullmatch(path):
+        return _outside(path, known)
+    found = _outside(path, ())
+    return ContainerRef(None, found.container_id, None, found.runtime, "user") if found and found.container_id else None
+
+
+def _outside(path: str, known: Container[str]) -> ContainerRef | None:
     pods: list[ContainerRef] = []
     loose: ContainerRef | None = None
     parent = ""

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from gputally.agent.probe.board import Board
+from gputally.agent.probe.login_names import LoginNames
 from gputally.agent.probe.message import Failure, Known, Message, TakeUp
 from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.probe.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
@@ -179,7 +180,7 @@ def build(
         return SimulatedGpus(scenario, wall_us), SimulatedProcesses(scenario, wall_us), lambda _: None
     from gputally.agent.nvml.driver import Nvml
 
-    table = ProcessTable(Path(settings.proc_root))
+    table = ProcessTable(Path(settings.proc_root), LoginNames(monotonic_us).of)
     return Nvml(wall_us, touch), table, table.know
 
 

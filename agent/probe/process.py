@@ -5,10 +5,8 @@ pidfd, which goes on meaning the process it was opened for, so that a reused pid
 """
 
 import os
-import pwd
 import select
-from collections.abc import Container
-from functools import lru_cache
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,14 +33,18 @@ def in_host_pid_namespace(proc_root: Path) -> bool:
 class ProcessTable:
     """The processes of a /proc; implements the sampler's `Processes`. One thread calls it.
 
-    Only what cannot change any more is remembered: a process that stands in a container. A host process, or one that a
-    runtime has not yet moved to its container, is read afresh at each call. `known` are the uids of this node's pods.
+    Only what cannot change any more is remembered: a process that stands in a pod's container. A host process, which
+    may become another user, or one that a runtime has not yet moved to its container, is read afresh at each call.
     """
 
-    def __init__(self, proc_root: Path, known: Container[str] = (), *, capacity: int = 512) -> None:
-        """`capacity`: processes remembered, a file descriptor each; 512 is half of the usual soft limit of 1024."""
+    def __init__(
+        self, proc_root: Path, login_name: Callable[[int], str], known: Container[str] = (), *, capacity: int = 512
+    ) -> None:
+        """`login_name` names a uid; `known` are the uids of this node's pods. `capacity`: processes remembered, a file
+        descriptor each; 512 is half of the usual soft limit of 1024."""
         self.evictions = 0  # processes forgotten although they may live, because the table was full
         self._root = f"{proc_root}/"
+        self._login_name = login_name
         self._known = known
         self._capacity = capacity
         self._settled: dict[int, Process] = {}
@@ -80,7 +82,7 @@ class ProcessTable:
         process = self._read(pid)
         if process is None:
             return None
-        if process.container and process.container.container_id:
+        if process.container and process.container.pod_uid and process.container.container_id:
             self._remember(process)
         if self._start_ticks(pid) == process.start_ticks:
             return process
@@ -94,11 +96,18 @@ class ProcessTable:
             if stat is None:
                 return None
             text = _contents(folder + "cgroup").decode("utf-8", "replace")
-            user = _login_name(Path(folder).stat().st_uid)  # the folder itself always belongs to the process's user
+            user = self._login_name(Path(folder).stat().st_uid)  # of the folder: it is always the process's
         except _GONE:
             return None
         container = cgroup.parse(text, self._known)
-        return Process(pid, stat.start_ticks, container, user, cgroup.unit(text), stat.command, _job(text, user))
+        return Process(pid, stat.start_ticks, container, user, cgroup.unit(text), stat.command, self._job(text, user))
+
+    def _job(self, text: str, user: str) -> SlurmJob | None:
+        """The job of a process of this user: within a job one may become another user, the job's stays."""
+        found = cgroup.job(text)
+        if found is None:
+            return None
+        return SlurmJob(found.name, user if found.uid is None else self._login_name(found.uid))
 
     def _start_ticks(self, pid: int) -> int | None:
         try:
@@ -178,23 +187,6 @@ def _parse_stat(line: bytes) -> _Stat | None:
     if fields[_STAT_STATE] in (b"Z", b"X") and int(fields[_STAT_THREADS]) < 2:
         return None
     return _Stat(int(fields[_STAT_START]), line[start + 1 : end].decode("utf-8", "replace"))
-
-
-def _job(text: str, user: str) -> SlurmJob | None:
-    """The job of a process of this user: within a job one may become another user, the job's stays."""
-    found = cgroup.job(text)
-    if found is None:
-        return None
-    return SlurmJob(found.name, user if found.uid is None else _login_name(found.uid))
-
-
-@lru_cache(maxsize=256)
-def _login_name(uid: int) -> str:
-    """The name that this machine has for the user, or the uid in digits where it has none (as in a container)."""
-    try:
-        return pwd.getpwuid(uid).pw_name.encode("utf-8", "replace").decode()  # protobuf takes no lone surrogates
-    except KeyError:
-        return str(uid)
 
 
 def _contents(path: str) -> bytes:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.agent.probe.cgroup import ContainerRef, JobRef, job, parse, unit
+from gputally.collector.ingest.admission import MAX_TEXT_BYTES
 
 DATA = Path(__file__).parents[1] / "data/cgroup"
 NODES = ("v1-cgroupfs", "v1-cgroupfs-nested", "v2-cgroupfs", "v2-systemd")
@@ -205,6 +206,62 @@ def test_the_unit_is_the_innermost_one_and_systemds_own_hierarchy_is_asked_first
     assert unit(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        ("=SUM(A1).scope", "\\x3dSUM\\x28A1\\x29.scope"),
+        ("\x1b[2J.scope", "\\x1b\\x5b2J.scope"),
+        ("ä\ufffd.scope", "\\xc3\\xa4\\xef\\xbf\\xbd.scope"),
+        ("a b\u2028,;.slice", "a\\x20b\\xe2\\x80\\xa8\\x2c\\x3b.slice"),
+        ("app-vte\\x2dspawn@1.service", "app-vte\\x2dspawn@1.service"),
+    ],
+)
+def test_a_unit_that_a_user_named_has_signs_of_units_only(segment: str, expected: str) -> None:
+    """It becomes a name in reports, files and terminals."""
+    assert unit(f"0::/user.slice/user-1000.slice/user@1000.service/{segment}\n") == expected
+
+
+@pytest.mark.parametrize("sign", ["a", "ä", "\ufffd", "\U0001f600"])
+def test_a_unit_is_no_longer_than_a_collector_takes(sign: str) -> None:
+    """255 bytes that are no UTF-8 are 765 once read; one such name would cost the window of the whole node."""
+    assert len(unit(f"0::/user.slice/{sign * 249}.scope\n").encode()) <= 253 <= MAX_TEXT_BYTES
+
+
+POD_LIKE = (
+    f"kubepods.slice/kubepods-pod{POD_A.replace('-', '_')}.slice/cri-containerd-{ID_A}.scope",
+    f"kubepods/burstable/pod{POD_A}/{ID_A}",
+    f"app.slice/cri-containerd-{ID_A}.scope",
+    f"docker-{ID_A}.scope",
+)
+
+
+@pytest.mark.parametrize("made", POD_LIKE)
+@pytest.mark.parametrize(
+    "home",
+    [
+        "/user.slice/user-1000.slice/user@1000.service",
+        "/user.slice",
+        "/../../user.slice/user-1000.slice/user@1000.service",
+        "/../user-1000.slice/user@1000.service",
+        "/../user@1000.service",
+    ],
+)
+def test_what_a_user_made_below_his_slice_is_no_pod_whatever_he_calls_it(home: str, made: str) -> None:
+    """Else whoever may log in to a node could have a neighbour's pod pay."""
+    runtime = "unknown" if made.endswith(f"/{ID_A}") else "docker" if "docker" in made else "containerd"
+    assert parse(f"0::{home}/{made}\n", {POD_A}) == ContainerRef(None, ID_A, None, runtime, "user")
+    assert parse(f"2:memory:/user.slice\n1:name=systemd:{home}/{made}\n0::/\n", {POD_A}) == parse(f"{home}/{made}")
+
+
+def test_a_pod_that_runs_systemd_has_a_user_slice_of_its_own() -> None:
+    path = f"/kubepods/pod{POD_A}/{ID_A}"
+    assert parse(f"0::{path}/user.slice/user-0.slice/session-1.scope\n") == parse(path)
+
+
+def test_a_monitor_below_a_users_slice_is_his_own_process() -> None:
+    assert parse(f"0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-conmon-{ID_A}.scope\n") is None
+
+
 WORDS = ("pod", "kubepods", "burstable", ".slice", ".scope", "docker", "crio", "crio-conmon", "cri-containerd")
 PIECES = st.sampled_from(
     [*WORDS, *"/:-_\n\x00", "..", "0::", "4:memory:", POD_A, POD_B.replace("-", "_"), ID_A, ID_B, " (deleted)"]
@@ -215,7 +272,7 @@ TEXTS = st.text() | st.lists(PIECES | st.text(max_size=3), max_size=30).map("".j
 @given(TEXTS)
 def test_no_text_makes_it_raise(text: str) -> None:
     ref = parse(text, {POD_A})
-    assert ref is None or (ref.kind in {"pod", "container", "monitor"} and isinstance(unit(text), str))
+    assert ref is None or (ref.kind in {"pod", "container", "monitor", "user"} and isinstance(unit(text), str))
 
 
 @given(

@@ -1,5 +1,7 @@
 """Whose process it is: by cgroup and API, never by guess."""
 
+import pytest
+
 from gputally.accounting.keys import Holding, Owner
 from gputally.accounting.states import OwnerKind
 from gputally.agent.attribution.identity import Identity, NoPods, PodName
@@ -98,6 +100,21 @@ def test_a_container_is_its_users_only_where_there_are_no_pods() -> None:
     assert PLAIN.owners(docker, NOBODY) == (Owner(OwnerKind.POD, USER, "docker-cccccccccccc"),)
     unknown = in_pod(None, "c" * 64, "container")
     assert PLAIN.owners(unknown, NOBODY) == (Owner(OwnerKind.POD, USER, "container-cccccccccccc"),)
+
+
+def test_a_users_own_container_is_never_a_pods_whatever_its_id() -> None:
+    """On a node of Kubernetes the API knows containers by their ids, and anybody may call a scope like one."""
+    forged = process(ContainerRef(None, "c-main", None, "containerd", "user"))
+    assert NAMED.owners(forged, NOBODY) == (Owner(OwnerKind.HOST, user="user-1000", unit="session-1.scope"),)
+    assert PLAIN.owners(forged, NOBODY) == (Owner(OwnerKind.POD, USER, "containerd-c-main"),)
+
+
+@pytest.mark.parametrize("kind", ["pod", "container", "monitor"])
+def test_where_there_are_no_pods_nobody_escapes_by_the_name_of_a_cgroup(kind: str) -> None:
+    """What looks like a pod's is the user's that it runs as: unattributed it would be the platform's."""
+    like_a_pod = in_pod("uid-x" if kind == "pod" else None, "c" * 64 if kind != "monitor" else None, kind)
+    unit = "session-1.scope" if kind == "monitor" else "container-cccccccccccc"
+    assert PLAIN.owners(like_a_pod, NOBODY) == (Owner(OwnerKind.POD, USER, unit),)
 
 
 JOB = Owner(OwnerKind.POD, "user:alice", "job_42", pod_uid="job_42")

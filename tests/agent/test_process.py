@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gputally.agent.probe.login_names import LoginNames
 from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.sample import ContainerRef
 
@@ -26,6 +27,7 @@ ID = "b4d6d161c62525d726fa394b27df30e14f8ea5646313ada576b390de70cfc8cc"
 IN_POD = f"0::/kubepods/burstable/pod{UID}/{ID}\n"
 ON_HOST = "0::/system.slice/slurmd.service\n"
 NOBODY = 4_294_000_000  # a uid without a name
+LOGIN_NAME = LoginNames(lambda: 0).of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: /proc")
 
@@ -59,7 +61,7 @@ def proc(tmp_path: Path) -> FakeProc:
 
 @pytest.fixture
 def table(proc: FakeProc) -> Iterator[ProcessTable]:
-    table = ProcessTable(proc.root)
+    table = ProcessTable(proc.root, LOGIN_NAME)
     yield table
     table.close()
 
@@ -70,7 +72,7 @@ def test_every_process_of_a_recorded_node_has_its_start_time_and_name(node: str,
     for name, text in json.loads((DATA / node / f"{view}.json").read_text()).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    table = ProcessTable(tmp_path)
+    table = ProcessTable(tmp_path, LOGIN_NAME)
     for row in json.loads((DATA / node / "expected.json").read_text()):
         process = table.resolve(row["pid"])
         assert process is not None
@@ -97,7 +99,7 @@ def test_the_start_time_is_found_behind_any_name(name: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         proc = FakeProc(Path(folder))
         proc.add(7, start=123456, command=name)
-        process = ProcessTable(proc.root).resolve(7)
+        process = ProcessTable(proc.root, LOGIN_NAME).resolve(7)
     assert process is not None
     assert process.start_ticks == 123456
     assert process.command == name.decode("utf-8", "replace")
@@ -116,6 +118,15 @@ def test_a_process_in_a_container_is_read_once_while_its_start_time_stays(proc: 
     process = table.resolve(7)
     (proc.root / "7/cgroup").write_text(ON_HOST)
     assert table.resolve(7) is process
+
+
+def test_a_process_outside_pods_is_read_each_time_as_it_may_become_another_user(proc: FakeProc) -> None:
+    """An entrypoint that gives root up keeps its pid and its start time."""
+    users = iter(["root", "alice"])
+    table = ProcessTable(proc.root, lambda _: next(users))
+    proc.add(7, cgroup=f"0::/system.slice/docker-{ID}.scope\n")
+    found = [table.resolve(7), table.resolve(7)]
+    assert [process.user for process in found if process] == ["root", "alice"]
 
 
 def test_a_reused_pid_is_another_process(proc: FakeProc, table: ProcessTable) -> None:
@@ -175,7 +186,7 @@ def test_a_zombie_is_no_process_but_one_whose_first_thread_ended_is(proc: FakePr
 
 
 def test_the_table_is_bounded_and_counts_what_it_forgets(proc: FakeProc) -> None:
-    table = ProcessTable(proc.root, capacity=3)
+    table = ProcessTable(proc.root, LOGIN_NAME, capacity=3)
     for pid in range(1, 6):
         proc.add(pid)
         assert table.resolve(pid) is not None
@@ -229,7 +240,7 @@ def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def real() -> Iterator[ProcessTable]:
-    table = ProcessTable(Path("/proc"))
+    table = ProcessTable(Path("/proc"), LOGIN_NAME)
     yield table
     table.close()
 

@@ -40,7 +40,7 @@ def cgroups(tmp_path: Path) -> Iterator[Cgroups]:
 
 @pytest.fixture
 def table() -> Iterator[ProcessTable]:
-    table = ProcessTable(PROC)
+    table = ProcessTable(PROC, str)
     yield table
     table.close()
 
@@ -129,7 +129,7 @@ def descriptors() -> int:
 def test_the_table_is_bounded_counts_what_it_forgets_and_gives_its_descriptors_back(cgroups: Cgroups) -> None:
     pids = [cgroups.sleeper(pod_path(UID, ID)) for _ in range(5)]
     before = descriptors()
-    table = ProcessTable(PROC, capacity=2)
+    table = ProcessTable(PROC, str, capacity=2)
     first = [table.resolve(pid) for pid in pids]
     assert table.evictions == 3
     assert descriptors() <= before + 1 + 2, "the epoll and two pidfds"

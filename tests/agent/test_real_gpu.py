@@ -22,7 +22,7 @@ def test_a_few_seconds_of_real_gpus_are_windows_that_keep_the_rules() -> None:
         driver.open()
     except DriverError as error:
         pytest.skip(f"needs an NVIDIA GPU and its driver: {error}")
-    sampler = Sampler(driver, ProcessTable(Path("/proc")), Cadence(processes_us=1_000_000), monotonic_us, wall_us)
+    sampler = Sampler(driver, ProcessTable(Path("/proc"), str), Cadence(processes_us=1_000_000), monotonic_us, wall_us)
     meter = Meter(MeterSettings("here", "here", window_us=1_000_000), lambda _process, _held: (), kubernetes=False)
     windows, samples = [], []
     tick = threading.Event()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.accounting.keys import Holding, Owner
+from gputally.accounting.keys import Holding, Owner, user_namespace
 from gputally.accounting.states import OwnerKind
 from gputally.agent.held import NOBODY, Held
 from gputally.agent.reservations.grants import GrantBook, ReservationPoller
@@ -100,7 +100,7 @@ def test_a_job_ends_with_its_file(folder: Path) -> None:
         (lambda path: path.chmod(0o666), "others than its owner may write"),
         (lambda path: path.write_text("x" * (MOST_BYTES + 1)), "longer than"),
         (lambda path: path.write_text("SLURM_JOB_GPUS=0\n"), "name no user"),
-        (lambda path: path.write_text("SLURM_JOB_USER=a:b\n"), "name no user"),
+        (lambda path: path.write_text(f"SLURM_JOB_USER={'/' * 100}\n"), "name no user"),
         (lambda path: path.rename(path.with_name("4x")), "no number"),
         (lambda path: (path.unlink(), path.symlink_to("/etc/passwd")), "symbolic link"),
         (lambda path: (path.unlink(), os.mkfifo(path, 0o644)), "name no user"),
@@ -159,6 +159,13 @@ def test_what_a_task_sees_is_not_what_its_job_holds() -> None:
     """Why the environment of processes is not read: it counts from 0 within the job, and the job may change it."""
     assert ENVIRONMENTS["prolog"]["SLURM_JOB_GPUS"] == "1"
     assert ENVIRONMENTS["task"]["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+@pytest.mark.parametrize("name", ["CORP\\alice", "CORP/alice smith", "jörg@corp", "a:b"])
+def test_a_user_of_any_directory_has_the_namespace_that_his_processes_have(folder: Path, name: str) -> None:
+    write(folder, 42, name, "0")
+    [held] = jobs_of(folder).poll().containers
+    assert held.namespace == user_namespace(name)
 
 
 @given(st.text(max_size=20), st.text(max_size=200))
