@@ -85,9 +85,7 @@ def _run(folder: Path, stop: threading.Event, *, opens: bool) -> None:
         running.callback(screen.close)
         programs = [_collector(folder, settings.database_url)]
         running.callback(stop_all, programs)
-        found = programs[0].wait_for(
-            r"agents on (\S+), metrics on (\S+), API on (\S+), pages on (\S+), database", _START_S, stop
-        )
+        found = programs[0].wait_for(_READY, _START_S, stop)
         if found is None:
             return
         for agent in _agents(folder, found[1], nodes):

@@ -1,5 +1,6 @@
 """The back-fill as it runs: everything arrives once, the newest day first, and it ends when it is told to."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_it_waits_for_a_collector_that_is_behind(
     back_fill.close()
     assert back_fill.wait(0)
     assert back_fill.progress.done == 0
-    assert windows_left(tmp_path) <= 50 + 2 * fill._LOOK_EVERY
+    assert windows_left(tmp_path) <= 50 + 2 * fill._AT_ONCE
 
 
 def test_it_stops_where_it_is(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_spool_that_takes_no_more_ends_it_and_says_why(
     back_fill = BackFill(nodes("node-c"), "demo", END_US - DAY_US, END_US, tmp_path)
     back_fill.start(collector.address)
     assert back_fill.wait(30)
-    assert back_fill.progress.error == "the back-fill ended: windows were refused: {'full': 1}"
+    assert re.fullmatch(r"the back-fill ended: windows were refused: {'full': \d+}", back_fill.progress.error)
 
 
 def windows_left(folder: Path) -> int:
