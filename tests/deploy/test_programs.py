@@ -13,6 +13,8 @@ from gputally.agent.command_line import Machine
 from gputally.agent.command_line import load as load_agent
 from gputally.agent.settings import Settings as AgentSettings
 from gputally.agent.settings import described
+from gputally.collector import main as collector_main
+from gputally.collector.api import server
 from gputally.collector.auth import access_review, token_review
 from gputally.collector.budgets import parse_budgets
 from gputally.collector.cluster.watch import ObjectKind
@@ -170,6 +172,17 @@ def test_the_migration_uses_the_same_database(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(variable, value)
     assert migrate["command"] == ["gputally", "migrate"]
     assert load(DatabaseSettings, {}).database_url == CONFIG["gputally-database", "url"]
+
+
+def test_a_collector_that_is_to_end_has_as_long_as_it_may_take() -> None:
+    """Killed before, it would say a message twice, and cut off what readers are being answered."""
+    parts = 4 * collector_main.DRAIN_S + 2 * collector_main.WATCH_S  # streams, notifier, settler, writer; two watches
+    longest_s = parts + 2 * server._DRAIN_S
+    pod, container = only("collector/base", "Deployment", "gputally-collector")
+    pause_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= pause_s + longest_s
+    unit = (DEPLOY / "systemd" / "gputally-collector.service").read_text()
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) >= longest_s
 
 
 def test_probes_ask_pages_that_are_served() -> None:

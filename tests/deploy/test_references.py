@@ -177,7 +177,7 @@ def asked(pod: Object) -> Iterator[tuple[str, str, set[str]]]:
                     yield kind, reference["name"], {reference["key"]}
         for mount, volume in mounted(each, pod):
             for field, kind, name in (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName")):
-                if field in volume:
+                if field in volume and not volume[field].get("optional"):
                     yield kind, volume[field][name], files_below(each, mount["mountPath"])
 
 
@@ -209,6 +209,21 @@ def test_what_the_base_leaves_to_its_user_stands_in_the_examples() -> None:
         for _, pod in pod_templates(all_folders()[folder]):
             for kind, name, keys in asked(pod):
                 assert keys <= there[kind, name]
+
+
+def test_the_examples_authority_of_the_database_is_where_its_url_says() -> None:
+    """verify-full without an authority connects to nobody, and every program that is given the URL has to find it."""
+    secret = next(yaml.safe_load_all((DEPLOY / "collector" / "examples" / "secrets.yaml").read_text()))
+    assert "sslmode=verify-full" in secret["stringData"]["url"]
+    folder, _, key = secret["stringData"]["url"].rpartition("sslrootcert=")[2].rpartition("/")
+    assert key in secret["stringData"]
+    for name in ("collector/base", "collector/overlays/books"):
+        for _, pod in pod_templates(all_folders()[name]):
+            for each in containers(pod):
+                (volume,) = (volume for mount, volume in mounted(each, pod) if mount["mountPath"] == folder)
+                assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+                assert volume["secret"]["items"] == [{"key": key, "path": key}]
+                assert volume["secret"]["optional"] is True
 
 
 def test_an_agent_calls_the_collector_by_a_name_that_is_in_its_certificate(site: list[Object]) -> None:
