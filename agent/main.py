@@ -18,6 +18,7 @@ from gputally.agent.command_line import Machine, load_or_exit
 from gputally.agent.credentials import CredentialFiles
 from gputally.agent.front import Front
 from gputally.agent.http import CannotListen
+from gputally.agent.job_cgroups import living_jobs
 from gputally.agent.kube.api import KubeApi
 from gputally.agent.kube.claim_watch import ClaimWatch
 from gputally.agent.kube.pod_watch import PodWatch
@@ -139,7 +140,7 @@ def _scenario(settings: Settings, start_us: int) -> Scenario | None:
 def _parts(settings: Settings, scenario: Scenario | None, wanted: Release) -> Parts:
     pods: NodePods
     if settings.slurm_jobs is not None:
-        jobs = SlurmJobs(settings.slurm_jobs, monotonic_us, {0, os.geteuid()})
+        jobs = SlurmJobs(settings.slurm_jobs, monotonic_us, {0, os.geteuid()}, living_jobs)
         slurm = _polled(settings, jobs, GrantBook(jobs.of_name, wall_us), "slurm")
         return Parts(slurm, jobs, None, wanted, kubernetes=False)
     if scenario is not None and settings.kube_api is None:

@@ -21,6 +21,7 @@ from gputally.agent.reservations.kubelet import ContainerReservation, Reservatio
 MOST_JOBS = 4096  # a node has fewer cores
 MOST_BYTES = 4096  # of a file: it has four short lines
 _LONGEST_NAME = 253  # bytes, as names of Kubernetes: what is longer than a collector takes would cost the whole window
+_OVER_US = 600_000_000  # a Prolog that takes longer is rare, and a job has a cgroup until it ends
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _RESOURCE = "gres/gpu"
 
@@ -56,24 +57,36 @@ class Job:
 class SlurmJobs:
     """The folder's jobs as the last poll found them: who holds what, and whose each job is.
 
-    One thread polls; any thread asks. `owner_uids`: whose files are believed.
+    One thread polls; any thread asks. `owner_uids`: whose files are believed. `living`: the names of the jobs that have
+    a cgroup; a job that has had none for ten minutes is over, whatever its file says. None: that cannot be told.
     """
 
-    def __init__(self, folder: Path, monotonic_us: Callable[[], int], owner_uids: Collection[int] = (0,)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monotonic_us: Callable[[], int],
+        owner_uids: Collection[int] = (0,),
+        living: Callable[[], Collection[str] | None] = lambda: None,
+    ) -> None:
         self._folder = folder
         self._monotonic_us = monotonic_us
         self._owner_uids = owner_uids
+        self._living = living
+        self._without_us: dict[str, int] = {}  # since when a job has no cgroup
         self._pods: Mapping[str, Pod] = {}
 
     def poll(self) -> Reservations:
         """What is held now; raises JobsUnreadable."""
         jobs, problem = self._read()
         self._pods = {job.pod.uid: job.pod for job in jobs}
+        over = self._over()
         held = tuple(
             ContainerReservation(job.pod.namespace, job.pod.name, "", _RESOURCE, job.device_ids)
             for job in jobs
-            if job.device_ids
+            if job.device_ids and job.pod.uid not in over
         )
+        if over and not problem:
+            problem = f"--slurm-jobs {self._folder}: jobs that are over have files, as {min(over)}: did an Epilog fail?"
         return Reservations(self._monotonic_us(), stale=False, containers=held, allocatable=(), problem=problem)
 
     def of_uid(self, uid: str) -> Pod | None:
@@ -92,6 +105,16 @@ class SlurmJobs:
     def known(self) -> Collection[str]:
         """No UIDs of pods: jobs are told by their own cgroups."""
         return ()
+
+    def _over(self) -> set[str]:
+        """The jobs whose Epilog never removed their file. One whose Prolog is at work has no cgroup yet."""
+        living = self._living()
+        if living is None:
+            self._without_us.clear()
+            return set()
+        now_us = self._monotonic_us()
+        self._without_us = {name: self._without_us.get(name, now_us) for name in self._pods if name not in living}
+        return {name for name, since_us in self._without_us.items() if now_us - since_us >= _OVER_US}
 
     def _read(self) -> tuple[list[Job], str]:
         """The jobs in the order of their ids, and what is wrong with the folder, in one line."""

@@ -94,6 +94,51 @@ def test_a_job_ends_with_its_file(folder: Path) -> None:
     assert jobs.of_uid("job_42") is None
 
 
+class Cgroups:
+    """The cgroups of jobs, and a clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.living: set[str] | None = set()
+        self.now_us = 0
+        self.jobs = SlurmJobs(folder, lambda: self.now_us, (os.geteuid(),), lambda: self.living)
+
+    def held(self, later_us: int = 0) -> list[str]:
+        self.now_us += later_us
+        found = self.jobs.poll()
+        self.problem = found.problem
+        return [held.pod for held in found.containers]
+
+
+MINUTE_US = 60_000_000
+
+
+def test_a_job_whose_epilog_never_ran_does_not_hold_its_gpu_for_ever(folder: Path) -> None:
+    """Its user would pay for idle time from then on, and nobody would know."""
+    write(folder, 42, "alice", "0")
+    write(folder, 43, "bob", "1")
+    cgroups = Cgroups(folder)
+    cgroups.living = {"job_42", "job_43"}
+    assert (cgroups.held(), cgroups.held(20 * MINUTE_US)) == (["job_42", "job_43"],) * 2
+    cgroups.living = {"job_43"}
+    assert cgroups.held() == cgroups.held(9 * MINUTE_US) == ["job_42", "job_43"]
+    assert cgroups.problem == ""
+    assert cgroups.held(MINUTE_US) == ["job_43"]
+    assert "jobs that are over have files, as job_42" in cgroups.problem
+    assert cgroups.jobs.of_uid("job_42") is not None, "what still runs of it is its user's"
+
+
+def test_a_job_whose_prolog_is_at_work_or_whose_cgroup_cannot_be_seen_holds_its_gpu(folder: Path) -> None:
+    write(folder, 42, "alice", "0")
+    cgroups = Cgroups(folder)
+    assert cgroups.held() == cgroups.held(9 * MINUTE_US) == ["job_42"]
+    cgroups.living = {"job_42"}
+    assert cgroups.held(9 * MINUTE_US) == ["job_42"]
+    cgroups.living = None
+    assert cgroups.held(60 * MINUTE_US) == ["job_42"]
+    cgroups.living = set()
+    assert cgroups.held() == ["job_42"], "counted from now on"
+
+
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
