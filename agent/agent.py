@@ -28,6 +28,7 @@ _FLUSH_US = 3_000_000
 _RELEASE_FLUSH_US = 1_000_000  # whoever wants the driver has it within five seconds, the probe's end included
 _LOOK_S = 1.0  # for the loop to finish what it is at; it is at nothing for longer, unless its disk hangs
 _LONGEST_WAIT_US = 1_000_000  # so that a release is noticed in time, however rare samples are
+_STUCK = "the agent counts nothing now: it waits for its disk (--spool-dir), or for a processor"
 _log = logging.getLogger(__name__)
 
 
@@ -98,13 +99,14 @@ class Agent:
 
     @property
     def snapshot(self) -> Snapshot:
-        """How things stand now; from any thread. Where the loop is stuck, how they stood when it was last asked."""
-        if self._busy.acquire(timeout=_LOOK_S):
-            try:
-                self._last_look = self._look()
-            finally:
-                self._busy.release()
-        return self._last_look
+        """How things stand now; from any thread. Where the loop is stuck, how they stood when somebody last asked."""
+        if not self._busy.acquire(timeout=_LOOK_S):
+            return replace(self._last_look, not_ready=(*self._last_look.not_ready, _STUCK))
+        try:
+            self._last_look = self._look()
+            return self._last_look
+        finally:
+            self._busy.release()
 
     def run(self, stop: threading.Event, interval_us: int) -> None:
         """Until `stop` is set; then the time up to now is sampled once more, and the last window is kept."""

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -305,7 +306,7 @@ def test_a_device_that_is_silent_now_keeps_its_sums_and_has_no_values(node: Node
     assert (device.reading, device.vitals, device.available) == (None, None, None)
 
 
-def test_whoever_asks_while_the_loop_is_stuck_gets_the_last_snapshot(
+def test_whoever_asks_while_the_loop_is_stuck_gets_the_last_snapshot_and_hears_that_it_is(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that hangs must not hang the probes of the kubelet and Prometheus's scrapes with it."""
@@ -322,10 +323,13 @@ def test_whoever_asks_while_the_loop_is_stuck_gets_the_last_snapshot(
     loop = threading.Thread(target=node.run, args=(60,))
     loop.start()
     assert stuck.wait(DEADLINE_S)
-    assert node.agent.snapshot == before
+    after = node.agent.snapshot
+    assert "waits for its disk" in after.not_ready[-1], "else it would be ready for ever"
+    assert replace(after, not_ready=()) == before
     free.set()
     loop.join(DEADLINE_S)
     assert node.agent.snapshot.samples > before.samples
+    assert node.not_ready == ()
 
 
 def test_a_snapshot_that_was_handed_out_never_changes(node: Node) -> None:
