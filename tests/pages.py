@@ -14,6 +14,7 @@ PROGRAMS = (
     *("gputally", "gputally-agent", "gputally-collector", "curl", "docker", "helm", "kubectl", "make", "nvidia-smi"),
     *("pg_dump", "pg_restore", "pip", "python", "python3", "psql", "scontrol", "sed", "sqlite3", "sudo", "systemctl"),
 )
+SHELLS = ("sh", "bash", "shell", "console")
 _FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(rf"^ {{4,}}((?:{'|'.join(PROGRAMS)}) .*)$", re.MULTILINE)
 _CONTINUED = re.compile(r"\\\n\s*")
@@ -31,11 +32,6 @@ def section(text: str, *headings: str) -> str:
     parts = re.split(r"^## ", text, flags=re.MULTILINE)
     found = {"": parts[0]} | {part.partition("\n")[0]: part for part in parts[1:]}
     return "".join(found[heading] for heading in headings)
-
-
-def program(command: str) -> str:
-    """The first word of a command."""
-    return command.split()[0]
 
 
 def bash(command: str, folder: Path, env: Mapping[str, str]) -> str:
@@ -57,7 +53,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 def _of_blocks(text: str) -> Iterator[str]:
     for _, language, block in _FENCED.findall(text):
-        if language == "sh":
+        if language in SHELLS:
             yield from _lines(textwrap.dedent(block).splitlines())
 
 
