@@ -59,6 +59,7 @@ def shown(database_url: str) -> str:
 
 
 def _database_url(text: str) -> str:
+    text = text.strip()  # a Secret made from a file ends with the file's last newline, and no name of a database does
     parse_url(text)
     return text
 

@@ -73,6 +73,11 @@ def test_all_mistakes_are_told_at_once_with_their_flags() -> None:
     ]
 
 
+def test_the_last_newline_of_a_secrets_file_is_no_part_of_the_databases_name() -> None:
+    url = "postgresql://u:secret@h/d"
+    assert load(DatabaseSettings, {"database_url": f"{url}\n"}).database_url == url
+
+
 def test_a_mistake_in_a_database_url_never_repeats_its_password() -> None:
     assert "secret" not in "".join(mistakes(DatabaseSettings, database_url="mysql://u:secret@h/d"))
     assert "secret" not in shown("postgresql://u:secret@h/d")

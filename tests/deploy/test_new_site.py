@@ -1,12 +1,15 @@
 """new_site.py: a folder that can be applied as it stands, with secrets that fit, and that is never overwritten."""
 
 import base64
+import shutil
 import ssl
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.deploy.rendered import Object, containers, named, new_site, of_kind, pod_templates, render
+from tests.deploy.rendered import DEPLOY, Object, containers, named, new_site, of_kind, pod_templates, render
 
 from gputally.collector.auth.tls import ServerTls
 
@@ -109,11 +112,72 @@ def test_run_again_it_keeps_what_is_there(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+def script(folder: Path, *words: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(DEPLOY / "new_site.py"), str(folder), "--cluster", "prod", "--driver", "host"]
+    return subprocess.run([*command, *words], input=given, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_it_keeps_against_what_was_asked_for_is_named(tmp_path: Path) -> None:
+    """Else somebody applies an old choice for the new one."""
+    new_site(tmp_path / "site", "--driver", "host")
+    assert script(tmp_path / "site").stderr == ""
+    said = script(tmp_path / "site", "--tag", "9.9.9", "--database-url", "postgresql://u:secret@h/d").stderr
+    assert [line.rpartition("/")[2] for line in said.splitlines()] == ["database-url", "kustomization.yaml"]
+    assert "secret@" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--registry", "https://registry.example.com/x"), "without https://"),
+        (("--registry", "registry example"), "without https://"),
+        (("--tag", "a tag"), "no tag"),
+        (("--timezone", "Mars/Olympus"), "no IANA time zone"),
+        (("--database-url", "postgres://u:secret@h/d"), "expected postgresql://"),
+        (("--database-url", "postgresql://u:secret@h"), "expected postgresql://"),
+        (("--database-url", "-"), "no URL on standard input"),
+    ],
+)
+def test_what_no_cluster_would_take_is_refused_before_anything_is_written(
+    tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    done = script(tmp_path / "site", *words)
+    assert (done.returncode, told in done.stderr, "secret" in done.stderr) == (2, True, False), done.stderr
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = script(tmp_path / "file")
+    assert (done.returncode, done.stderr.count("\n"), "Not a directory" in done.stderr) == (1, 1, True)
+
+
+def test_names_with_spaces_tags_of_digits_and_a_url_from_standard_input(tmp_path: Path) -> None:
+    """A tag such as 1.10 is a number in YAML; a password on a command line is seen by everybody."""
+    deploy = tmp_path / "a clone # 2" / "deploy"
+    deploy.parent.mkdir()
+    shutil.copytree(DEPLOY, deploy)
+    shutil.copytree(DEPLOY.parent / "dashboards", deploy.parent / "dashboards")
+    site, url = tmp_path / "my site", "postgresql://u:secret@db:6432/books?sslmode=require"
+    words = ("--cluster", "prod", "--driver", "host", "--tag", "1.10", "--database-url", "-")
+    command = [sys.executable, str(deploy / "new_site.py"), str(site), *words]
+    done = subprocess.run(command, input=f"{url}\n", capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.endswith(f"kubectl apply -k '{site}'\n")
+    objects = render(site)
+    assert secret(objects, "gputally-database") == {"url": url}
+    images = {each["image"] for _, pod in pod_templates(objects) for each in containers(pod)}
+    assert images == {"gputally-agent:1.10", "gputally-collector:1.10"}
+
+
 def test_it_renews_the_certificate_that_was_taken_away(tmp_path: Path) -> None:
     site = tmp_path / "site"
     new_site(site, "--driver", "host")
     authority, before = (site / "secrets" / "ca.crt").read_bytes(), (site / "secrets" / "tls.crt").read_bytes()
-    (site / "secrets" / "tls.crt").unlink()
+    (site / "secrets" / "tls.key").unlink()  # either of the two is enough
+    kept = (site / "secrets" / "ca.key").rename(site / "elsewhere")
+    done = script(site)
+    assert (done.returncode, "ca.key: No such file" in done.stderr) == (1, True)
+    kept.rename(site / "secrets" / "ca.key")
     new_site(site, "--driver", "host")
     assert (site / "secrets" / "ca.crt").read_bytes() == authority
     assert (site / "secrets" / "tls.crt").read_bytes() != before
