@@ -25,7 +25,7 @@ VALUE_ERRORS = (DataError, psycopg.DataError)
 
 _ACCEPTED = "accepted are sqlite:////path/to/file and postgresql://user:password@host:port/database"
 _WRITES = "gputally_writes"
-_SQLITE_BUSY_MS = 10_000  # how long a connection waits for another process's write
+_SQLITE_BUSY_MS = 30_000  # how long a connection waits for others' writes: SQLite lets nobody queue, only try again
 _WAL_RETRY_S = 0.01
 _POSTGRES_OPTIONS: dict[str, str | int] = {
     "application_name": "gputally",

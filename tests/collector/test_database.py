@@ -63,7 +63,7 @@ def test_sqlite_flushes_every_commit_and_lets_readers_go_on(tmp_path: Path) -> N
     with reading(engine) as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
-        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 10_000
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
     engine.dispose()
 
 
