@@ -1,6 +1,7 @@
 """Ledger hours looked up rather than worked out: a week of a fleet's postings has a hundred thousand of them."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from gputally.accounting.ledger_hour import hours
@@ -14,14 +15,14 @@ class Calendar:
         self._starts = list(self._ends)
 
     @property
+    def starts(self) -> Sequence[int]:
+        """When they begin, the oldest first."""
+        return self._starts
+
+    @property
     def oldest_us(self) -> int:
         """When the first of them begins."""
         return self._starts[0]
-
-    @property
-    def newest_us(self) -> int:
-        """When the last of them begins."""
-        return self._starts[-1]
 
     def start(self, us: int) -> int:
         """When the hour begins that holds an instant."""

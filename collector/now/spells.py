@@ -1,11 +1,12 @@
 """Since when what is held has been idle, and what that cost: out of the postings of the last days, hour by hour.
 
 A spell is measured time with less than 1 % used, unbroken but for two minutes that were not observed. Back to the hour
-in which it begins, postings say so by the hour; in that hour, the windows do by the minute.
+in which it begins, postings say so by the hour; in that hour, the windows do by the minute. Where the newest postings
+wait to be settled, the windows take their place: a spell must not look as if it had begun with the hour.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, and_, func, or_, select
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.database.schema import line, posting, window
+from gputally.collector.database.schema import dirty_hour, line, posting, window
 from gputally.collector.now.calendar import Calendar
 from gputally.collector.now.latest import Part, Standing, is_idle
 from gputally.collector.rates.cost import time_cost
@@ -22,6 +23,9 @@ from gputally.collector.rates.pricing import Pricer
 LOOK_BACK_US = 7 * 24 * HOUR_US  # a spell that began before is "at least" so long
 UNOBSERVED_US = 2 * 60_000_000  # a spell outlives so much that was not observed
 _AT_ONCE = 200  # conditions in one statement
+_OWNERS_AT_ONCE = 10_000  # below what either database takes as parameters: each statement scans its hours anew
+_HOURS_AT_ONCE = 24  # most spells are shorter than a day, and need no look at the days before
+_UNSETTLED_HOURS = 2  # the newest ledger hours, whose windows still arrive
 
 Asked = TypeVar("Asked")
 
@@ -58,8 +62,7 @@ def read_spells(
     """The spells that are going on."""
     idle = [one for one in standings if one.idle and not one.silent(now_us)]
     calendar = Calendar(zone, now_us - LOOK_BACK_US, max([now_us, *(one.end_us for one in idle)]))
-    hours = _hours(connection, calendar, idle)
-    whole = {one.part: list(_whole_hours(one, hours.get(one.part, ()))) for one in idle}
+    whole = _whole(connection, calendar, idle)
     first = {one.part: _first(one, whole[one.part], calendar) for one in idle}
     windows = _windows(connection, calendar, first)
     return [_spell(one, whole[one.part], windows.get(one.part, ()), pricer, calendar) for one in idle]
@@ -82,9 +85,23 @@ def unbroken(stretches: Sequence[Stretch], end_us: int) -> list[Stretch]:
     return found
 
 
-def _whole_hours(one: Standing, hours: Sequence[Stretch]) -> Iterator[Stretch]:
-    """The hours, going back, through all of which it was held and idle."""
-    expected_end_us, share = one.end_us, one.share
+def _whole(connection: Connection, calendar: Calendar, idle: Sequence[Standing]) -> Mapping[Part, list[Stretch]]:
+    """The hours, going back, through all of which each was held and idle; a day is read only where all after it is."""
+    found: dict[Part, list[Stretch]] = {one.part: [] for one in idle}
+    going_on, starts = list(idle), calendar.starts
+    for last in range(len(starts), 0, -_HOURS_AT_ONCE):
+        of_day = starts[max(0, last - _HOURS_AT_ONCE) : last]
+        hours = _hours(connection, calendar, of_day, going_on)
+        for one in going_on:
+            so_far = found[one.part]
+            so_far += _whole_hours(one, hours.get(one.part, ()), so_far[-1].start_us if so_far else one.end_us)
+        going_on = [one for one in going_on if found[one.part] and found[one.part][-1].start_us == of_day[0]]
+    return found
+
+
+def _whole_hours(one: Standing, hours: Sequence[Stretch], expected_end_us: int) -> Iterator[Stretch]:
+    """Of some hours, going back, those through all of which it was held and idle, up to the first that is not."""
+    share = one.share
     for hour in sorted(hours, reverse=True):
         end_us = min(hour.end_us, one.end_us)
         held_us = share.numerator * (end_us - hour.start_us) // share.denominator
@@ -122,18 +139,48 @@ def _cost(one: Standing, stretch: Stretch, pricer: Pricer, calendar: Calendar) -
     return time_cost(stretch.idle_us, pricer.at(one.place, calendar.start(stretch.start_us)).rate.price)
 
 
-def _hours(connection: Connection, calendar: Calendar, idle: Sequence[Standing]) -> Mapping[Part, list[Stretch]]:
-    """The postings of what is idle, by part."""
+def _hours(
+    connection: Connection, calendar: Calendar, starts: Sequence[int], idle: Sequence[Standing]
+) -> Mapping[Part, list[Stretch]]:
+    """What is idle hour by hour: its postings, or its lines where these wait to be settled."""
+    found = _posted(connection, calendar, starts, {one.part.owner_id for one in idle})
+    marked = _marked(connection, {start_us for start_us in starts if start_us in calendar.starts[-_UNSETTLED_HOURS:]})
+    for hour_us in {hour_us for hour_us, _ in marked}:
+        waiting = [one.part for one in idle if (hour_us, one.part.node_id) in marked]
+        windows = _windows(connection, calendar, dict.fromkeys(waiting, hour_us))
+        for part in waiting:
+            settled = [each for each in found[part] if each.start_us != hour_us]
+            found[part] = [*settled, *_together(hour_us, calendar.end(hour_us), windows.get(part, ()))]
+    return found
+
+
+def _posted(
+    connection: Connection, calendar: Calendar, starts: Sequence[int], owners: Iterable[int]
+) -> dict[Part, list[Stretch]]:
     keys = [posting.c[name] for name in (*Part._fields, "hour_us")]
     sums = [func.sum(posting.c[name]) for name in _STATES]
     found: dict[Part, list[Stretch]] = defaultdict(list)
-    for owners in _pieces(sorted({one.part.owner_id for one in idle})):
-        within = posting.c.hour_us.between(calendar.oldest_us, calendar.newest_us)
-        query = select(*keys, *sums).where(within, posting.c.owner_id.in_(owners))
+    for some in _pieces(sorted(owners), _OWNERS_AT_ONCE):
+        within = posting.c.hour_us.between(starts[0], starts[-1])
+        query = select(*keys, *sums).where(within, posting.c.owner_id.in_(some))
         for *part, hour_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)):
             stretch = Stretch(hour_us, calendar.end(hour_us), int(used), int(idle_us), int(unobserved))
             found[Part(*part)].append(stretch)
     return found
+
+
+def _marked(connection: Connection, hours: Collection[int]) -> Collection[tuple[int, int]]:
+    """The (hour, node) of some hours whose postings wait to be settled."""
+    if not hours:
+        return frozenset()
+    query = select(dirty_hour.c.hour_us, dirty_hour.c.node_id).where(dirty_hour.c.hour_us.in_(sorted(hours)))
+    return {(hour_us, node_id) for hour_us, node_id in connection.execute(query)}
+
+
+def _together(start_us: int, end_us: int, windows: Sequence[Stretch]) -> Iterator[Stretch]:
+    """The windows of an hour as that hour; nothing where there are none."""
+    if windows:
+        yield Stretch(start_us, end_us, *(sum(each[at] for each in windows) for at in range(2, len(Stretch._fields))))
 
 
 def _windows(
@@ -144,7 +191,7 @@ def _windows(
     sums = [func.sum(line.c[name]) for name in _STATES]
     found: dict[Part, list[Stretch]] = defaultdict(list)
     asked = sorted({(part.node_id, hour_us, part.owner_id) for part, hour_us in hours.items() if hour_us is not None})
-    for pieces in _pieces(asked):
+    for pieces in _pieces(asked, _AT_ONCE):
         within = or_(
             *(
                 and_(
@@ -166,5 +213,5 @@ def _windows(
 _STATES = ("used_us", "idle_us", "unobserved_us")
 
 
-def _pieces(asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
-    return (asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE))
+def _pieces(asked: Sequence[Asked], most: int) -> Iterator[Sequence[Asked]]:
+    return (asked[at : at + most] for at in range(0, len(asked), most))

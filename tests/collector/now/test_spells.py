@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, event, insert, select
 from tests.windows import START_US, all_received, device, pod, reserved, unallocated, window
 
 from gputally.accounting.keys import WHOLE_GPU, LineKey
@@ -107,6 +107,29 @@ def test_a_spell_began_when_it_began(engine: Engine, minutes: list[Minutes], beg
     book(engine, windows)
     (found,) = spells(engine, windows[-1].end_us)
     assert (minute(found), found.before) == (began, False)
+
+
+@pytest.mark.parametrize("settled", [0, 1, 60, 119, 120, 124])
+def test_windows_that_wait_to_be_settled_do_not_make_a_spell_begin_anew(engine: Engine, settled: int) -> None:
+    windows = history(Minutes("idle", 125))
+    for some in (windows[:settled], windows[settled:]):
+        if some:
+            settle(engine, UTC)
+            Committer(engine, UTC, max_age_us=None).commit(all_received(some), now_us=some[-1].end_us)
+    apply_file(engine, Kind.RATES, CARD, "ann@laptop", 1)
+    (found,) = spells(engine, windows[-1].end_us)
+    settle(engine, UTC)
+    assert spells(engine, windows[-1].end_us) == [found]
+    assert (minute(found), found.idle_us) == (0, 125 * MINUTE_US)
+
+
+def test_a_spell_of_some_hours_reads_one_day_of_the_ledger(engine: Engine) -> None:
+    windows = history(Minutes("used", 61), Minutes("idle", 150))
+    book(engine, windows)
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    spells(engine, windows[-1].end_us)
+    assert sum("FROM posting" in statement for statement in asked) == 1
 
 
 @pytest.mark.parametrize("kind", ["used", "unobserved", "free"])
@@ -215,7 +238,7 @@ def test_the_calendar_says_what_the_ledger_says(name: str, start_us: int, length
     for us in (start_us, start_us + length_us // 2, start_us + length_us):
         assert calendar.start(us) == hour_start(us, zone)
         assert calendar.end(calendar.start(us)) == hour_end(hour_start(us, zone), zone)
-    assert (calendar.oldest_us, calendar.newest_us) == (
+    assert (calendar.oldest_us, calendar.starts[-1]) == (
         hour_start(start_us, zone),
         hour_start(start_us + length_us, zone),
     )
