@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.deploy.policy import Finding, findings
-from tests.deploy.rendered import FOLDERS, ROOT, Object, all_folders, named
+from tests.deploy.rendered import FOLDERS, ROOT, Object, all_folders, named, of_kind
 
 AGENT = "DaemonSet/gputally-agent"
 # What the agent needs and may have, everywhere; docs/security.md says why.
@@ -21,6 +21,8 @@ AGENT_NEEDS = {
 # What only one overlay may have; docs/kubernetes.md says so.
 GKE_NEEDS = {
     Finding("host-path /home/kubernetes/bin/nvidia", AGENT),
+    Finding("host-path /dev", AGENT),
+    Finding("writable /dev", f"{AGENT}/agent"),
     Finding("privileged", f"{AGENT}/agent"),
     Finding("privilege-escalation", f"{AGENT}/agent"),
 }
@@ -37,6 +39,17 @@ def test_nothing_breaks_a_rule_but_what_is_named_here(folder: str) -> None:
 def test_the_one_privileged_container_is_told_of() -> None:
     page = (ROOT / "docs" / "kubernetes.md").read_text()
     assert re.search(r"`gke`.*privileged", page)
+
+
+def test_a_privileged_agent_sees_device_files_that_come_after_it() -> None:
+    """It begins before a new node's driver is installed, and the runtime copies what is in /dev at that moment."""
+    for folder in (each for each in FOLDERS if each.startswith("daemonset/")):
+        for each in of_kind(all_folders()[folder], "DaemonSet"):
+            spec = each["spec"]["template"]["spec"]
+            (container,) = spec["containers"]
+            paths = {volume["name"]: volume.get("hostPath", {}).get("path") for volume in spec["volumes"]}
+            mounts = {mount["mountPath"]: paths[mount["name"]] for mount in container["volumeMounts"]}
+            assert (mounts.get("/dev") == "/dev") is bool(container["securityContext"].get("privileged"))
 
 
 def pod(objects: list[Object]) -> Object:
