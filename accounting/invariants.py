@@ -5,7 +5,8 @@ I2  the lines' energy sums to the counter's difference where the counter did not
 I3  nothing is negative
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from gputally.accounting.line import DeviceWindow, Line, Window
 
@@ -61,13 +62,25 @@ def _energy_violation(device: DeviceWindow) -> str:
 
 
 def _edge_violations(device: DeviceWindow) -> Iterator[str]:
-    for edge, holders in (("start", device.start_holders), ("end", device.end_holders)):
-        if any(holding.share <= 0 for holding in holders) or sum(holding.share for holding in holders) > 1:
+    edges = [("start", device.start_holders)]
+    if device.end_holders is not device.start_holders:
+        edges.append(("end", device.end_holders))
+    for edge, holders in edges:
+        if not _within_a_device([holding.share for holding in holders]):
             yield f"{device.uuid}: shares at the window's {edge} are not within the device"
         if len({(holding.owner, holding.partition) for holding in holders}) != len(holders):
             yield f"{device.uuid}: a holder stands twice at the window's {edge}"
     if device.ghost_memory_byte_s < 0 or (device.idle_power_mw or 0) < 0:
         yield f"{device.uuid}: memory or power is negative (I3)"
+
+
+def _within_a_device(shares: Sequence[Fraction]) -> bool:
+    """Whether each is a part, and all together no more than the whole."""
+    if any(share.numerator <= 0 for share in shares):
+        return False
+    if len({share.denominator for share in shares}) == 1:  # nearly always, and to add fractions takes long
+        return sum(share.numerator for share in shares) <= shares[0].denominator
+    return sum(shares) <= 1
 
 
 def _quality_violation(line: Line) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from operator import attrgetter
 from typing import TypeVar
 
@@ -248,10 +249,15 @@ def _read_holders(holders: Iterable[pb.Holder], message: pb.Window, owners: list
         Holding(
             owners[holder.owner],
             message.partitions[holder.partition],
-            Fraction(holder.share_numerator, holder.share_denominator),
+            _share(holder.share_numerator, holder.share_denominator),
         )
         for holder in holders
     )
+
+
+@lru_cache(1024)  # a fleet has a few dozen, and to make one takes longer than to read the rest of a holder
+def _share(numerator: int, denominator: int) -> Fraction:
+    return Fraction(numerator, denominator)
 
 
 def _read_owner(owner: pb.Owner) -> Owner:
@@ -270,7 +276,10 @@ def _read_owner(owner: pb.Owner) -> Owner:
 def _read_device(
     device: pb.Device, lines: tuple[Line, ...], message: pb.Window, owners: list[Owner], profiles: dict[str, str]
 ) -> DeviceWindow:
-    start, end = (_read_holders(edge, message, owners) for edge in (device.start_holders, device.end_holders))
+    start = _read_holders(device.start_holders, message, owners)
+    # Mostly nobody came or went: then both edges are one tuple, which others need to look at once only.
+    stays = device.start_holders == device.end_holders
+    end = start if stays else _read_holders(device.end_holders, message, owners)
     partitions = {line.key.partition for line in lines} | {holding.partition for holding in (*start, *end)}
     return DeviceWindow(
         device.uuid,
