@@ -123,7 +123,7 @@ def _answers(settings: Settings, world: World) -> _Answers:
     files = CredentialFiles(
         settings.collector_ca_file, settings.tls_cert_file, settings.tls_key_file, settings.collector_token_file
     )
-    way = Once(lambda: route.take(collector, files) if collector else None)
+    way = Once(lambda: route.take(collector, files, world.wall_us) if collector else None)
     return _Answers(
         Once(lambda: running.ask(settings.http_listen)),
         Once(lambda: pod_resources.ask(settings.pod_resources_socket, world.monotonic_us)),

@@ -2,17 +2,18 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gputally.agent.credentials import CredentialFiles
-from gputally.agent.doctor.finding import Finding, fail, ok
+from gputally.agent.doctor.finding import Finding, fail, ok, warn
 from gputally.agent.quantity import Address
 
 DNS, TCP, TLS = "collector-dns", "collector-tcp", "collector-tls"
 _TIMEOUT_S = 5.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113: empty SETTINGS
+_WARNED_S = 30 * 86_400  # before a certificate's end; of a short-lived one, its last tenth
 _HUNG_UP = "it hangs up after the handshake, as one does that wants another certificate of ours, or any"
 _PEM = "give --collector-ca-file (and --tls-cert-file, --tls-key-file) the PEM files as they were issued"
 
@@ -26,6 +27,8 @@ class Route:
     tcp_error: str = ""
     tls: str = ""  # the version that was agreed on; empty: plain text
     tls_error: str = ""
+    left_s: int = 0  # how long the collector's certificate is still good, of
+    life_s: int = 0  # the whole time that it was made for
     distrust: str = ""  # why the certificate is not trusted
     files_error: str = ""
 
@@ -34,9 +37,14 @@ class Route:
         """Whether nothing is in the way."""
         return not (self.dns_error or self.tcp_error or self.tls_error or self.distrust or self.files_error)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the collector's certificate should have been renewed by now."""
+        return self.left_s < min(_WARNED_S, self.life_s // 10)
 
-def take(collector: Address, files: CredentialFiles) -> Route:
-    """Go the way once."""
+
+def take(collector: Address, files: CredentialFiles, wall_us: Callable[[], int]) -> Route:
+    """Go the way once; `wall_us` tells how long the certificate is still good."""
     try:
         found = socket.getaddrinfo(collector.host, collector.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -47,24 +55,32 @@ def take(collector: Address, files: CredentialFiles) -> Route:
     except OSError as error:
         return Route(addresses, tcp_error=error.strerror or str(error))
     with connection:
-        return _secured(connection, collector.host, addresses, files)
+        return _secured(connection, collector.host, Route(addresses), files, wall_us() // 1_000_000)
 
 
-def _secured(connection: socket.socket, host: str, addresses: tuple[str, ...], files: CredentialFiles) -> Route:
+def _secured(connection: socket.socket, host: str, route: Route, files: CredentialFiles, now_s: int) -> Route:
     if files.ca_file is None:
-        return Route(addresses)
+        return route
     try:
         context = _context(files.ca_file, files.certificate_file, files.key_file)
     except OSError as error:  # ssl's errors are some of these
-        return Route(addresses, files_error=_reason(error))
+        return replace(route, files_error=_reason(error))
     try:
         with context.wrap_socket(connection, server_hostname=host) as secured:
-            version = secured.version() or "TLS"
-            return Route(addresses, tls=version) if _greet(secured) else Route(addresses, tls_error=_HUNG_UP)
+            if not _greet(secured):
+                return replace(route, tls_error=_HUNG_UP)
+            first_s, last_s = _period_s(secured)
+            return replace(route, tls=secured.version() or "TLS", left_s=last_s - now_s, life_s=last_s - first_s)
     except ssl.SSLCertVerificationError as error:
-        return Route(addresses, distrust=error.verify_message)
+        return replace(route, distrust=error.verify_message)
     except OSError as error:
-        return Route(addresses, tls_error=_reason(error))
+        return replace(route, tls_error=_reason(error))
+
+
+def _period_s(secured: ssl.SSLSocket) -> tuple[int, int]:
+    """From when until when the collector's certificate is good, seconds since the epoch."""
+    told = secured.getpeercert() or {}
+    return ssl.cert_time_to_seconds(str(told["notBefore"])), ssl.cert_time_to_seconds(str(told["notAfter"]))
 
 
 def _greet(secured: ssl.SSLSocket) -> bool:
@@ -89,6 +105,10 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).replace("_", " ").lower()
     return error.strerror or str(error)
+
+
+def _time(seconds: int) -> str:
+    return f"{seconds // 86_400} days" if seconds >= 2 * 86_400 else f"{seconds // 3600} h"
 
 
 def judge(route: Route, collector: Address) -> Iterator[Finding]:
@@ -126,6 +146,12 @@ def _tls(route: Route, collector: Address) -> Finding:
             TLS,
             f"no TLS with {collector}: {route.tls_error}",
             "see whether this is its gRPC port, its --tls-cert-file and --agent-ca-file, and our --tls-cert-file",
+        )
+    if route.tls and route.is_ending:
+        return warn(
+            TLS,
+            f"{route.tls}, and the collector's certificate is good for {_time(route.left_s)} more",
+            "renew it (docs/kubernetes.md): once it has ended, no window arrives",
         )
     if route.tls:
         return ok(TLS, f"{route.tls}, and the certificate is trusted")

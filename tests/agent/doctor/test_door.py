@@ -60,7 +60,7 @@ def test_a_certificate_that_tls_does_not_take_is_told_by_tls(
     doors: Doors, issue: Callable[[Doors], Pair | None]
 ) -> None:
     """TLS 1.3 ends its handshake before it looks at our certificate: we wait for what comes after."""
-    route = take(Address("localhost", doors.mutual), doors.files(issue(doors)))
+    route = take(Address("localhost", doors.mutual), doors.files(issue(doors)), lambda: NOW_US)
     assert not route.is_open
     assert route.tls_error
 
