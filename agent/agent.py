@@ -142,6 +142,7 @@ class Agent:
         else:
             if isinstance(message, Failure):
                 self._nvml_problem = message.message
+                self._totals.unsample()
             self._keep(self._meter.on_time(self._monotonic_us()))
 
     def _obey_release(self) -> None:
@@ -162,7 +163,7 @@ class Agent:
     def _let_go(self, why: str) -> None:
         self._is_free = self._sources.probe.release()
         with self._busy:
-            self._totals.release()
+            self._totals.unsample()
         self._took_us = None
         self._nvml_problem = f"the driver is released and GPU time is unobserved: {why}"
         if not self._is_free:

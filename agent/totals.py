@@ -98,7 +98,7 @@ class Totals:
         for times in sample.calls:
             self._calls.setdefault(times.call, _Calls([0] * len(times.counts))).add(times)
 
-    def release(self) -> None:
+    def unsample(self) -> None:
         """Nothing is sampled now, so nothing is known of now."""
         self._last.forget()
 

@@ -306,6 +306,19 @@ def test_a_device_that_is_silent_now_keeps_its_sums_and_has_no_values(node: Node
     assert (device.reading, device.vitals, device.available) == (None, None, None)
 
 
+def test_a_driver_that_does_not_answer_leaves_no_value_of_now(node: Node) -> None:
+    """A GPU that hung at 50 % would be shown at 50 % for hours."""
+    node.run(70)
+    assert node.agent.snapshot.devices[0].reading is not None
+    assert node.agent.snapshot.pods[0].memory_bytes is not None
+    node.probe.trouble = "the driver did not answer in time"
+    node.run(1)
+    (device,), (pod,) = node.agent.snapshot.devices, node.agent.snapshot.pods
+    assert (device.reading, device.vitals, device.available, pod.memory_bytes) == (None, None, None, None)
+    assert device.time_us[State.USED] > 0
+    assert device.model
+
+
 def test_whoever_asks_while_the_loop_is_stuck_gets_the_last_snapshot_and_hears_that_it_is(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_device_has_the_last_samples_values_only_while_it_is_sampled() -> None
     assert (first.reading, first.available) == (reading, True)
     assert (old.uuid, old.model, old.reading, old.available) == ("GPU-1", "H100", None, None)
     assert (third.reading, third.available, fourth.reading, fourth.available) == (None, None, None, False)
-    totals.release()
+    totals.unsample()
     assert [(each.uuid, each.reading, each.available) for each in totals.devices()] == [("GPU-1", None, None)]
 
 
