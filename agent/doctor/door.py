@@ -59,12 +59,20 @@ async def _knock(target: str, files: CredentialFiles, wall_us: Callable[[], int]
             pass  # the call is over: its code says why
         code, words = await call.code(), await call.details()
         told = dict(await call.trailing_metadata() or ())
-    return _reply(code.name, words or "", told, (began_us + wall_us()) // 2)
+    return _reply(code.name, words or "", told, began_us, wall_us())
 
 
-def _reply(code: str, words: str, told: Mapping[str, str | bytes], now_us: int) -> Reply:
+def skew(collector_us: int, began_us: int, ended_us: int) -> int:
+    """How far our clock is behind at least: somewhere between our two instants the collector read its own.
+
+    An answer that takes seconds, as one does that is reviewed by a slow API server, is no fault of a clock.
+    """
+    return max(0, collector_us - ended_us) + min(0, collector_us - began_us)
+
+
+def _reply(code: str, words: str, told: Mapping[str, str | bytes], began_us: int, ended_us: int) -> Reply:
     clock = told.get("gputally-now-us")
-    skew_us = int(clock) - now_us if isinstance(clock, str) and clock.isdecimal() else None
+    skew_us = skew(int(clock), began_us, ended_us) if isinstance(clock, str) and clock.isdecimal() else None
     names = [told.get(f"gputally-{name}-bin") for name in ("cluster", "node")]
     cluster, node = (name.decode("utf-8", "replace") if isinstance(name, bytes) else "" for name in names)
     return Reply(code, words, skew_us, (cluster, node) if node else None)

@@ -9,7 +9,7 @@ from tests.certificates import Authority, Pair
 from tests.collector_fake import FakeCollector
 
 from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles
-from gputally.agent.doctor.door import Reply, judge, knock
+from gputally.agent.doctor.door import Reply, judge, knock, skew
 from gputally.agent.doctor.finding import Level
 from gputally.agent.doctor.route import take
 from gputally.agent.quantity import Address
@@ -33,6 +33,15 @@ def test_a_collector_tells_the_node_that_the_certificate_names_and_its_clock(doo
     reply = knock(f"localhost:{doors.mutual}", files, lambda: NOW_US - LATE_US)
     assert reply == Reply("OK", "", LATE_US, ("prod", "gpu-1"))
     assert levels(reply) == [(Level.OK, "let in as prod/gpu-1")]
+
+
+@pytest.mark.parametrize(
+    ("collector_us", "behind_us"),
+    [(90, -10), (100, 0), (104, 0), (110, 0), (117, 7)],
+)
+def test_a_slow_answer_is_no_skew(collector_us: int, behind_us: int) -> None:
+    """It was asked at 100 and had answered at 110; its clock was read at some time between."""
+    assert skew(collector_us, 100, 110) == behind_us
 
 
 def test_a_certificate_of_another_node_is_let_in_and_told_of(doors: Doors) -> None:
