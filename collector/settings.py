@@ -26,7 +26,8 @@ from gputally.collector.notify.options import IdleAfter, PublicUrl, WebhookFile,
 ENV_PREFIX = "GPUTALLY_"
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 _NEARLY = 0.8  # difflib's ratio from which an unknown variable is taken for a misspelt one of ours
-_SECRET = ("database_url",)  # may hold a password, so a mistake in it is not repeated
+# What may hold a password, or be one by mistake: a mistake in it is not repeated.
+_SECRET = ("database_url", "webhook_url_file")
 
 Model = TypeVar("Model", bound=BaseSettings)
 

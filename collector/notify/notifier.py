@@ -140,7 +140,7 @@ class Notifier:
             self._suppressed["too-old"] += queue.forget(connection, now_us)
             if _waits(turn, now_us):
                 return None
-            allowed = PER_HOUR - queue.requests_since(connection, now_us - _HOUR_US)
+            allowed = PER_HOUR - queue.requests_between(connection, now_us - _HOUR_US, now_us)
             waiting = queue.waiting(connection)
             together = next_of(waiting, allowed)
             if not together:

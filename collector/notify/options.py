@@ -18,8 +18,15 @@ def _page_url(text: str) -> str:
     return text
 
 
+def _no_url(path: Path) -> Path:
+    """Paths are named in logs, and the URL is a secret."""
+    if path.parts[:1] in (("http:",), ("https:",)):
+        raise ValueError("expected a file that holds the URL, not the URL itself")
+    return path
+
+
 WebhookFile = Annotated[
-    Path | None,
+    Annotated[Path, AfterValidator(_no_url)] | None,
     Field(
         description=(
             "FILE with the URL of a webhook that is told of idle spells and budgets; it is a secret, and read again "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from gputally.collector.database.schema_notify import notification
 from gputally.collector.notify.digest import Waiting
@@ -44,9 +44,13 @@ def message(connection: Connection, one_id: str) -> Message:
     return Message.of_json(connection.execute(document).scalar_one())
 
 
-def requests_since(connection: Connection, us: int) -> int:
-    """How many times something was sent after an instant; what a digest told was sent at once."""
-    sent = select(func.count(notification.c.sent_us.distinct())).where(notification.c.sent_us > us)
+def requests_between(connection: Connection, from_us: int, to_us: int) -> int:
+    """How many times something was sent after an instant and up to another; what a digest told was sent at once.
+
+    What was sent later than now was sent by a clock that was wrong: it would count for as long as that went ahead.
+    """
+    within = (notification.c.sent_us > from_us, notification.c.sent_us <= to_us)
+    sent = select(func.count(notification.c.sent_us.distinct())).where(*within)
     return connection.execute(sent).scalar_one()
 
 
@@ -61,8 +65,9 @@ def drop(connection: Connection, ids: Iterable[str]) -> None:
 
 
 def forget(connection: Connection, now_us: int) -> int:
-    """Remove what is past its time; how many of these were never sent."""
+    """Remove what is past its time; how many of these were never sent. `now_us` may be of a clock that was set back."""
     old = notification.c.made_us < now_us - KEPT_US
     unsent = connection.execute(delete(notification).where(_WAITS, old)).rowcount
-    connection.execute(delete(notification).where(notification.c.sent_us < now_us - KEPT_US))
+    sent_us = notification.c.sent_us
+    connection.execute(delete(notification).where(or_(sent_us < now_us - KEPT_US, sent_us > now_us + KEPT_US)))
     return unsent

@@ -83,7 +83,8 @@ def spell_news(before: Mapping[PodKey, ToldSpell], seen: Seen, after_us: int, no
 
 
 def _may_be_back(last: ToldSpell, now_us: int) -> bool:
-    return last.unseen_us is None or now_us - last.unseen_us < UNSEEN_US
+    """Not for ever where a clock that was wrong said when it was seen last."""
+    return last.unseen_us is None or abs(now_us - last.unseen_us) < UNSEEN_US
 
 
 def _goes_on(last: ToldSpell, pod: IdlePod) -> bool:

@@ -190,17 +190,20 @@ def _windows(
     keys = [window.c.node_id, *(line.c[name] for name in Part._fields[1:]), window.c.start_us, window.c.end_us]
     sums = [func.sum(line.c[name]) for name in _STATES]
     found: dict[Part, list[Stretch]] = defaultdict(list)
-    asked = sorted({(part.node_id, hour_us, part.owner_id) for part, hour_us in hours.items() if hour_us is not None})
-    for pieces in _pieces(asked, _AT_ONCE):
+    asked: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for of, hour_us in hours.items():
+        if hour_us is not None:
+            asked[of.node_id, hour_us].add(of.owner_id)
+    for pieces in _pieces(sorted(asked), _AT_ONCE):
         within = or_(
             *(
                 and_(
                     window.c.node_id == node_id,
                     window.c.start_us >= hour_us,
                     window.c.start_us < calendar.end(hour_us),
-                    line.c.owner_id == owner_id,
+                    line.c.owner_id.in_(sorted(asked[node_id, hour_us])),
                 )
-                for node_id, hour_us, owner_id in pieces
+                for node_id, hour_us in pieces
             )
         )
         query = select(*keys, *sums).join_from(window, line, line.c.window_id == window.c.id).where(within)

@@ -83,6 +83,15 @@ def test_a_mistake_in_a_database_url_never_repeats_its_password() -> None:
     assert "secret" not in shown("postgresql://u:secret@h/d")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_webhooks_url_where_its_file_belongs_is_a_mistake_that_does_not_repeat_it(scheme: str) -> None:
+    """The name of the file stands in logs."""
+    (mistake,) = mistakes(CollectorSettings, webhook_url_file=f"{scheme}://hooks.example.com/services/secret")
+    assert mistake.startswith("--webhook-url-file: expected a file that holds the URL")
+    assert "secret" not in mistake
+    assert "services" not in mistake
+
+
 @pytest.mark.parametrize(
     "text", ["nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:", "postgresql+asyncpg://h/d"]
 )

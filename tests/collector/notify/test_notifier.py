@@ -316,6 +316,20 @@ def test_a_queue_without_room_counts_what_it_leaves_out(each: Stage) -> None:
     assert again == (True, 1)
 
 
+def test_what_was_sent_by_a_clock_that_went_ahead_uses_up_no_later_hour(each: Stage, receiver: WebhookReceiver) -> None:
+    """Else nobody is told anything before that time comes."""
+    replica, ahead = each.replica(), 400 * 24 * 60
+    each.pass_by(ahead)
+    fill(each, PER_HOUR, named="early pod")
+    each.turns(replica)
+    each.pass_by(-ahead)
+    fill(each, 1)
+    each.turns(replica)
+    assert receiver.titles[PER_HOUR:] == ["pod 0 is idle"]
+    with reading(each.engine) as connection:
+        assert connection.execute(select(func.count()).select_from(notification)).scalar_one() == 1
+
+
 def test_what_is_a_day_old_is_no_news(each: Stage, receiver: WebhookReceiver) -> None:
     replica = each.replica()
     fill(each, 1)

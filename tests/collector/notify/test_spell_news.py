@@ -52,6 +52,15 @@ def test_a_spell_that_is_long_already_is_told_as_critical_at_once() -> None:
     assert news.level is Level.CRITICAL
 
 
+def test_a_spell_that_was_last_seen_by_a_clock_that_went_ahead_is_over_all_the_same() -> None:
+    play = Play()
+    play.now_us += 2 * OLD_US
+    play.sees(pod(part(length=30)))
+    play.sees(does=Doing.UNSEEN)
+    play.now_us -= 2 * OLD_US
+    assert [news.level for news in play.sees(does=Doing.UNSEEN)] == [Level.RESOLVED]
+
+
 def test_a_pod_is_one_message_however_many_gpus_it_holds_idle() -> None:
     play = Play()
     (news,) = play.sees(pod(*(part(number) for number in range(8))))
