@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gputally.accounting.keys import Owner
-from gputally.agent.attribution.process_track import Owners
+from gputally.agent.attribution.process_track import Owners, is_overhead
 from gputally.agent.held import UNKNOWN, Held
 from gputally.agent.sample import GpuProcess, ProcessReading
 
@@ -33,8 +33,8 @@ def resident(reading: ProcessReading, held: Held, owners: Owners) -> Resident:
             continue
         part = held.part(process.instance) if held.known else UNKNOWN
         found = owners(process, part)
-        if process.server and not any(part.lists(owner) for owner in found):
-            continue  # overhead, unless a holder runs it
+        if is_overhead(process, found, part):
+            continue
         found = found or _sole_holder(process, part)
         all_named &= bool(found)
         for owner in found:

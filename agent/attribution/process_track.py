@@ -102,10 +102,8 @@ class ProcessTrack:
         return _List(owners, processes, parts, read=True)
 
     def _owners_of(self, process: GpuProcess, held: Held) -> Sequence[Owner]:
-        """An MPS server is overhead, unless a holder runs it: whoever has a process may call it so."""
         owners = self._owners(process, held)
-        is_overhead = process.server and not any(held.lists(owner) for owner in owners)
-        return (PLATFORM,) if is_overhead else owners
+        return (PLATFORM,) if is_overhead(process, owners, held) else owners
 
     def _tallies(self, detail: ProcessReading, listed: _List) -> dict[str, dict[Owner, Amount]]:
         """Utilisation by partition and owner; the server's is its clients', so it is nobody's for certain."""
@@ -149,6 +147,22 @@ class ProcessTrack:
         self._standing = {p: Tally({}, memory.get(p, {}), live.get(p, frozenset()), p in mps) for p in {*live, *memory}}
         self._ghost_bytes = sum(p.memory_bytes or 0 for p in listed.processes if p.process is None)
         self._last = listed
+
+
+def is_overhead(process: GpuProcess, owners: Sequence[Owner], held: Held) -> bool:
+    """Whether this is an MPS server, which is the platform's.
+
+    One that a holder runs is not, nor one that a user runs outside pods: it serves nobody but him, and whoever has a
+    process may call it so.
+    """
+    return process.server and not (_is_users(process) or any(held.lists(owner) for owner in owners))
+
+
+def _is_users(process: GpuProcess) -> bool:
+    """Whether a user of the machine runs it, and not root."""
+    found = process.process
+    in_pod = found is not None and found.container is not None and found.container.kind == "pod"
+    return found is not None and not in_pod and found.user not in ("", "root", "0")
 
 
 def _running(listed: _List) -> tuple[dict[str, frozenset[Owner]], frozenset[str]]:

@@ -98,6 +98,17 @@ def test_a_holders_process_that_is_called_like_the_mps_server_is_the_holders() -
     assert tally.memory == {A: 7, B: 100}
 
 
+def test_a_users_process_that_is_called_like_the_mps_server_is_the_users() -> None:
+    """Else whoever may log in computes at the platform's expense, on a free GPU or beside its holder."""
+    for user, expected in (("mallory", {A: 80}), ("root", {})):
+        mine = GpuProcess(1, ProcessKind.COMPUTE, 7, Process(1, 1, None, user), server=True)
+        busy = (ProcessBusy(1, 80),)
+        for held in (NOBODY, Held((Holding(B),))):
+            [interval] = track(mine, held=held).extend(S, None, listing(mine, busy=busy), held)
+            assert interval.tally("").percent == expected
+            assert interval.tally("").mps == (not expected)
+
+
 def test_processes_of_a_partitioned_device_are_told_apart_by_instance() -> None:
     held = Held(instances=tuple(HeldInstance(f"MIG-{n}", "1g", Fraction(1, 7), NOBODY) for n in "ab"))
     [interval] = track(on(1, 5, instance="MIG-a"), on(2, 6, instance="MIG-b"), held=held).extend(
