@@ -40,5 +40,5 @@ def judge(synchronised: bool | None, skew_us: int | None) -> Finding:
 
 
 def _words(skew_us: int) -> str:
-    amount = f"{abs(skew_us) // 1000} ms" if abs(skew_us) < _NOTED_US else f"{abs(skew_us) // 1_000_000} s"
+    amount = f"{abs(skew_us) // 1000} ms" if abs(skew_us) < _NOTED_US else f"{round(abs(skew_us) / 1e6)} s"
     return f"{amount} {'behind' if skew_us >= 0 else 'ahead of'} the collector's"
