@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gputally.agent.sample import ContainerRef
 
-__all__ = ["ContainerRef", "JobRef", "job", "parse", "unit"]
+__all__ = ["ContainerRef", "JobRef", "job", "parse", "slice_uid", "unit"]
 
 # `<hierarchy>:<controllers>:<path>` (the path may contain colons too); a bare path has nothing before it.
 _LINE = re.compile(r"^(?:[0-9]+:([^:/\n]*):)?(.+)$", re.MULTILINE)
@@ -54,6 +54,8 @@ _JOB = re.compile(
     re.DOTALL,
 )
 
+_SLICE = re.compile(r"(?:/\.\.)*(?:/user\.slice)?/user-([0-9]{1,10})\.slice(?:/.*)?", re.DOTALL)
+
 
 class JobRef(NamedTuple):
     """A job of Slurm's: `job_<id>`, and the uid of its user where the path says it (cgroup v1)."""
@@ -92,6 +94,16 @@ def unit(text: str) -> str:
 def _escaped(odd: re.Match[str]) -> str:
     """As systemd writes what has no place in a unit's name."""
     return "".join(f"\\x{byte:02x}" for byte in odd[0].encode())
+
+
+def slice_uid(text: str) -> int | None:
+    """The user in whose slice a process stands, whatever uid it runs as there; None: in none.
+
+    logind makes the slice as root, and nobody but root takes a process out of it.
+    """
+    paths = dict.fromkeys(path for _, path in _LINE.findall(text)) if "/user-" in text else ()
+    found = {int(match[1]) for path in paths if (match := _SLICE.fullmatch(path))}
+    return found.pop() if len(found) == 1 else None
 
 
 def job(text: str) -> JobRef | None:

@@ -96,11 +96,17 @@ class ProcessTable:
             if stat is None:
                 return None
             text = _contents(folder + "cgroup").decode("utf-8", "replace")
-            user = self._login_name(Path(folder).stat().st_uid)  # of the folder: it is always the process's
+            user = self._user(Path(folder).stat().st_uid, text)  # of the folder: it is always the process's
         except _GONE:
             return None
         container = cgroup.parse(text, self._known)
         return Process(pid, stat.start_ticks, container, user, cgroup.unit(text), stat.command, self._job(text, user))
+
+    def _user(self, uid: int, text: str) -> str:
+        """Who runs it. A uid that is nobody's below a user's slice is one that he was lent for his containers."""
+        name = self._login_name(uid)
+        home = cgroup.slice_uid(text) if name == str(uid) else None
+        return name if home is None else self._login_name(home)
 
     def _job(self, text: str, user: str) -> SlurmJob | None:
         """The job of a process of this user: within a job one may become another user, the job's stays."""

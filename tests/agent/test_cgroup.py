@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.agent.probe.cgroup import ContainerRef, JobRef, job, parse, unit
+from gputally.agent.probe.cgroup import ContainerRef, JobRef, job, parse, slice_uid, unit
 from gputally.collector.ingest.admission import MAX_TEXT_BYTES
 
 DATA = Path(__file__).parents[1] / "data/cgroup"
@@ -251,6 +251,26 @@ def test_what_a_user_made_below_his_slice_is_no_pod_whatever_he_calls_it(home: s
     runtime = "unknown" if made.endswith(f"/{ID_A}") else "docker" if "docker" in made else "containerd"
     assert parse(f"0::{home}/{made}\n", {POD_A}) == ContainerRef(None, ID_A, None, runtime, "user")
     assert parse(f"2:memory:/user.slice\n1:name=systemd:{home}/{made}\n0::/\n", {POD_A}) == parse(f"{home}/{made}")
+
+
+@pytest.mark.parametrize(
+    ("text", "uid"),
+    [
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", 1000),
+        ("0::/../../user.slice/user-1000.slice/user@1000.service/a.scope\n", 1000),
+        ("0::/../user-1000.slice/session-3.scope\n", 1000),
+        ("2:memory:/user.slice\n1:name=systemd:/user.slice/user-1000.slice/session-3.scope\n0::/\n", 1000),
+        ("0::/user.slice/user-1000.slice (deleted)\n", None),
+        ("0::/system.slice/a.service/user.slice/user-1000.slice\n", None),
+        ("0::/system.slice/user-1000.slice\n", None),
+        ("0::/user.slice/user-x.slice\n", None),
+        ("2:a:/user.slice/user-1.slice\n1:b:/user.slice/user-2.slice\n", None),
+        ("0::/\n", None),
+        ("", None),
+    ],
+)
+def test_a_users_slice_is_the_one_that_root_made(text: str, uid: int | None) -> None:
+    assert slice_uid(text) == uid
 
 
 def test_a_pod_that_runs_systemd_has_a_user_slice_of_its_own() -> None:

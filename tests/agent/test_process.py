@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gputally.agent.probe.cgroup import slice_uid
 from gputally.agent.probe.login_names import LoginNames
 from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.sample import ContainerRef
@@ -118,6 +119,25 @@ def test_a_process_in_a_container_is_read_once_while_its_start_time_stays(proc: 
     process = table.resolve(7)
     (proc.root / "7/cgroup").write_text(ON_HOST)
     assert table.resolve(7) is process
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "name", "expected"),
+    [
+        ("0::/user.slice/user-1000.slice/user@1000.service/user.slice/train.scope\n", "", "alice"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", "bob", "bob"),
+        (f"0::/system.slice/docker-{ID}.scope/user-1000.slice\n", "", str(os.getuid())),
+    ],
+)
+def test_a_uid_that_is_nobodys_is_the_users_in_whose_slice_it_runs(
+    cgroup: str, name: str, expected: str, proc: FakeProc
+) -> None:
+    """In a container of his own a user has uids that were lent to him, which have no name and would pay no bill."""
+    names = {1000: "alice", os.getuid(): name or str(os.getuid())}
+    proc.add(7, cgroup=cgroup)
+    process = ProcessTable(proc.root, names.__getitem__).resolve(7)
+    assert process is not None
+    assert process.user == expected
 
 
 def test_a_process_outside_pods_is_read_each_time_as_it_may_become_another_user(proc: FakeProc) -> None:
@@ -301,4 +321,5 @@ def test_a_user_without_a_name_stays_in_digits(real: ProcessTable) -> None:
         assert process.stdout.readline() == b"changed\n"
         found = real.resolve(process.pid)
         assert found is not None
-        assert found.user == str(NOBODY)
+        home = slice_uid(Path("/proc/self/cgroup").read_text())
+        assert found.user == (str(NOBODY) if home is None else LOGIN_NAME(home))
