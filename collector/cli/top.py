@@ -98,7 +98,8 @@ def top(
     """Who holds which GPU now, what is idle since when, and what that costs.
 
     By each node's newest window, which is a minute long: the header says how old the data is. A dash is what is not
-    known, not measured or has no price. Reads the database and writes nothing.
+    known, not measured or has no price; + says that some of it has no price, or is older than the week that is looked
+    at. Reads the database and writes nothing.
 
     Keys: q quits; arrows, j and k, Page Up and Page Down scroll; p shows each part of a device in a row of its own,
     or containers again; c, h, s, b, m and n sort by what the idle spell has cost, what an hour costs, idle since

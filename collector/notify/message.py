@@ -66,7 +66,12 @@ class Message:
         return Message(**(values | named))
 
 
+def printable(name: str) -> str:
+    """A name that somebody else chose, with nothing in it that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+
+
 def clean(text: str, most: int = NAME_MOST) -> str:
     """A name that somebody else chose, as part of a sentence: one line, nothing invisible, not too long."""
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    shown = printable(text)
     return shown if len(shown) <= most else shown[: most - 1] + "…"

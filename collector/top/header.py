@@ -8,8 +8,9 @@ from gputally.accounting.ledger_hour import HOUR_US, from_us
 from gputally.accounting.states import State
 from gputally.collector.now import names
 from gputally.collector.now.capacity import by_state
-from gputally.collector.now.latest import FORGOTTEN_US, Standing
+from gputally.collector.now.latest import FORGOTTEN_US, Standing, held
 from gputally.collector.now.pods import known
+from gputally.collector.now.spells import Spell
 from gputally.collector.top.facts import Facts, Where
 from gputally.collector.top.rows import UNKNOWN
 from gputally.collector.web import words
@@ -63,15 +64,27 @@ def _gpus(heard: Sequence[Standing], times: Sequence[int]) -> str:
 
 
 def _idle(facts: Facts) -> tuple[str, ...]:
-    """What is idle now costs, as the page of idle pods adds it up."""
+    """What is idle now costs, as the page of idle pods adds it up; and how much of what is held nobody can tell of."""
+    unknown = sum(one.state not in (State.USED, State.IDLE, None) for one in held(facts.heard))
+    untold = (f"{unknown} held {'part' if unknown == 1 else 'parts'} not measured",) if unknown else ()
     if not facts.pods:
-        return ("nothing idle",) if facts.heard else ()
+        return ("nothing idle", *untold) if facts.heard else ()
+    return (*_spells(facts), *untold)
+
+
+def _spells(facts: Facts) -> tuple[str, ...]:
     gpus = sum((pod.gpus for pod in facts.pods), Fraction(0))
     rate, cost = known(pod.rate for pod in facts.pods), known(pod.cost for pod in facts.pods)
     unpriced = sum(pod.rate is None for pod in facts.pods)
-    held = f"idle spells: {names.count(gpus)} {'GPU' if gpus == 1 else 'GPUs'}"
-    figures = (held, f"at {_money(rate, facts)}/h", f"{_money(cost, facts)} so far")
+    spells = f"idle spells: {names.count(gpus)} {'GPU' if gpus == 1 else 'GPUs'}"
+    least = "at least " if cost is not None and any(map(_lacks, facts.spells.values())) else ""
+    figures = (spells, f"at {_money(rate, facts)}/h", f"{least}{_money(cost, facts)} so far")
     return (*figures, f"{unpriced} of the idle pods unpriced") if unpriced and rate is not None else figures
+
+
+def _lacks(spell: Spell) -> bool:
+    """Whether its cost lacks what has no price, or what was before the ledger was looked at."""
+    return spell.before or spell.unpriced_us > 0
 
 
 def _money(cost: int | None, facts: Facts) -> str:

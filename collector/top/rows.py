@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from gputally.accounting.ledger_hour import from_us
 from gputally.accounting.states import OwnerKind, State
+from gputally.collector.notify.message import printable
 from gputally.collector.now import names
 from gputally.collector.now.latest import Standing
 from gputally.collector.now.pods import known
@@ -16,6 +17,7 @@ from gputally.collector.top.facts import Facts
 from gputally.collector.web import words
 
 UNKNOWN = "–"  # what is not known, not measured or not priced; never 0
+MORE = "+"  # the figure lacks what has no price, or what was before the ledger was looked at
 SILENT = "silent"  # the node says nothing: what it said last is not what is
 INTRUDER = "intruder"  # it has no time of its own, and runs in another's
 _SHORTEST = 8  # characters of a UUID
@@ -101,6 +103,11 @@ class _Group:
         return known(spell.cost for spell in self.spells)
 
     @property
+    def costs_more(self) -> bool:
+        """Whether `cost` lacks something: what has no price, or what was before the ledger was looked at."""
+        return any(spell.before or spell.unpriced_us > 0 for spell in self.spells)
+
+    @property
     def busy(self) -> tuple[int, int]:
         """The used part of the time that was measured, and that time: (0, 0) where none was."""
         parts = () if self.silent else self.parts
@@ -175,6 +182,7 @@ def _row(group: _Group, devices: Mapping[str, str], nodes: Mapping[tuple[str, st
         Column.SINCE: _since(group.facts, spells),
         Column.LASTS: _lasts(spells),
         Column.MEMORY: UNKNOWN if memory is None else f"{float(memory / 2**30):,.1f}",
+        Column.COST: MORE if group.costs_more else "",
     }
     values = {
         Sort.RATE: group.rate,
@@ -183,6 +191,7 @@ def _row(group: _Group, devices: Mapping[str, str], nodes: Mapping[tuple[str, st
         Sort.BUSY: Fraction(used_us, measured_us) if measured_us else None,
         Sort.MEMORY: memory,
     }
+    cells = {column: printable(text) for column, text in cells.items()}
     return Row(cells, state, group.silent, values, (*name, one.cluster, one.node, one.uuid, one.part.partition))
 
 
@@ -197,7 +206,9 @@ def _whole(value: Fraction | int | None) -> int | None:
 
 
 def _with(row: Row, column: Column, money: str) -> Row:
-    return Row({**row.cells, column: _said(money)}, row.state, row.silent, row.values, row.name)
+    said = _said(money)
+    more = "" if said == UNKNOWN else row.cells.get(column, "")
+    return Row({**row.cells, column: said + more}, row.state, row.silent, row.values, row.name)
 
 
 def _said(text: str) -> str:

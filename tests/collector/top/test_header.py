@@ -51,6 +51,17 @@ def test_nothing_idle_is_said() -> None:
     assert header(facts([BUSY]), NOON_US).idle == ("nothing idle",)
 
 
+def test_what_cannot_be_measured_is_not_said_to_be_in_use() -> None:
+    """A100 with MIG: the driver cannot tell."""
+    unseen = standing("mig", unobserved=60, uuid="GPU-5")
+    assert header(facts([BUSY, unseen, FREE]), NOON_US).idle == ("nothing idle", "1 held part not measured")
+    assert header(facts([IDLE, unseen], [spell(IDLE, 3, 6)]), NOON_US).idle[-1] == "1 held part not measured"
+
+
+def test_a_cost_that_lacks_what_was_before_the_look_is_at_least_so_much() -> None:
+    assert header(facts([IDLE], [spell(IDLE, 168, 6, before=True)]), NOON_US).idle[-1] == "at least 6.00 EUR so far"
+
+
 def test_a_sum_that_leaves_pods_out_says_so() -> None:
     other = standing("other", idle=60, uuid="GPU-4")
     found = facts([IDLE, other], [spell(IDLE, 3, 6), spell(other, 3, None)])

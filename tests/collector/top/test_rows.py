@@ -1,6 +1,7 @@
 """What a row says of who holds what: figures where something was measured, a dash where not, and the dearest first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -56,6 +57,21 @@ def test_a_spell_that_began_before_the_look_back_is_said_to_be_longer() -> None:
     one = standing(idle=60)
     found = row(facts([one], [spell(one, 7 * 24, before=True)]))
     assert (found.cells[Column.SINCE], found.cells[Column.LASTS]) == ("<24 Jun", ">7d")
+
+
+@pytest.mark.parametrize(("before", "unpriced_us"), [(True, 0), (False, 1)])
+def test_a_cost_that_lacks_something_is_marked(before: bool, unpriced_us: int) -> None:
+    """What has no price, and what was before the look, is in no cost."""
+    one = standing(idle=60)
+    found = replace(spell(one, 5, 10, before=before), unpriced_us=unpriced_us)
+    assert row(facts([one], [found])).cells[Column.COST] == "10.00+"
+    assert row(facts([one], [replace(found, cost=None)])).cells[Column.COST] == UNKNOWN
+
+
+def test_a_name_that_is_an_escape_sequence_is_not_obeyed() -> None:
+    one = standing("\x1b]0;mine\x07", idle=60, node="\x9b31mred")
+    cells = row(facts([one], [spell(one, 5, 10)])).cells
+    assert all(text.isprintable() for text in cells.values())
 
 
 def test_what_nobody_has_is_no_row() -> None:
