@@ -237,6 +237,12 @@ def test_an_agent_calls_the_collector_by_a_name_that_is_in_its_certificate(site:
     assert certificate["spec"]["secretName"] == "gputally-collector-tls"
 
 
+def test_an_authority_that_is_renewed_is_still_the_one_that_agents_were_given() -> None:
+    authority = named(all_folders()["collector/overlays/cert-manager"], "Certificate", "gputally-ca")
+    assert authority["spec"]["isCA"] is True
+    assert authority["spec"]["privateKey"]["rotationPolicy"] == "Never"
+
+
 def test_an_update_never_runs_two_agents_on_one_node() -> None:
     for folder in (each for each in FOLDERS if each.startswith("daemonset/")):
         for each in of_kind(all_folders()[folder], "DaemonSet"):
