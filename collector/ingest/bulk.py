@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, Table
+from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, Table, func, select
 
 from gputally.collector.database.engine import is_sqlite
 
@@ -18,6 +18,25 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
         connection.exec_driver_sql(statement, list(rows))
     else:
         _copy(connection, table, rows)
+
+
+def insert_with_ids(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+    """Insert rows whose values are in the order of the table's columns but for the first, `id`; their ids, in order.
+
+    The ids are taken first: a statement that returns them has a parameter for each value, which takes far longer.
+    """
+    ids = _new_ids(connection, table, len(rows))
+    insert_rows(connection, table, [(row_id, *row) for row_id, row in zip(ids, rows, strict=True)])
+    return ids
+
+
+def _new_ids(connection: Connection, table: Table, count: int) -> list[int]:
+    if is_sqlite(connection):  # its only writer
+        last = connection.execute(select(func.max(table.c.id))).scalar() or 0
+        return list(range(last + 1, last + 1 + count))
+    sequence = func.nextval(func.pg_get_serial_sequence(f'"{table.name}"', "id"))
+    numbers = func.generate_series(1, count).table_valued("number")
+    return list(connection.execute(select(sequence).select_from(numbers)).scalars())
 
 
 def upsert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], key: Sequence[str]) -> None:
@@ -51,4 +70,6 @@ def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]])
 def _type_name(kind: object) -> str:
     if isinstance(kind, BigInteger):
         return "int8"
+    if isinstance(kind, LargeBinary):
+        return "bytea"
     return "int4" if isinstance(kind, Integer) else "text"

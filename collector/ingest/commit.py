@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from sqlalchemy import Connection, Engine, Row, bindparam, insert, select
+from sqlalchemy import Connection, Engine, Row, bindparam, select
 
 from gputally.accounting.ledger_hour import HOUR_US, hour_start
 from gputally.accounting.line import Window
 from gputally.collector.database import schema
+from gputally.collector.database.among import among
 from gputally.collector.database.engine import VALUE_ERRORS, is_sqlite, upsert, writing
 from gputally.collector.ingest.admission import (
     ACCEPTED,
@@ -31,7 +32,7 @@ from gputally.collector.ingest.admission import (
     future_refusal,
     invalidity,
 )
-from gputally.collector.ingest.bulk import insert_rows
+from gputally.collector.ingest.bulk import insert_rows, insert_with_ids
 from gputally.collector.ingest.identities import Identities, Key
 from gputally.collector.ingest.rows import device_key, device_rows, line_rows, owner_key, owners_of
 from gputally.collector.ingest.spool_reports import keep_reports
@@ -45,16 +46,10 @@ _DEVICES = 100_000  # their devices,
 _OWNERS = 100_000  # and the containers that held them lately
 _LONGEST_TEXT = 1000  # characters of a refused window's names, and of what is wrong with it
 
-_LOCK = (
-    select(schema.node.c.id)
-    .where(schema.node.c.id.in_(bindparam("nodes", expanding=True)))
-    .order_by(schema.node.c.id)
-    .with_for_update(key_share=True)
-)
+_LOCK = select(schema.node.c.id).order_by(schema.node.c.id).with_for_update(key_share=True)
 
 _window = schema.window.c
 _NEAR = select(_window.node_id, _window.start_us, _window.end_us, _window.content_hash).where(
-    _window.node_id.in_(bindparam("nodes", expanding=True)),
     _window.start_us > bindparam("after"),
     _window.start_us < bindparam("before"),
 )
@@ -147,7 +142,9 @@ class Committer:
         keys = [(examined.received.window.cluster, examined.received.window.node) for examined in windows]
         ids = self._nodes.resolve(connection, set(keys))
         if not is_sqlite(connection):  # there a writer is alone already
-            connection.execute(_LOCK, {"nodes": sorted(ids.values())})
+            connection.execute(
+                _LOCK.where(among(connection, schema.node.c.id, "nodes")), {"nodes": sorted(ids.values())}
+            )
         return [_Candidate(examined, ids[key]) for examined, key in zip(windows, keys, strict=True)]
 
     def _judge(self, connection: Connection, candidates: Sequence[_Candidate], now_us: int) -> Iterator[Outcome]:
@@ -237,29 +234,28 @@ def _accepted_near(connection: Connection, cluster: Sequence[_Candidate]) -> Seq
         "after": cluster[0].span.start_us - MAX_WINDOW_US,
         "before": max(candidate.span.end_us for candidate in cluster),
     }
-    return connection.execute(_NEAR, bounds).all()
+    return connection.execute(_NEAR.where(among(connection, _window.node_id, "nodes")), bounds).all()
 
 
 def _insert_windows(connection: Connection, accepted: Iterable[_Candidate], now_us: int) -> Sequence[int]:
-    rows = [_window_row(candidate, now_us) for candidate in accepted]
-    statement = insert(schema.window).returning(schema.window.c.id, sort_by_parameter_order=True)
-    return connection.execute(statement, rows).scalars().all()
+    return insert_with_ids(connection, schema.window, [_window_row(candidate, now_us) for candidate in accepted])
 
 
-def _window_row(candidate: _Candidate, now_us: int) -> dict[str, object]:
+def _window_row(candidate: _Candidate, now_us: int) -> tuple[int | str | bytes, ...]:
+    """A row of `window`, in the order of its columns, without its id."""
     received, window = candidate.received, candidate.window
-    return {
-        "node_id": candidate.node_id,
-        "start_us": window.start_us,
-        "end_us": window.end_us,
-        "content_hash": candidate.examined.content_hash,
-        "agent_id": received.agent_id,
-        "boot_id": received.boot_id,
-        "sequence": received.sequence,
-        "skipped_us": window.skipped_us,
-        "waited_us": window.waited_us,
-        "accepted_us": now_us,
-    }
+    return (
+        candidate.node_id,
+        window.start_us,
+        window.end_us,
+        candidate.examined.content_hash,
+        received.agent_id,
+        received.boot_id,
+        received.sequence,
+        window.skipped_us,
+        window.waited_us,
+        now_us,
+    )
 
 
 def _covered(windows: Iterable[tuple[int, _Candidate]], device_ids: Mapping[Key, int]) -> Iterator[Covered]:

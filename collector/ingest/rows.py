@@ -44,6 +44,8 @@ def device_rows(
     """Rows of `window_device`."""
     for window_id, window in windows:
         for device in window.devices:
+            start = _holders(device.start_holders, device.profiles, owner_ids)
+            stays = device.end_holders is device.start_holders
             yield (
                 window_id,
                 device_ids[device_key(device)],
@@ -52,8 +54,8 @@ def device_rows(
                 device.energy_end_mj,
                 int(device.energy_estimated),
                 device.energy_breaks,
-                _holders(device.start_holders, device.profiles, owner_ids),
-                _holders(device.end_holders, device.profiles, owner_ids),
+                start,
+                start if stays else _holders(device.end_holders, device.profiles, owner_ids),
                 int(device.unavailable_at_end),
                 device.idle_power_mw,
                 device.ghost_memory_byte_s,

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from sqlalchemy import Connection, bindparam, delete, select
 
 from gputally.accounting.gap import Span
+from gputally.collector.database.among import among
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
 from gputally.collector.ingest.bulk import upsert_rows
 from gputally.collector.ledger.marks import Mark, marks_of
@@ -25,7 +26,7 @@ _Device: TypeAlias = tuple[int, int]  # (node_id, device_id)
 _BEGINNING_US = 0  # where the gap before a device's first window begins
 
 _NEAR = select(gap.c.node_id, gap.c.device_id, gap.c.start_us, gap.c.end_us, gap.c.before_id, gap.c.after_id).where(
-    gap.c.node_id.in_(bindparam("nodes", expanding=True)), gap.c.end_us > bindparam("first")
+    gap.c.end_us > bindparam("first")
 )
 _DROP = delete(gap).where(
     gap.c.node_id == bindparam("of_node"),
@@ -132,7 +133,9 @@ def _read(connection: Connection, covered: Sequence[Covered], skips: Sequence[Sk
     nodes = sorted({part.node_id for part in parts})
     first = min(part.start_us for part in parts)
     found: defaultdict[_Device, list[_Gap]] = defaultdict(list)
-    for node_id, device_id, *row in connection.execute(_NEAR, {"nodes": nodes, "first": first}):
+    for node_id, device_id, *row in connection.execute(
+        _NEAR.where(among(connection, gap.c.node_id, "nodes")), {"nodes": nodes, "first": first}
+    ):
         found[node_id, device_id].append(_Gap(*row))
     for rows in found.values():
         rows.sort(key=lambda row: row.end_us)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
+from gputally.collector.database.among import among
 from gputally.collector.database.engine import upsert
 from gputally.collector.database.schema import AMOUNTS, device, line, namespace_total, node, owner, window
 
@@ -20,7 +21,6 @@ _SUMS = (
     .join(node, node.c.id == window.c.node_id)
     .join(device, device.c.id == line.c.device_id)
     .join(owner, owner.c.id == line.c.owner_id)
-    .where(line.c.window_id.in_(bindparam("windows", expanding=True)))
     .group_by(*_KEY)
     .order_by(*_KEY)
 )
@@ -28,7 +28,8 @@ _SUMS = (
 
 def add_to_totals(connection: Connection, window_ids: Sequence[int]) -> None:
     """Add the lines of these windows, new in this transaction, to the totals of their namespaces."""
-    insert = upsert(connection, namespace_total).from_select([*_KEY_NAMES, *AMOUNTS], _SUMS)
+    sums = _SUMS.where(among(connection, line.c.window_id, "windows"))
+    insert = upsert(connection, namespace_total).from_select([*_KEY_NAMES, *AMOUNTS], sums)
     grown = {name: _sum_of_known(namespace_total.c[name], insert.excluded[name]) for name in AMOUNTS}
     statement = insert.on_conflict_do_update(index_elements=_KEY_NAMES, set_=grown)
     connection.execute(statement, {"windows": list(window_ids)})
