@@ -12,6 +12,7 @@ from tests.kube_review import FakeReviews, Token
 from gputally.collector.auth import kube_readers
 from gputally.collector.auth.access_review import PATH, AccessReviews, request
 from gputally.collector.auth.errors import Unauthenticated, Undecided
+from gputally.collector.auth.kube_api import MAX_WAITING
 from gputally.collector.auth.kube_readers import KubeReaders
 from gputally.collector.auth.memo import KEPT_S
 from gputally.collector.auth.reader import Reader, Role
@@ -96,6 +97,32 @@ def test_while_rbac_cannot_be_asked_nobody_sees_anything() -> None:
         world.api.away = True
         with pytest.raises(Undecided):
             await world.ask("ann")
+
+    asyncio.run(scenario())
+
+
+def test_a_reader_of_many_namespaces_fills_no_queue() -> None:
+    """More questions than may wait would be turned away, this reader's and everybody's."""
+
+    class Counting(AccessReviews):
+        waiting = most = 0
+
+        async def may_list_pods(self, user: User, namespace: str) -> bool:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            await asyncio.sleep(0)
+            self.waiting -= 1
+            return namespace.endswith("7")
+
+    async def scenario() -> None:
+        world = World()
+        world.known = [f"team-{number}" for number in range(kube_readers.MAX_NAMESPACES)]
+        access = Counting(world.api)
+        reviews = TokenReviews(world.api, "gputally", lambda: world.api.now_s)
+        readers = KubeReaders(reviews, access, "prod", world.namespaces, lambda: world.api.now_s)
+        reader = await readers.authenticate("Bearer ann")
+        assert len(reader.namespaces or ()) == kube_readers.MAX_NAMESPACES / 10
+        assert access.most < MAX_WAITING / 4
 
     asyncio.run(scenario())
 
