@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench histories fuzz soak pins docs dashboards images release
+.PHONY: help run test lint types proto bench bench-quick histories fuzz soak pins docs dashboards images release
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,11 +8,14 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Only what the pins name, and only files with the hashes that stand there.
 INSTALL := $(PIP) install --require-hashes
 ENGINE := docker
+# What the agent is measured beside; it pins another nvidia-ml-py than we do, so it has an environment of its own.
+PEER := $(VENV)/peer
+BENCH := GRPC_VERBOSITY=ERROR PYTHONPATH=. $(BIN)/python benchmarks/run.py
 VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 CHECKOUT := $(PIP) install --no-deps --no-build-isolation --editable .
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.run-ready ## Simulate a fleet through the whole pipeline; show its GPU-hours until Ctrl-C
 	@exec $(BIN)/gputally demo
@@ -36,8 +39,11 @@ types: $(VENV)/.test-ready ## Check types (mypy, strict)
 proto: $(VENV)/.test-ready ## Generate the Python code of the protocol definitions
 	$(BIN)/python proto/generate.py
 
-bench: $(VENV)/.test-ready ## Measure the hot paths and a large month, each beside its ceiling (make bench ONLY=paths)
-	PYTHONPATH=. $(BIN)/python benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+bench: $(VENV)/.test-ready $(PEER)/.ready ## Measure everything beside its ceiling, in minutes (make bench ONLY=agent,wire SAVE=name)
+	@$(BENCH) $(if $(ONLY),--only $(ONLY)) $(if $(SAVE),--save $(SAVE))
+
+bench-quick: $(VENV)/.test-ready ## Measure ratios of CPU times small; fail where one is twice as bad as it was
+	@$(BENCH) --quick $(if $(ONLY),--only $(ONLY))
 
 histories: $(VENV)/.test-ready ## Settle N random histories of shared GPUs; check every invariant (make histories N=10000)
 	$(BIN)/python -m tests.histories_run $(or $(N),1000)
@@ -83,6 +89,11 @@ $(VENV)/.test-ready: pyproject.toml constraints/dev.txt | $(BIN)/python
 	@$(INSTALL) --requirement constraints/dev.txt
 	@$(CHECKOUT)
 	@touch $(VENV)/.run-ready $@
+
+$(PEER)/.ready: constraints/peer.txt | $(BIN)/python
+	@$(BIN)/python -m venv $(PEER)
+	@if $(PEER)/bin/python -m pip --quiet --disable-pip-version-check install --retries 1 --require-hashes --requirement $<; then touch $@; \
+	else echo "nvitop-exporter cannot be installed from here: the agent is measured without its peer"; fi
 
 # The first Python that is new enough and can create environments; else a line that says what to install.
 # Debian and Ubuntu ship ensurepip, without which there is no environment, in a package of its own.

@@ -2,6 +2,7 @@
 
 All of them run at once on the same NVML library, for the same seconds, so that whatever slows the machine slows them
 all. The library answers in about a microsecond; a driver's own time is on top, for each of them by its number of calls.
+The peer is nvitop-exporter, unscraped and once a second whatever the agent's interval, in an environment of its own.
 """
 
 import argparse
@@ -10,20 +11,22 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+from cpu import CpuOf, family, pss_mib
 from node import BenchNode, Shape, bench_node
+from table import Figure, at_most, ratio_at_most
 from tests.agents import port_of
-from tests.programs import Running, module, running, wait_until
+from tests.programs import Running, module, running
 
 WHOLE = Shape(gpus=8, processes=32, pods=8)
 DENSE = Shape(gpus=8, processes=200, pods=100, instances=7)
 WARM_S = 12.0
 SCRAPE_S = 15.0
+PEER = Path(sys.prefix) / "peer" / "bin" / "nvitop-exporter"  # where `make bench` installs it
 _BARE = """
 import time, pynvml as n
 n.nvmlInit()
@@ -46,26 +49,6 @@ class Cost:
     lists: float
 
 
-def cpu_s(pids: Sequence[int]) -> float:
-    """CPU seconds of processes so far, from the scheduler's nanoseconds of every thread."""
-    return sum(_thread_ns(task) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
-
-
-def _thread_ns(task: Path) -> int:
-    return int((task / "schedstat").read_text().split()[0])
-
-
-def family(pid: int) -> list[int]:
-    """A process and its children."""
-    process = psutil.Process(pid)
-    return [pid, *(child.pid for child in process.children(recursive=True))]
-
-
-def pss_mib(pids: Sequence[int]) -> float:
-    """What the processes hold, pages shared with others divided among them."""
-    return sum(psutil.Process(pid).memory_full_info().pss for pid in pids) / 2**20
-
-
 class Watch:
     """Measures one program between two instants."""
 
@@ -75,7 +58,7 @@ class Watch:
     def start(self) -> None:
         """From now on."""
         self._pids = family(self._program.process.pid)
-        self._cpu, self._calls, self._at = cpu_s(self._pids), self._counted(), time.monotonic()
+        self._cpu, self._calls, self._at = CpuOf(self._pids[0]), self._counted(), time.monotonic()
 
     def stop(self) -> Cost:
         """Until now."""
@@ -85,7 +68,7 @@ class Watch:
         calls = {name: count - self._calls.get(name, 0) for name, count in self._counted().items()}
         lists = sum(count for name, count in calls.items() if "RunningProcesses" in name)
         each = seconds * self._gpus
-        cpu_ms = (cpu_s(pids) - self._cpu) * 1000 / seconds
+        cpu_ms = self._cpu.seconds() * 1000 / seconds
         return Cost(cpu_ms, pss_mib(pids), sum(calls.values()) / each, lists / each)
 
     def _counted(self) -> Mapping[str, int]:
@@ -120,7 +103,7 @@ def programs(node: BenchNode, interval: str, peer: Path | None) -> Iterator[dict
         "bare": [sys.executable, "-c", _BARE.replace("INTERVAL", str(seconds))],
     }
     if peer:
-        commands["nvitop"] = [str(peer), "--port", "0", "--interval", str(max(seconds, 0.25))]
+        commands["nvitop"] = [str(peer), "--port", "0", "--interval", "1"]
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(running(command, node.folder / f"{name}.log", {**os.environ, **node.env}))
@@ -136,8 +119,7 @@ def measure(shape: Shape, interval: str, seconds: float, peer: Path | None) -> d
         programs(node, interval, peer) as started,
     ):
         agent = started["agent"]
-        wait_until(lambda: node.collector.ledger.windows or agent.process.poll() is not None, 100, "a window")
-        assert agent.process.poll() is None, agent.log
+        port_of(agent)
         end = time.monotonic() + WARM_S
         scraping(agent, lambda: time.monotonic() >= end)
         watches = {name: Watch(node, program, shape.gpus) for name, program in started.items()}
@@ -148,11 +130,76 @@ def measure(shape: Shape, interval: str, seconds: float, peer: Path | None) -> d
         return {name: watch.stop() for name, watch in watches.items()}
 
 
+def figures(*, quick: bool) -> list[Figure]:
+    """The agent's cost on two nodes and at two rates. A whole minute holds one window, whenever it begins."""
+    if not quick:
+        return [*_whole(60), *_fast(30), *_dense(60)]
+    costs = measure(WHOLE, "1s", 20, None)
+    return [Figure("agent CPU, 8 x 4, 1 s", costs["agent"].cpu_ms, "ms/s", *_bare(costs), kept=True)]
+
+
+def _whole(seconds: float) -> list[Figure]:
+    """Eight whole GPUs with four processes each, once a second."""
+    costs = measure(WHOLE, "1s", seconds, peer())
+    agent = costs["agent"]
+    return [
+        Figure("agent CPU, 8 x 4, 1 s", agent.cpu_ms, "ms/s", *_bare(costs)),
+        *_beside_peer("agent CPU, 8 x 4, 1 s", costs, 1 / 8),
+        Figure(
+            "agent memory, PSS of both processes", agent.pss_mib, "MiB", "bare loop", costs["bare"].pss_mib, at_most(60)
+        ),
+        Figure("agent's NVML calls", agent.calls, "/s/GPU", "bare loop", costs["bare"].calls, at_most(7)),
+        Figure("agent's process lists", agent.lists, "/s/GPU", "bare loop", costs["bare"].lists, at_most(0.2)),
+    ]
+
+
+def _fast(seconds: float) -> list[Figure]:
+    costs = measure(WHOLE, "100ms", seconds, peer())
+    name = "agent CPU, 8 x 4, 10 Hz"
+    return [Figure(name, costs["agent"].cpu_ms, "ms/s", *_bare(costs)), *_beside_peer(name, costs, 1 / 2)]
+
+
+def _dense(seconds: float) -> list[Figure]:
+    """MIG everywhere. The smaller node is measured once more right after it, on a machine in the same mood."""
+    dense, small = measure(DENSE, "1s", seconds, peer()), measure(WHOLE, "1s", seconds, None)
+    agent, name = dense["agent"], "agent CPU, 8 x 7 MIG, 200 processes"
+    return [
+        Figure(name, agent.cpu_ms, "ms/s", *_bare(dense)),
+        *_beside_peer(name, dense, None),
+        Figure(name, agent.cpu_ms, "ms/s", "agent, 8 x 4", small["agent"].cpu_ms, ratio_at_most(4)),
+        Figure(
+            "agent memory, 8 x 7 MIG, 200 processes",
+            agent.pss_mib,
+            "MiB",
+            "bare loop",
+            dense["bare"].pss_mib,
+            at_most(60),
+        ),
+    ]
+
+
+def _bare(costs: Mapping[str, Cost]) -> tuple[str, float]:
+    return "bare loop of NVML calls", costs["bare"].cpu_ms
+
+
+def _beside_peer(name: str, costs: Mapping[str, Cost], most: float | None) -> list[Figure]:
+    """Nothing where the peer is not installed; the page says so elsewhere."""
+    if "nvitop" not in costs:
+        return []
+    target = None if most is None else ratio_at_most(most)
+    return [Figure(name, costs["agent"].cpu_ms, "ms/s", "nvitop-exporter at 1 s", costs["nvitop"].cpu_ms, target)]
+
+
+def peer() -> Path | None:
+    """nvitop-exporter, where `make bench` could install it."""
+    return PEER if PEER.exists() else None
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--peer", type=Path, help="nvitop-exporter, in an environment of its own")
+    parser.add_argument("--peer", type=Path, default=peer(), help="nvitop-exporter, in an environment of its own")
     given = parser.parse_args()
     for shape, interval in ((WHOLE, "1s"), (WHOLE, "100ms"), (DENSE, "1s")):
         print(f"{shape.text}, every {interval}")

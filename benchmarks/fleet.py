@@ -5,6 +5,8 @@ of the month, and so does the team of a fifth of the namespaces.
 """
 
 # ruff: noqa: S608 - the statements are put together from the numbers below, and from nothing else
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, Engine, text
 
 from gputally.accounting.ledger_hour import HOUR_US
@@ -12,7 +14,7 @@ from gputally.collector.allocation.period import Period
 from gputally.collector.database.engine import writing
 from gputally.collector.files.applied import Kind, apply_file
 
-GPUS, GPUS_PER_NODE, NAMESPACES, TEAMS, DAYS = 1000, 8, 40, 12, 31
+GPUS_PER_NODE, TEAMS, DAYS = 8, 12, 31
 JULY = Period(1_782_864_000_000_000, 1_785_542_400_000_000)  # of 2026, UTC
 MIDDLE = "2026-07-15"
 CARD = b"""\
@@ -29,26 +31,44 @@ energy:
   - {valid_from: 2026-01-01, per_kwh: 0.25, pue: 1.3}
 """
 
-_NAMES = f"""
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large the fleet is."""
+
+    gpus: int = 1000
+    namespaces: int = 40
+
+
+THOUSAND = Size()
+
+
+def _names(size: Size) -> str:
+    return f"""
 INSERT INTO node (id, cluster, name)
-  SELECT n, 'bench', 'node-' || n FROM generate_series(1, {GPUS // GPUS_PER_NODE}) n;
+  SELECT n, 'bench', 'node-' || n FROM generate_series(1, {-(-size.gpus // GPUS_PER_NODE)}) n;
 INSERT INTO device (id, uuid, model)
   SELECT n, 'GPU-' || n, CASE WHEN n % 4 = 0 THEN 'NVIDIA A100-SXM4-80GB' ELSE 'NVIDIA H100 80GB HBM3' END
-  FROM generate_series(1, {GPUS}) n;
+  FROM generate_series(1, {size.gpus}) n;
 INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
-  SELECT n, 'pod', 'ns-' || (n * 7 + n / {GPUS}) % {NAMESPACES}, 'pod-' || n, 'main', 'uid-' || n, 0, '', ''
-  FROM generate_series(1, {GPUS * DAYS}) n;
+  SELECT n, 'pod', 'ns-' || (n * 7 + n / {size.gpus}) % {size.namespaces}, 'pod-' || n, 'main', 'uid-' || n, 0, '', ''
+  FROM generate_series(1, {size.gpus * DAYS}) n;
 INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
   VALUES (0, 'platform', '', '', '', '', 0, '', '');
 """
-# Each held hour has another length and another use, as even as a hash makes them.
-_HELD = f"""
+
+
+def _held(size: Size) -> str:
+    """Each held hour has another length and another use, as even as a hash makes them."""
+    return f"""
 CREATE TEMP TABLE held AS
   SELECT {JULY.start_us} + h * {HOUR_US} AS hour_us, (d - 1) / {GPUS_PER_NODE} + 1 AS node_id, d AS device_id,
-    h / 24 * {GPUS} + d AS owner_id, {HOUR_US} / 2 + (h * 2654435761 + d * 40503) % ({HOUR_US} / 2) AS held_us,
+    h / 24 * {size.gpus} + d AS owner_id, {HOUR_US} / 2 + (h * 2654435761 + d * 40503) % ({HOUR_US} / 2) AS held_us,
     (h * 40503 + d * 2654435761) % ({HOUR_US} / 2) AS used_us
-  FROM generate_series(0, {DAYS * 24 - 1}::bigint) h, generate_series(1, {GPUS}::bigint) d;
+  FROM generate_series(0, {DAYS * 24 - 1}::bigint) h, generate_series(1, {size.gpus}::bigint) d;
 """
+
+
 _COLUMNS = """
 INSERT INTO posting (hour_us, node_id, device_id, partition, owner_id, basis, reason, source, used_us, idle_us,
   unallocated_us, unavailable_us, unobserved_us, burst_us, intruder_us, held_us, energy_idle_mj, energy_dynamic_mj)
@@ -68,31 +88,31 @@ SELECT count(*) FROM (
 """
 
 
-def book_month(engine: Engine) -> int:
+def book_month(engine: Engine, size: Size = THOUSAND) -> int:
     """Fill a migrated PostgreSQL database; how many postings there are, whose states sum to the fleet's hours."""
     with writing(engine) as connection:
-        for script in (_NAMES, _HELD, _POSTINGS):
+        for script in (_names(size), _held(size), _POSTINGS):
             for statement in filter(str.strip, script.split(";")):
                 connection.execute(text(statement))
-        count = _checked(connection)
+        count = _checked(connection, size)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))  # as autovacuum has done by the end of a month
     apply_file(engine, Kind.RATES, CARD, "bench", 1)
-    apply_file(engine, Kind.TEAMS, _teams(), "bench", 1)
+    apply_file(engine, Kind.TEAMS, _teams(size), "bench", 1)
     return count
 
 
-def _checked(connection: Connection) -> int:
+def _checked(connection: Connection, size: Size) -> int:
     assert connection.execute(text(_HOURS_THAT_DO_NOT_SUM)).scalar_one() == 0
     count: int = connection.execute(text("SELECT count(*) FROM posting")).scalar_one()
-    assert count == 2 * GPUS * DAYS * 24
+    assert count == 2 * size.gpus * DAYS * 24
     return count
 
 
-def _teams() -> bytes:
+def _teams(size: Size) -> bytes:
     def entry(number: int, team: int, since: str) -> str:
         return f"  - {{namespace: ns-{number}, team: team-{team % TEAMS}, valid_from: {since}}}\n"
 
-    entries = [entry(number, number, "2026-01-01") for number in range(NAMESPACES)]
-    entries += [entry(number, number + 1, MIDDLE) for number in range(0, NAMESPACES, 5)]
+    entries = [entry(number, number, "2026-01-01") for number in range(size.namespaces)]
+    entries += [entry(number, number + 1, MIDDLE) for number in range(0, size.namespaces, 5)]
     return ("version: 1\nnamespaces:\n" + "".join(entries)).encode()

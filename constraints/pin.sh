@@ -27,3 +27,4 @@ pin run 'make run' pyproject.toml --extra agent --extra collector --constraint c
 pin agent "the agent's image" pyproject.toml --extra agent --constraint constraints/.pins
 pin collector "the collector's image" pyproject.toml --extra collector --constraint constraints/.pins
 pin build 'whoever builds the package' - --constraint constraints/.pins <<<hatchling
+pin peer "make bench's peer" - <<<nvitop-exporter # another nvidia-ml-py than ours

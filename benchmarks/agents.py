@@ -1,0 +1,95 @@
+"""Agents as a collector sees them: connections of their own, each with a stream and at most eight batches in flight."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+from content import sent_at
+
+from gputally.agent.stream import IN_FLIGHT_BATCHES
+from gputally.proto import telemetry_pb2 as pb
+
+_METHOD = f"/{pb.DESCRIPTOR.services_by_name['Telemetry'].full_name}/Stream"
+_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+_PATIENCE_S = 120
+_AT_ONCE = 64  # connections that are opened together
+
+
+@dataclass(slots=True)
+class Agent:
+    """One agent's stream. `waits` holds the last sequence of each batch without an answer, and when it was sent."""
+
+    call: Any
+    reader: "asyncio.Future[None] | None" = None
+    waits: deque[tuple[int, float]] = field(default_factory=deque)
+    latencies: list[float] = field(default_factory=list)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, batch: bytes, last_sequence: int) -> None:
+        """Send a batch as soon as there is room for it."""
+        while len(self.waits) >= IN_FLIGHT_BATCHES:
+            await self._next_answer()
+        self.waits.append((last_sequence, time.perf_counter()))
+        await self.call.write(sent_at(batch, time.time_ns() // 1000))
+
+    async def settled(self) -> None:
+        """Wait until every batch is answered."""
+        while self.waits:
+            await self._next_answer()
+
+    async def _next_answer(self) -> None:
+        self.answered.clear()
+        await asyncio.wait_for(self.answered.wait(), _PATIENCE_S)
+
+    async def read(self) -> None:
+        """Note the answers until the stream ends. A server that throws away answers 0, once for each batch."""
+        async for ack in self.call:
+            assert not ack.refusals, ack.refusals
+            now = time.perf_counter()
+            while self.waits and self.waits[0][0] <= (ack.committed_through or self.waits[0][0]):
+                self.latencies.append(now - self.waits.popleft()[1])
+                if not ack.committed_through:
+                    break
+            self.answered.set()
+
+
+@asynccontextmanager
+async def connected(target: str, count: int) -> AsyncIterator[list[Agent]]:
+    """So many agents with an open stream each; all of them are gone afterwards."""
+    channels: list[grpc.aio.Channel] = []
+    agents: list[Agent] = []
+    try:
+        while len(agents) < count:
+            some = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(min(_AT_ONCE, count - len(agents)))]
+            channels += some
+            agents += await asyncio.gather(*map(_open, some))
+        yield agents
+    finally:
+        for agent in agents:
+            agent.call.cancel()
+        readers = [agent.reader for agent in agents if agent.reader]
+        await asyncio.gather(*readers, return_exceptions=True)
+        await asyncio.gather(*(channel.close() for channel in channels))
+
+
+async def _open(channel: grpc.aio.Channel) -> Agent:
+    agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)())
+    await agent.call.wait_for_connection()
+    agent.reader = asyncio.ensure_future(agent.read())
+    return agent
+
+
+async def send_all(agents: Sequence[Agent], batches: Sequence[Sequence[bytes]], windows: int, first: int) -> None:
+    """Each agent sends its own batches of `windows`, numbered from `first`, as fast as it may, to the last answer."""
+
+    async def one(agent: Agent, own: Sequence[bytes]) -> None:
+        for at, batch in enumerate(own, start=1):
+            await agent.send(batch, first - 1 + at * windows)
+        await agent.settled()
+
+    await asyncio.gather(*map(one, agents, batches))
