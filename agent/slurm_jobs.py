@@ -8,20 +8,21 @@ are the Prolog's own variables, `SLURM_JOB_GPUS` and who the job is of; its time
 
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from gputally.accounting.keys import user_namespace
 from gputally.agent.attribution.identity import job_name
+from gputally.agent.job_cgroups import JobLives
 from gputally.agent.kube.pods import OwnerReference, Pod
 from gputally.agent.reservations.kubelet import ContainerReservation, Reservations, ReservationsUnavailable
 
 MOST_JOBS = 4096  # a node has fewer cores
 MOST_BYTES = 4096  # of a file: it has four short lines
 _LONGEST_NAME = 253  # bytes, as names of Kubernetes: what is longer than a collector takes would cost the whole window
-_OVER_US = 600_000_000  # a Prolog that takes longer is rare, and a job has a cgroup until it ends
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _RESOURCE = "gres/gpu"
 
@@ -58,7 +59,8 @@ class SlurmJobs:
     """The folder's jobs as the last poll found them: who holds what, and whose each job is.
 
     One thread polls; any thread asks. `owner_uids`: whose files are believed. `living`: the names of the jobs that have
-    a cgroup; a job that has had none for ten minutes is over, whatever its file says. None: that cannot be told.
+    a cgroup, or None where that cannot be told. A job that has had none for ten minutes is over, whatever its file
+    says, and of what several that have one are given none holds anything.
     """
 
     def __init__(
@@ -71,22 +73,23 @@ class SlurmJobs:
         self._folder = folder
         self._monotonic_us = monotonic_us
         self._owner_uids = owner_uids
-        self._living = living
-        self._without_us: dict[str, int] = {}  # since when a job has no cgroup
+        self._lives = JobLives(living, monotonic_us)
         self._pods: Mapping[str, Pod] = {}
 
     def poll(self) -> Reservations:
         """What is held now; raises JobsUnreadable."""
         jobs, problem = self._read()
         self._pods = {job.pod.uid: job.pod for job in jobs}
-        over = self._over()
+        lives = self._lives.of(self._pods)
+        shared = _shared([job for job in jobs if job.pod.uid in (lives.running or ())])
         held = tuple(
-            ContainerReservation(job.pod.namespace, job.pod.name, "", _RESOURCE, job.device_ids)
+            ContainerReservation(job.pod.namespace, job.pod.name, "", _RESOURCE, device_ids)
             for job in jobs
-            if job.device_ids and job.pod.uid not in over
+            if job.pod.uid not in lives.over and (device_ids := tuple(i for i in job.device_ids if i not in shared))
         )
-        if over and not problem:
-            problem = f"--slurm-jobs {self._folder}: jobs that are over have files, as {min(over)}: did an Epilog fail?"
+        if lives.over and not problem:
+            one = min(lives.over)
+            problem = f"--slurm-jobs {self._folder}: jobs that are over have files, as {one}: did an Epilog fail?"
         return Reservations(self._monotonic_us(), stale=False, containers=held, allocatable=(), problem=problem)
 
     def of_uid(self, uid: str) -> Pod | None:
@@ -105,16 +108,6 @@ class SlurmJobs:
     def known(self) -> Collection[str]:
         """No UIDs of pods: jobs are told by their own cgroups."""
         return ()
-
-    def _over(self) -> set[str]:
-        """The jobs whose Epilog never removed their file. One whose Prolog is at work has no cgroup yet."""
-        living = self._living()
-        if living is None:
-            self._without_us.clear()
-            return set()
-        now_us = self._monotonic_us()
-        self._without_us = {name: self._without_us.get(name, now_us) for name in self._pods if name not in living}
-        return {name for name, since_us in self._without_us.items() if now_us - since_us >= _OVER_US}
 
     def _read(self) -> tuple[list[Job], str]:
         """The jobs in the order of their ids, and what is wrong with the folder, in one line."""
@@ -155,6 +148,12 @@ class SlurmJobs:
             raise BadJob(f"it belongs to uid {status.st_uid}, and not to root")
         if status.st_mode & _WRITABLE_BY_OTHERS:
             raise BadJob("others than its owner may write to it")
+
+
+def _shared(running: Iterable[Job]) -> set[str]:
+    """The GPUs that several jobs have at one time, by shards or MPS. Nobody tells how much of it each has."""
+    counts = Counter(device_id for job in running for device_id in set(job.device_ids))
+    return {device_id for device_id, jobs in counts.items() if jobs > 1}
 
 
 def parse_job(name: str, text: str, started_us: int) -> Job:

@@ -4,13 +4,16 @@
 # A Prolog that fails drains the node, so this one never does: a job without a file is billed by its processes.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 folder=${GPUTALLY_SLURM_JOBS:-/run/gputally/jobs}
+gpus=$SLURM_JOB_GPUS
+# With AutoDetect Slurm knows MIG devices by their UUIDs, and says so here; their numbers mean nothing to the driver.
+case $gpus:$CUDA_VISIBLE_DEVICES in ?*:GPU-* | ?*:MIG-*) gpus=$CUDA_VISIBLE_DEVICES ;; esac
 umask 022
 mkdir -p "$folder" || exit 0
 cat > "$folder/.$SLURM_JOB_ID" <<JOB || exit 0
 SLURM_JOB_ID=$SLURM_JOB_ID
 SLURM_JOB_UID=$SLURM_JOB_UID
 SLURM_JOB_USER=$SLURM_JOB_USER
-SLURM_JOB_GPUS=$SLURM_JOB_GPUS
+SLURM_JOB_GPUS=$gpus
 JOB
 mv -f "$folder/.$SLURM_JOB_ID" "$folder/$SLURM_JOB_ID"
 exit 0

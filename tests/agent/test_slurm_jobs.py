@@ -139,6 +139,31 @@ def test_a_job_whose_prolog_is_at_work_or_whose_cgroup_cannot_be_seen_holds_its_
     assert cgroups.held() == ["job_42"], "counted from now on"
 
 
+def test_a_gpu_that_two_jobs_share_is_held_by_neither(folder: Path) -> None:
+    """Slurm's shards and MPS: the Prolog of each names the whole GPU. The later one would pay for the earlier one's."""
+    write(folder, 42, "alice", "0,1")
+    write(folder, 43, "bob", "0", began_us=6_000_000)
+    cgroups = Cgroups(folder)
+    cgroups.living = {"job_42"}
+    assert cgroups.held() == ["job_42"], "the other one's Prolog is at work"
+    cgroups.living = {"job_42", "job_43"}
+    [held] = cgroups.jobs.poll().containers
+    assert (held.pod, held.device_ids) == ("job_42", ("nvidia1",))
+    assert cgroups.jobs.poll().problem == ""
+    (folder / "42").unlink()
+    assert cgroups.held() == ["job_43"]
+
+
+def test_a_job_that_ended_shares_nothing_while_its_epilog_is_at_work(folder: Path) -> None:
+    write(folder, 42, "alice", "0")
+    cgroups = Cgroups(folder)
+    cgroups.living = {"job_42"}
+    cgroups.held()
+    write(folder, 43, "bob", "0", began_us=6_000_000)
+    cgroups.living = {"job_43"}
+    assert cgroups.held() == ["job_42", "job_43"], "who came later counts"
+
+
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
@@ -198,6 +223,28 @@ def test_the_prolog_and_epilog_that_we_ship_write_and_remove_a_job(tmp_path: Pat
     run_hook("epilog.sh", folder, **ENVIRONMENTS["prolog"])
     assert list(folder.iterdir()) == []
     run_hook("epilog.sh", folder, **ENVIRONMENTS["prolog"])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "seen", "expected"),
+    [
+        ("8,9", "MIG-1111,MIG-2222", ("MIG-1111", "MIG-2222")),
+        ("0", "GPU-1111", ("GPU-1111",)),
+        ("0,3", "0,1", ("nvidia0", "nvidia3")),
+        ("0", "", ("nvidia0",)),
+        ("", "MIG-1111", ()),
+        ("", "NoDevFiles", ()),
+    ],
+)
+def test_the_prolog_takes_uuids_where_slurm_knows_them(
+    numbers: str, seen: str, expected: tuple[str, ...], folder: Path
+) -> None:
+    """The number of a MIG device is Slurm's own: taken for a minor number it would be another GPU."""
+    environ = {**ENVIRONMENTS["prolog"], "SLURM_JOB_GPUS": numbers, "CUDA_VISIBLE_DEVICES": seen}
+    run_hook("prolog.sh", folder, **environ)
+    found = jobs_of(folder).poll()
+    assert found.problem == ""
+    assert tuple(device_id for held in found.containers for device_id in held.device_ids) == expected
 
 
 def test_what_a_task_sees_is_not_what_its_job_holds() -> None:
