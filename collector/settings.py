@@ -20,8 +20,7 @@ from gputally.collector import doors
 from gputally.collector.address import Address, parse_address
 from gputally.collector.database.engine import parse_url
 from gputally.collector.doors import AgentAuth, ReaderAuth
-from gputally.collector.notify.formats import Format
-from gputally.collector.notify.options import IdleAfter, PublicUrl, WebhookFile, WebhookFormat
+from gputally.collector.notify.options import Format, IdleAfter, PublicUrl, WebhookFile, WebhookFormat
 
 ENV_PREFIX = "GPUTALLY_"
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Any
 
 from gputally.collector.notify.figures import instant
 from gputally.collector.notify.message import Event, Message
+from gputally.collector.notify.options import Format
 
 VERSION = 1  # of the JSON document; it rises where a receiver would have to change
 _SECTION_MOST = 2900  # characters, escaped; Slack takes 3000 in a text object
@@ -15,13 +15,6 @@ _TITLE_MOST = 600
 _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Marks of formatting: a look-alike leaves the rest of the message as it is meant. A single _ inside a name is none.
 _MARKS = str.maketrans({"*": "\N{ASTERISK OPERATOR}", "~": "\N{TILDE OPERATOR}", "`": "\N{PRIME}"})
-
-
-class Format(StrEnum):
-    """Who reads it."""
-
-    JSON = "json"
-    SLACK = "slack"
 
 
 def written(message: Message, form: Format) -> bytes:

@@ -15,9 +15,10 @@ from gputally.collector.notify import queue, turns
 from gputally.collector.notify.answer import LONGEST_ASKED_S, Answer, wait_s
 from gputally.collector.notify.digest import digest, next_of
 from gputally.collector.notify.figures import Frame
-from gputally.collector.notify.formats import Format, written
+from gputally.collector.notify.formats import written
 from gputally.collector.notify.look import Look
 from gputally.collector.notify.message import Event, Message, clean
+from gputally.collector.notify.options import Format
 from gputally.collector.notify.stats import NotifyStats
 
 _LOG = logging.getLogger(__name__)

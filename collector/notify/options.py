@@ -1,12 +1,18 @@
 """The settings of messages, and what they may be; the collector and `gputally notify` share them."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gputally.collector.notify.formats import Format
+
+class Format(StrEnum):
+    """Who reads messages."""
+
+    JSON = "json"
+    SLACK = "slack"
 
 
 def _page_url(text: str) -> str:

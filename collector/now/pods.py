@@ -32,6 +32,11 @@ class PodSpells:
         return min(spell.since_us for spell in self.spells)
 
     @property
+    def costs_more(self) -> bool:
+        """Whether `cost` lacks something: what has no price, or what was before the ledger was looked at."""
+        return any(spell.costs_more for spell in self.spells)
+
+    @property
     def gpus(self) -> Fraction:
         """How many GPUs it holds idle; parts of a GPU count as parts."""
         return sum((spell.standing.share for spell in self.spells), Fraction(0))

@@ -55,6 +55,11 @@ class Spell:
     cost: int | None
     unpriced_us: int
 
+    @property
+    def costs_more(self) -> bool:
+        """Whether `cost` lacks something: what has no price, or what was before the ledger was looked at."""
+        return self.before or self.unpriced_us > 0
+
 
 def read_spells(
     connection: Connection, zone: ZoneInfo, pricer: Pricer, standings: Iterable[Standing], now_us: int

@@ -10,7 +10,6 @@ from gputally.collector.now import names
 from gputally.collector.now.capacity import by_state
 from gputally.collector.now.latest import FORGOTTEN_US, Standing, held
 from gputally.collector.now.pods import known
-from gputally.collector.now.spells import Spell
 from gputally.collector.top.facts import Facts, Where
 from gputally.collector.top.rows import UNKNOWN
 from gputally.collector.web import words
@@ -77,14 +76,9 @@ def _spells(facts: Facts) -> tuple[str, ...]:
     rate, cost = known(pod.rate for pod in facts.pods), known(pod.cost for pod in facts.pods)
     unpriced = sum(pod.rate is None for pod in facts.pods)
     spells = f"idle spells: {names.count(gpus)} {'GPU' if gpus == 1 else 'GPUs'}"
-    least = "at least " if cost is not None and any(map(_lacks, facts.spells.values())) else ""
+    least = "at least " if cost is not None and any(pod.costs_more for pod in facts.pods) else ""
     figures = (spells, f"at {_money(rate, facts)}/h", f"{least}{_money(cost, facts)} so far")
     return (*figures, f"{unpriced} of the idle pods unpriced") if unpriced and rate is not None else figures
-
-
-def _lacks(spell: Spell) -> bool:
-    """Whether its cost lacks what has no price, or what was before the ledger was looked at."""
-    return spell.before or spell.unpriced_us > 0
 
 
 def _money(cost: int | None, facts: Facts) -> str:

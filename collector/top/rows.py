@@ -104,8 +104,7 @@ class _Group:
 
     @property
     def costs_more(self) -> bool:
-        """Whether `cost` lacks something: what has no price, or what was before the ledger was looked at."""
-        return any(spell.before or spell.unpriced_us > 0 for spell in self.spells)
+        return any(spell.costs_more for spell in self.spells)
 
     @property
     def busy(self) -> tuple[int, int]:

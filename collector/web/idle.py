@@ -84,7 +84,7 @@ async def idle(asked: Asked) -> Page:
         "headings": _headings(given.sort, found.currency, partial(_sorted, kept, at_least)),
         "rows": rows(ordered[:MOST_ROWS], found.currency, asked),
         "left_out": max(0, len(ordered) - MOST_ROWS),
-        "sum": _summary(ordered, found.currency),
+        "sum": summary(ordered, found.currency),
         "held": found.held,
         "silent": [(name, words.moment(us, asked.zone)) for name, us in found.silent],
         "choices": [_choice(minutes, given, kept) for minutes in _CHOICES],
@@ -154,13 +154,17 @@ def _fits(one: PodSpells, given: IdleParameters, now_us: int) -> bool:
     return long_enough and given.team in (None, one.team)
 
 
-def _summary(pods: Sequence[PodSpells], currency: str) -> tuple[str, str, str]:
-    """GPUs, cost so far, cost of an hour more."""
-    sums = []
-    for cost in (known(one.cost for one in pods), known(one.rate for one in pods)):
-        figure = words.priced(cost if pods else 0, currency)
-        sums.append(f"{figure.text} {figure.unit}".rstrip())
-    return names.count(sum((one.gpus for one in pods), Fraction(0))), sums[0], sums[1]
+def summary(pods: Sequence[PodSpells], currency: str) -> tuple[str, str, str]:
+    """GPUs, cost so far, cost of an hour more; at least so much, where a part has no price or was not looked at."""
+    so_far = _sum([one.cost for one in pods], currency, lacks=any(one.costs_more for one in pods))
+    per_hour = _sum([one.rate for one in pods], currency, lacks=any(one.rate is None for one in pods))
+    return names.count(sum((one.gpus for one in pods), Fraction(0))), so_far, per_hour
+
+
+def _sum(costs: Sequence[int | None], currency: str, *, lacks: bool) -> str:
+    cost = known(costs)
+    figure = words.priced(cost if costs else 0, currency)
+    return ("at least " if lacks and cost is not None else "") + f"{figure.text} {figure.unit}".rstrip()
 
 
 def _choice(minutes: int, given: IdleParameters, kept: dict[str, str | None]) -> tuple[str, str, bool]:

@@ -36,15 +36,21 @@ def waste(standings: Sequence[Standing], pricer: Pricer, now_us: int) -> Waste |
     idle = [one for one in here if one.idle]
     if not idle:
         return None
-    by_pod: dict[tuple[str, str], Fraction] = {}
+    by_pod: dict[tuple[str, str, str], Fraction] = {}
     for one in idle:
-        pod = (one.namespace, one.pod)
+        pod = (one.cluster, one.namespace, one.pod)
         by_pod[pod] = by_pod.get(pod, Fraction(0)) + one.share
     most = sorted(by_pod.items(), key=lambda item: (-item[1], item[0]))[:_FEW]
-    per_hour = known(rate(one, pricer, now_us) for one in idle)
     return Waste(
         names.count(sum(by_pod.values(), Fraction(0))),
         names.count(sum((one.share for one in here), Fraction(0))),
-        " ".join(words.priced(per_hour, pricer.currency or "")).rstrip(),
-        tuple(Holder(f"{space}/{pod}", links.namespace(space), names.count(gpus)) for (space, pod), gpus in most),
+        _per_hour([rate(one, pricer, now_us) for one in idle], pricer.currency or ""),
+        tuple(Holder(f"{space}/{pod}", links.namespace(space), names.count(gpus)) for (_, space, pod), gpus in most),
     )
+
+
+def _per_hour(rates: Sequence[int | None], currency: str) -> str:
+    """At least so much, where some of it has no price."""
+    cost = known(rates)
+    least = "at least " if cost is not None and None in rates else ""
+    return least + " ".join(words.priced(cost, currency)).rstrip()

@@ -11,10 +11,10 @@ from gputally.accounting.line import DeviceWindow, Window
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.notify.figures import Frame
-from gputally.collector.notify.formats import Format
 from gputally.collector.notify.idle_pod import PodKey
 from gputally.collector.notify.look import Look
 from gputally.collector.notify.notifier import Notifier
+from gputally.collector.notify.options import Format
 from gputally.collector.notify.webhook import Webhook
 
 UTC = ZoneInfo("UTC")

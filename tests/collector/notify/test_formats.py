@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector.notify.formats import Format, escaped, written
+from gputally.collector.notify.formats import escaped, written
 from gputally.collector.notify.message import Event, Level, Message, clean
+from gputally.collector.notify.options import Format
 
 HELLO = Message(
     Event.IDLE_SPELL, "a/b", Level.WARNING, 0, "a & b", ("one", "two"), "https://gpu.example.com/idle", {"x": 1}

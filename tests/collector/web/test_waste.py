@@ -4,7 +4,13 @@ import re
 from html import unescape
 
 from fastapi import FastAPI
+from tests.collector.now.test_pods import pricer
+from tests.collector.top.facts import NOON_US, spell, standing
 from tests.collector.web.fixtures import text
+
+from gputally.collector.now.pods import by_pod
+from gputally.collector.web.idle import summary
+from gputally.collector.web.waste import waste
 
 
 def callout(page: str) -> str:
@@ -29,3 +35,24 @@ def test_it_is_of_now_and_of_everybody(app: FastAPI) -> None:
 def test_a_reader_sees_what_is_theirs(guarded: FastAPI) -> None:
     assert callout(text(guarded, "/", "research")).startswith("8 of 8 GPUs")
     assert callout(text(guarded, "/", "nothing")) == ""
+
+
+def test_a_sum_that_leaves_out_what_has_no_price_is_at_least_so_much() -> None:
+    """A sum of some is not the cost of all."""
+    some = [standing(idle=60), standing(idle=60, namespace="elsewhere")]
+    found = [waste(standings, pricer(), NOON_US) for standings in (some, some[:1], some[1:])]
+    assert [one and one.rate for one in found] == ["at least 3.60 EUR", "3.60 EUR", "unpriced"]
+    spells = [spell(some[0], 2, 7), spell(some[1], 2, None)]
+    sums = [summary(by_pod(each, pricer(), NOON_US), "EUR")[1:] for each in (spells, spells[:1], spells[1:], [])]
+    assert sums == [
+        ("at least 7.00 EUR", "at least 3.60 EUR"),
+        ("7.00 EUR", "3.60 EUR"),
+        ("unpriced", "unpriced"),
+        ("0.00 EUR", "0.00 EUR"),
+    ]
+
+
+def test_pods_of_one_name_in_two_clusters_are_two_holders() -> None:
+    found = waste([standing(idle=60, cluster=cluster) for cluster in ("east", "west")], pricer(), NOON_US)
+    assert found is not None
+    assert [(one.name, one.gpus) for one in found.most] == [("vision/train-0", "1")] * 2
