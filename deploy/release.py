@@ -14,7 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_OF_OURS = r"image:\s*\S*gputally-(?:agent|collector):(\S+)|newTag:\s*\"?([\w.-]+)"  # a manifest's, a kustomization's
+# A manifest's, a kustomization's, a build argument, new_site.py's, a command's; :9856 is a port.
+_OF_OURS = (
+    r"image:\s*\S*gputally-(?:agent|collector):(\S+)|newTag:\s*\"?([\w.-]+)|^\s+VERSION: (\S+)"
+    r"|^TAG = \"(.*)\"|gputally-(?:agent|collector):(\d+\.[\w.-]+)"
+)
 _BY_A_PERSON = "## By a person"
 
 
@@ -46,8 +50,9 @@ def text_mistakes(root: Path, released: str) -> Iterator[str]:
         yield f"CHANGELOG.md: its newest section should be '## {released} (the day)'"
     if not (root / "tests" / "data" / "wire" / released / "batch.bin").is_file():
         yield f"what this version sends is not recorded: PYTHONPATH=. .venv/bin/python -m tests.wire_record {released}"
-    for file in sorted((root / "deploy").rglob("*.yaml")):
-        for named in sorted({image or tag for image, tag in re.findall(_OF_OURS, file.read_text())} - {released}):
+    for file in sorted([*(root / "deploy").rglob("*.yaml"), root / "deploy/new_site.py", root / "docs/kubernetes.md"]):
+        found = re.findall(_OF_OURS, file.read_text(), re.MULTILINE)
+        for named in sorted({"".join(names) for names in found} - {released}):
             yield f"{file.relative_to(root)}: names version {named} of an image"
 
 

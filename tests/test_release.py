@@ -12,6 +12,8 @@ FITS = {
     "tests/data/wire/1.2.0/batch.bin": "windows",
     "deploy/a/deployment.yaml": "  image: registry.example/gputally-agent:1.2.0\n  value: gputally-collector:9856\n",
     "deploy/a/kustomization.yaml": "images:\n- name: gputally-agent\n  newTag: 1.2.0\n",
+    "deploy/new_site.py": 'TAG = "1.2.0"\n',
+    "docs/kubernetes.md": "docker push gputally-agent:1.2.0\nAgents send to gputally-collector:9856.\n",
 }
 
 
@@ -35,6 +37,9 @@ def test_nothing_is_said_where_all_agrees(tmp_path: Path) -> None:
         ("CHANGELOG.md", "## 1.1.0 (2026-11-01)\n", "CHANGELOG.md: its newest section should be '## 1.2.0 (the day)'"),
         ("deploy/b.yaml", "image: gputally-agent:1.1.0\n", "deploy/b.yaml: names version 1.1.0 of an image"),
         ("deploy/b.yaml", "    newTag: latest\n", "deploy/b.yaml: names version latest of an image"),
+        ("deploy/b.yaml", "    args:\n      VERSION: 1.1.0\n", "deploy/b.yaml: names version 1.1.0 of an image"),
+        ("deploy/new_site.py", 'TAG = "1.1.0"\n', "deploy/new_site.py: names version 1.1.0 of an image"),
+        ("docs/kubernetes.md", "push gputally-agent:1.1.0\n", "docs/kubernetes.md: names version 1.1.0 of an image"),
     ],
 )
 def test_what_was_forgotten_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -52,7 +57,7 @@ def test_a_release_that_recorded_nothing_is_not_ready(tmp_path: Path) -> None:
 def test_the_manifests_name_this_version() -> None:
     """Between releases too: what is on the main branch can be installed as it stands."""
     version = release.version(ROOT)
-    assert [said for said in release.text_mistakes(ROOT, version) if said.startswith("deploy/")] == []
+    assert [said for said in release.text_mistakes(ROOT, version) if "of an image" in said] == []
     assert re.match(rf"{re.escape(version)} \(", (ROOT / "CHANGELOG.md").read_text().partition("\n## ")[2])
 
 
