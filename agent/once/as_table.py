@@ -110,7 +110,7 @@ def _runner(process: Json) -> str:
         return "gone (its memory stays)" if process["memory_bytes"] else "gone"
     if process["pod"] is not None:
         return _name(process)
-    if process["kind"] == "none":
+    if process["kind"] in ("none", "user"):
         unit = f" ({process['unit']})" if process["unit"] else ""
         return f"{process['user'] or _UNKNOWN}{unit}"
     return _UNKNOWN

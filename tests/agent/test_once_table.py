@@ -12,7 +12,16 @@ from gputally.accounting.settlement import Contest
 from gputally.agent.held import NOBODY, UNKNOWN, Held
 from gputally.agent.once.as_table import as_table
 from gputally.agent.once.look import Look
-from gputally.agent.sample import DeviceInfo, DeviceSample, ProcessReading, Sample
+from gputally.agent.sample import (
+    ContainerRef,
+    DeviceInfo,
+    DeviceSample,
+    GpuProcess,
+    Process,
+    ProcessKind,
+    ProcessReading,
+    Sample,
+)
 
 WHOLE = """\
 GPU  MODEL        UTIL     MEMORY     POWER    SOURCE           PARTITION  SHARE  PID   RESERVED  WHO
@@ -72,3 +81,11 @@ def test_replicas_and_mig_devices_stand_under_their_gpu() -> None:
 
 def test_a_node_without_devices_is_a_table_of_its_header() -> None:
     assert len(table()) == 1
+
+
+def test_a_container_that_a_user_started_is_shown_as_his() -> None:
+    """On a node of Kubernetes too, where it is in no pod."""
+    ref = ContainerRef(None, "c" * 64, None, "podman", "user")
+    process = GpuProcess(813, ProcessKind.COMPUTE, GIB, Process(813, 1, ref, "alice", "train.scope"))
+    (row,) = [line for line in table((gpu(0, detail=ProcessReading((process,), ())), NOBODY)) if "813" in line]
+    assert row.endswith("alice (train.scope)")
