@@ -149,6 +149,11 @@ def _standing(row: Any) -> Standing:
     )
 
 
+def unmeasured(standings: Iterable[Standing]) -> int:
+    """How many parts that pods have are neither in use nor idle as far as anybody can tell."""
+    return sum(one.state not in (State.USED, State.IDLE, None) for one in held(standings))
+
+
 def held(standings: Iterable[Standing]) -> Iterator[Standing]:
     """The parts that a pod has."""
     return (one for one in standings if one.kind is OwnerKind.POD)

@@ -8,7 +8,7 @@ from gputally.accounting.ledger_hour import HOUR_US, from_us
 from gputally.accounting.states import State
 from gputally.collector.now import names
 from gputally.collector.now.capacity import by_state
-from gputally.collector.now.latest import FORGOTTEN_US, Standing, held
+from gputally.collector.now.latest import FORGOTTEN_US, Standing, unmeasured
 from gputally.collector.now.pods import known
 from gputally.collector.top.facts import Facts, Where
 from gputally.collector.top.rows import UNKNOWN
@@ -64,7 +64,7 @@ def _gpus(heard: Sequence[Standing], times: Sequence[int]) -> str:
 
 def _idle(facts: Facts) -> tuple[str, ...]:
     """What is idle now costs, as the page of idle pods adds it up; and how much of what is held nobody can tell of."""
-    unknown = sum(one.state not in (State.USED, State.IDLE, None) for one in held(facts.heard))
+    unknown = unmeasured(facts.heard)
     untold = (f"{unknown} held {'part' if unknown == 1 else 'parts'} not measured",) if unknown else ()
     if not facts.pods:
         return ("nothing idle", *untold) if facts.heard else ()

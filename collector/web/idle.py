@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from gputally.collector.now import names
-from gputally.collector.now.latest import Standing, held, read_latest
+from gputally.collector.now.latest import Standing, held, read_latest, unmeasured
 from gputally.collector.now.pods import PodSpells, by_pod, known
 from gputally.collector.now.spells import LOOK_BACK_US, read_spells
 from gputally.collector.rates.pricing import read_pricer
@@ -64,12 +64,13 @@ class Row(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the database says: spells, and nodes whose pods are not known now, with since when."""
+    """What the database says: spells, nodes whose pods are not known now, with since when, and parts that are held."""
 
     pods: Sequence[PodSpells]
     currency: str
     silent: Sequence[tuple[str, int]]
     held: int
+    unmeasured: int
 
 
 async def idle(asked: Asked) -> Page:
@@ -86,6 +87,7 @@ async def idle(asked: Asked) -> Page:
         "left_out": max(0, len(ordered) - MOST_ROWS),
         "sum": summary(ordered, found.currency),
         "held": found.held,
+        "unmeasured": found.unmeasured,
         "silent": [(name, words.moment(us, asked.zone)) for name, us in found.silent],
         "choices": [_choice(minutes, given, kept) for minutes in _CHOICES],
         "at_least": given.at_least,
@@ -111,6 +113,7 @@ def read_idle(asked: Asked, namespace: str | None, connection: Connection) -> Fo
         pricer.currency or "",
         [(f"{cluster}/{node}", us) for cluster, node, us in sorted(silent)],
         len({(one.uuid, one.part.partition) for one in here}),
+        unmeasured(here),
     )
 
 

@@ -4,9 +4,10 @@ import re
 from html import unescape
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from tests.collector.now.test_pods import pricer
 from tests.collector.top.facts import NOON_US, spell, standing
-from tests.collector.web.fixtures import text
+from tests.collector.web.fixtures import READERS, SILENT_US, pages, text
 
 from gputally.collector.now.pods import by_pod
 from gputally.collector.web.idle import summary
@@ -56,3 +57,12 @@ def test_pods_of_one_name_in_two_clusters_are_two_holders() -> None:
     found = waste([standing(idle=60, cluster=cluster) for cluster in ("east", "west")], pricer(), NOON_US)
     assert found is not None
     assert [(one.name, one.gpus) for one in found.most] == [("vision/train-0", "1")] * 2
+
+
+def test_what_could_not_be_measured_is_not_said_to_be_in_use(filled: Engine) -> None:
+    """Nobody measures one L40S of sandbox; a reader of research is not told of it."""
+    said = "Whether 1 part of GPUs that pods hold is idle nobody can tell"
+    with pages(filled, now_us=lambda: SILENT_US) as before_the_node_fell_silent:
+        assert said in text(before_the_node_fell_silent, "/idle")
+    with pages(filled, READERS, now_us=lambda: SILENT_US) as guarded:
+        assert "nobody can tell" not in text(guarded, "/idle", "research")
