@@ -23,6 +23,7 @@ from gputally.agent.reservations.kubelet import ContainerReservation, Reservatio
 MOST_JOBS = 4096  # a node has fewer cores
 MOST_BYTES = 4096  # of a file: it has four short lines
 _LONGEST_NAME = 253  # bytes, as names of Kubernetes: what is longer than a collector takes would cost the whole window
+_KEEP_US = 600_000_000  # how long the user of a job that ended is known
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _RESOURCE = "gres/gpu"
 
@@ -74,13 +75,15 @@ class SlurmJobs:
         self._monotonic_us = monotonic_us
         self._owner_uids = owner_uids
         self._lives = JobLives(living, monotonic_us)
-        self._pods: Mapping[str, Pod] = {}
+        self._current: Mapping[str, Pod] = {}
+        self._gone: Mapping[str, tuple[Pod, int]] = {}  # jobs without a file any more, and since when
+        self._pods: Mapping[str, Pod] = {}  # both
 
     def poll(self) -> Reservations:
         """What is held now; raises JobsUnreadable."""
         jobs, problem = self._read()
-        self._pods = {job.pod.uid: job.pod for job in jobs}
-        lives = self._lives.of(self._pods)
+        self._know({job.pod.uid: job.pod for job in jobs})
+        lives = self._lives.of(self._current)
         shared = _shared([job for job in jobs if job.pod.uid in (lives.running or ())])
         held = tuple(
             ContainerReservation(job.pod.namespace, job.pod.name, "", _RESOURCE, device_ids)
@@ -93,7 +96,7 @@ class SlurmJobs:
         return Reservations(self._monotonic_us(), stale=False, containers=held, allocatable=(), problem=problem)
 
     def of_uid(self, uid: str) -> Pod | None:
-        """The job `job_<id>`."""
+        """The job `job_<id>`, for a while after its end too: what it left running is its user's."""
         return self._pods.get(uid)
 
     def of_name(self, namespace: str, name: str) -> Pod | None:
@@ -108,6 +111,15 @@ class SlurmJobs:
     def known(self) -> Collection[str]:
         """No UIDs of pods: jobs are told by their own cgroups."""
         return ()
+
+    def _know(self, current: Mapping[str, Pod]) -> None:
+        now_us = self._monotonic_us()
+        lost = {uid: (pod, now_us) for uid, pod in self._current.items()}
+        gone = [(uid, pod, since_us) for uid, (pod, since_us) in {**self._gone, **lost}.items() if uid not in current]
+        kept = [entry for entry in gone if now_us - entry[2] <= _KEEP_US][-MOST_JOBS:]
+        self._gone = {uid: (pod, since_us) for uid, pod, since_us in kept}
+        self._current = current
+        self._pods = {**{uid: pod for uid, pod, _ in kept}, **current}
 
     def _read(self) -> tuple[list[Job], str]:
         """The jobs in the order of their ids, and what is wrong with the folder, in one line."""

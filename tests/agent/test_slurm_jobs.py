@@ -91,7 +91,31 @@ def test_a_job_ends_with_its_file(folder: Path) -> None:
     assert jobs.poll().containers
     (folder / "42").unlink()
     assert jobs.poll().containers == ()
-    assert jobs.of_uid("job_42") is None
+
+
+def test_what_a_job_left_running_is_its_users_for_ten_minutes(folder: Path) -> None:
+    """Whoever it runs as: root's process of Alice's job does not become root's by the job's end."""
+    write(folder, 42, "alice", "0")
+    cgroups = Cgroups(folder)
+    cgroups.held()
+    (folder / "42").unlink()
+    for later_us, known in ((0, True), (9 * MINUTE_US, True), (2 * MINUTE_US, False)):
+        assert cgroups.held(later_us) == []
+        assert (cgroups.jobs.of_uid("job_42") is not None) is known
+
+
+def test_an_id_that_is_given_again_is_the_new_jobs(folder: Path) -> None:
+    """Slurm counts anew after a reset, and from its largest id."""
+    write(folder, 42, "alice", "0")
+    cgroups = Cgroups(folder)
+    cgroups.held()
+    (folder / "42").unlink()
+    cgroups.held()
+    write(folder, 42, "bob", "0")
+    [held] = cgroups.jobs.poll().containers
+    again = cgroups.jobs.of_uid("job_42")
+    assert again is not None
+    assert held.namespace == again.namespace == "user:bob"
 
 
 class Cgroups:
