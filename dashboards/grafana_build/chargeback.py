@@ -13,7 +13,7 @@ from grafana_build import style, variable
 from grafana_build.board import CHARGEBACK, OF_ROW, board, to_namespace, to_pages
 from grafana_build.panel import curves, months, number, words
 from grafana_build.sheet import Label, Sheet, Value, of_ledger, of_metrics
-from grafana_build.source import Sql, once
+from grafana_build.source import Sql, down, once, series
 
 _CURRENCY = "coalesce(currency, 'no prices') = '$currency'"
 _MONTH = f"month = '$month' AND {_CURRENCY}"
@@ -58,7 +58,7 @@ def _choices() -> list[Any]:
 
 
 def _amount() -> list[Any]:
-    idle = "sum(amount) FILTER (WHERE state = 'idle') / NULLIF(sum(amount), 0)"
+    idle = "ceil(1000 * sum(amount) FILTER (WHERE state = 'idle') / NULLIF(sum(amount), 0)) / 1000"
     return [
         number(
             "Amount",
@@ -70,7 +70,7 @@ def _amount() -> list[Any]:
         ),
         number(
             "Idle",
-            "What was held and not used: its part of the printed amount.",
+            "What was held and not used: its part of the printed amount, rounded up.",
             Sql(f"SELECT {idle} AS value FROM statement_item WHERE {_MONTH}"),
             style.RATIO,
             unknown=style.UNPRICED,
@@ -98,8 +98,8 @@ def _capacity() -> list[Any]:
         ),
         number(
             "Coverage",
-            "1 - unobserved / capacity: how much of the month anybody saw.",
-            _of_month("coverage"),
+            "1 - unobserved / capacity: how much of the month anybody saw, rounded down.",
+            _of_month("trunc(coverage, 3)"),
             style.RATIO,
             decimals=1,
             thresholds=style.attention(below=0.95),
@@ -149,7 +149,7 @@ def _amounts(names: str, where: str, group: str = "") -> str:
         "sum(amount) FILTER (WHERE meter <> 'gpu') AS \"energy\", "
         'sum(gpu_hours) AS "GPU-hours", '
         'sum(gpu_hours) FILTER (WHERE price IS NULL) AS "Unpriced hours", '
-        "sum(us) FILTER (WHERE state = 'used') / NULLIF(sum(us) FILTER (WHERE state IN ('used', 'idle')), 0) "
+        "trunc(sum(us) FILTER (WHERE state = 'used') / NULLIF(sum(us) FILTER (WHERE state IN ('used', 'idle')), 0), 3) "
         'AS "Efficiency" '
         f'FROM statement_item WHERE {where} GROUP BY {columns} ORDER BY "Amount" DESC NULLS LAST'
     )
@@ -223,10 +223,13 @@ def _open_namespaces() -> Any:
         for title, part, state in (
             ("Cost", "", ""),
             *((state, f'part="{state}"', state) for state in style.PAID_BY_OWNERS),
-            ("energy", 'part="energy"', ""),
+            ("energy", 'part=~"energy|overhead"', ""),
         )
     ]
-    text = "What each namespace's pods cost this month so far, in the rate card's currency, by state, and energy in it."
+    text = (
+        "What each namespace's pods cost this month so far, in the rate card's currency, by state; energy is with what "
+        "the building draws besides."
+    )
     labels = [
         Label("cluster", "Cluster"),
         Label("namespace", "Namespace", (to_namespace(OF_ROW), to_pages("Ledger", "/namespaces/${__value.raw}"))),
@@ -239,9 +242,14 @@ def _budgets() -> Any:
     by = "scope, name, cluster, unit"
     forecast = 'gputally_budget_forecast_ratio{bound="BOUND"}'
     values = [
-        Value("Spent", style.RATIO, f"max by ({by}) (gputally_budget_spent_ratio)", decimals=0),
+        Value("Spent", style.RATIO, down(f"max by ({by}) (gputally_budget_spent_ratio)", 100), decimals=0),
         *(
-            Value(f"Forecast, {bound}", style.RATIO, f"max by ({by}) ({forecast.replace('BOUND', bound)})", decimals=0)
+            Value(
+                f"Forecast, {bound}",
+                style.RATIO,
+                down(f"max by ({by}) ({forecast.replace('BOUND', bound)})", 100),
+                decimals=0,
+            )
             for bound in ("low", "expected", "high")
         ),
     ]
@@ -255,11 +263,12 @@ def _budgets() -> Any:
 
 
 def _burn() -> Any:
+    cost = "gputally_capacity_month_cost"
     return curves(
         "The month so far",
         "What all GPUs cost this month so far by part, whoever pays. It begins anew with each month.",
         {
-            part: f'sum({once(f"""gputally_capacity_month_cost{{part="{part}"}}""")})'
+            f"{part} ({{{{currency}}}})": f"sum by (currency) ({once(series(cost, part=part))})"
             for part in (*style.STATES, *style.OTHER_PARTS)
         },
         style.MONEY,
@@ -272,7 +281,7 @@ def _burn() -> Any:
 def _closed() -> Any:
     query = (
         'SELECT month AS "Month", amount AS "Amount", capacity_us / 3600000000.0 AS "GPU-hours", '
-        'coverage AS "Coverage", unpriced_us / 3600000000.0 AS "Unpriced hours", '
+        'trunc(coverage, 3) AS "Coverage", unpriced_us / 3600000000.0 AS "Unpriced hours", '
         'energy_mj / 3600000000.0 AS "Energy", carbon_g / 1000 AS "Carbon", '
         "(SELECT sum(item.amount) FROM statement_item AS item WHERE item.month = whole.month "
         'AND item.corrects IS NOT NULL) AS "Corrections in it", closed AS "Closed", content_hash AS "Hash" '

@@ -11,7 +11,7 @@ from grafana_build.board import CHOSEN, FLEET, OF_ROW, board, to_namespace, to_n
 from grafana_build.panel import by_state, curves, number
 from grafana_build.recurring import cost_of_idle_hour, cost_of_month, coverage_of_month, used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics, states
-from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, once, rate, series
+from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, down, once, rate, series
 
 _ALERTS = Path(__file__).parent.parent / "prometheus" / "alerts.yaml"
 _MODEL = 'model=~"$model"'
@@ -139,7 +139,7 @@ def _by_namespace() -> Any:
             [
                 *_money(idle_cost, cost, by),
                 *states(f"sum by ({by}) ({gpus})", style.PAID_BY_OWNERS),
-                Value("Efficiency, day", style.RATIO, f"sum by ({by}) ({efficiency})", decimals=1),
+                Value("Efficiency, day", style.RATIO, down(f"sum by ({by}) ({efficiency})"), decimals=1),
             ],
             [
                 Label("cluster", "Cluster"),

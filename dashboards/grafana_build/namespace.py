@@ -9,7 +9,7 @@ from grafana_build.board import CHOSEN, NAMESPACE, board, to_node, to_pages
 from grafana_build.panel import by_state, curves, number
 from grafana_build.recurring import cost_of_idle_hour, cost_of_month, used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics
-from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, once, rate, series
+from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, down, once, rate, series
 
 _OWN = 'namespace="$namespace"'
 _HELD_BY = "cluster, namespace, pod, container, uuid, partition"
@@ -70,7 +70,7 @@ def _now() -> list[Any]:
         number(
             "Efficiency, day",
             "used / (used + idle) of 24 hours: time that nobody saw counts neither way.",
-            f"min({efficiency})",
+            down(f"min({efficiency})"),
             style.RATIO,
             decimals=1,
         ),
@@ -108,7 +108,7 @@ def _money() -> list[Any]:
             "Budget spent",
             "The part of this month's budget of the namespace that is spent, in its unit. Budgets of teams are on the "
             "Chargeback dashboard.",
-            f"max by (unit) ({budgets})",
+            down(f"max by (unit) ({budgets})", 100),
             style.RATIO,
             unknown="no budget",
             legend="{{unit}}",
@@ -173,7 +173,7 @@ def _charged() -> list[Any]:
             "Cost per hour by part",
             "What the namespace's pods cost in the hour before each point, by state, and energy where it has a price. "
             "Not known in a month's first hour.",
-            {"{{part}}": f"sum by (part) ({delta(_COST)})"},
+            {"{{part}} ({{currency}})": f"sum by (part, currency) ({delta(_COST)})"},
             style.MONEY,
             unknown=style.UNPRICED,
             least=None,

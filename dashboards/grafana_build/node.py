@@ -9,7 +9,7 @@ from grafana_build.board import CHOSEN, NODE, board, to_namespace, to_pages
 from grafana_build.panel import by_state, curves, number
 from grafana_build.recurring import used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics
-from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, once, rate, series
+from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, once, rate, series, up
 
 _NODE = 'node="$node"'
 _DEVICE = 'uuid=~"$device"'
@@ -66,7 +66,7 @@ def _now() -> list[Any]:
             "Unobserved",
             "The part of the node's GPU time of 15 minutes that nobody can tell about. Devices that cannot be measured "
             "at all are left out.",
-            f"max({unobserved})",
+            up(f"max({unobserved})"),
             style.RATIO,
             decimals=1,
             thresholds=style.attention(above=0.05),

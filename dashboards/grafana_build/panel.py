@@ -68,7 +68,7 @@ def curves(
         made = made.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL)).fill_opacity(70)
     for at, (legend, expr) in enumerate(asks.items()):
         made = made.with_target(over_time(expr, legend, at))
-    return _coloured(made, _COLOURS if "{{part}}" in asks else asks)
+    return _coloured(made, asks)
 
 
 def by_state(expr: str, states: Iterable[str] = style.STATES) -> dict[str, str]:
@@ -92,10 +92,15 @@ def words(title: str, content: str, *, width: int = 24, height: int = 3) -> text
     return made.mode(TextMode.MARKDOWN).content(content).transparent(True)
 
 
-def _coloured(made: _Coloured, names: Iterable[str]) -> _Coloured:
-    for name in names:
-        if name in _COLOURS:
-            made = made.override_by_name(name, style.colour_of(name))
+def _coloured(made: _Coloured, legends: Iterable[str]) -> _Coloured:
+    """States and parts of money have their colours, also where a currency in brackets follows their names."""
+    for legend in legends:
+        first = legend.partition(" ")[0]
+        for name in _COLOURS if first == "{{part}}" else _COLOURS.keys() & {first}:
+            if legend == name:
+                made = made.override_by_name(name, style.colour_of(name))
+            else:
+                made = made.override_by_regexp(rf"/^{name} \(/", style.colour_of(name))
     return made
 
 

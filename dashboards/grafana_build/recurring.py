@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders import stat
 
 from grafana_build import style
 from grafana_build.panel import number
-from grafana_build.source import CLUSTER, delta, once, series
+from grafana_build.source import CLUSTER, delta, down, once, series
 
 
 def used_and_idle(expr: str) -> list[stat.Panel]:
@@ -53,8 +53,9 @@ def coverage_of_month() -> stat.Panel:
     """How much of the month anybody saw."""
     return number(
         "Coverage, this month",
-        "1 - unobserved / capacity of this month, gaps included: how much of it anybody saw. The lowest cluster.",
-        f"min({series('gputally_month_coverage_ratio', CLUSTER)})",
+        "1 - unobserved / capacity of this month, gaps included: how much of it anybody saw. The lowest "
+        "cluster, rounded down.",
+        down(f"min({series('gputally_month_coverage_ratio', CLUSTER)})"),
         style.RATIO,
         decimals=1,
         thresholds=style.attention(below=0.95),

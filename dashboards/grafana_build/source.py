@@ -41,6 +41,19 @@ def once(expr: str) -> str:
     return f"max without (instance, pod) ({expr})"
 
 
+def down(ratio: str, steps: int = 1000) -> str:
+    """Rounded down to a tenth of a percent, or one in so many: what prints 100 % lacks nothing.
+
+    Grafana rounds to the nearest, which hides what is missing. The last digits of a product are not the ratio's.
+    """
+    return f"floor({steps} * ({ratio}) + 1e-9) / {steps}"
+
+
+def up(ratio: str) -> str:
+    """Rounded up to a tenth of a percent: what prints 0 % is nothing."""
+    return f"ceil(1000 * ({ratio}) - 1e-9) / 1000"
+
+
 def ref_id(number: int) -> str:
     """A, B, C …"""
     return chr(ord("A") + number)

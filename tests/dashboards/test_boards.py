@@ -162,7 +162,7 @@ def colours() -> dict[str, str]:
 def fixed(panel: Json) -> dict[str, str]:
     """The colours of a panel's series or columns by name, and of a number of one state."""
     named = {
-        override["matcher"]["options"]: each["value"]["fixedColor"]
+        re.sub(r"^/\^(\w+).*", r"\1", override["matcher"]["options"]): each["value"]["fixedColor"]
         for override in panel["fieldConfig"]["overrides"]
         for each in override["properties"]
         if each["id"] == "color"
@@ -177,7 +177,7 @@ def test_a_state_has_one_colour_everywhere_which_is_that_of_the_pages(board: str
         if panel["type"] != "text":
             wrong = {name: colour for name, colour in fixed(panel).items() if colour != colours().get(name, colour)}
             assert wrong == {}, panel["title"]
-            legends = {target.get("legendFormat") for target in panel["targets"]}
+            legends = {target.get("legendFormat", "").removesuffix(" ({{currency}})") for target in panel["targets"]}
             curves = set(State) if "{{part}}" in legends else set(State) & legends
             assert curves <= fixed(panel).keys(), panel["title"]
 
@@ -187,6 +187,33 @@ def test_states_and_parts_can_be_told_apart_by_whoever_sees_fewer_colours(sight:
     [whole] = [panel for panel in panels("chargeback") if panel["title"] == "The month so far"]
     assert set(State) < fixed(whole).keys()
     assert least_distance(list(fixed(whole).values()), sight) > 20
+
+
+@EVERY_BOARD
+def test_no_sum_of_money_goes_over_currencies(board: str) -> None:
+    for panel in panels(board):
+        for target in panel.get("targets", ()):
+            expr = target.get("expr", "")
+            assert "month_cost" not in expr or re.search(r"sum by \([^)]*\bcurrency\)", expr), panel["title"]
+
+
+@EVERY_BOARD
+def test_what_is_missing_is_not_rounded_away(board: str) -> None:
+    """99.96 % would be printed as 100 %, where a report says 99.9 %."""
+    rounded = {
+        "Coverage",
+        "Coverage, this month",
+        "Efficiency",
+        "Efficiency, day",
+        "Budget spent",
+        "Spent",
+        "Unobserved",
+    }
+    for panel in panels(board):
+        queries = [target.get("expr") or target.get("rawSql", "") for target in panel.get("targets", ())]
+        columns = {override["matcher"]["options"] for override in panel.get("fieldConfig", {}).get("overrides", ())}
+        if rounded & {panel["title"], *columns}:
+            assert re.search(r"floor|ceil|trunc", " ".join(queries)), panel["title"]
 
 
 # What leads where.
