@@ -1,5 +1,7 @@
 """uid -> login name: what the machine says now, and what stands while it says nothing."""
 
+import threading
+
 import pytest
 
 from gputally.agent.probe.login_names import LoginNames
@@ -59,6 +61,28 @@ def test_a_directory_that_went_away_takes_no_name_with_it() -> None:
 def test_a_name_that_is_no_namespace_or_like_anothers_uid_leaves_the_uid(name: str) -> None:
     """One window with a name that is too long for the collector would be refused as a whole."""
     assert Directory(u1000=name).of(1000) == "1000"
+
+
+def test_a_directory_that_does_not_answer_holds_nobody_up() -> None:
+    """A probe that waits for it would be taken for stuck in the driver, and the next one would wait again."""
+    asked, free, now = [], threading.Event(), [0]
+
+    def name_of(uid: int) -> str:
+        asked.append(uid)
+        free.wait(10)
+        return "alice"
+
+    users = LoginNames(lambda: now[0], name_of, patience_s=0.01)
+    assert [users.of(1000) for _ in range(3)] == ["1000"] * 3
+    assert [users.of(uid) for uid in range(20)] == [str(uid) for uid in range(20)]
+    assert len(asked) <= 8, "threads that nobody can end are bounded"
+    free.set()
+    while users.of(1000) != "alice":
+        assert threading.active_count() < 20
+    free.clear()
+    now[0] += 10 * MINUTE_US
+    assert users.of(1000) == "alice", "what was known stands"
+    free.set()
 
 
 def test_what_is_remembered_is_bounded() -> None:
