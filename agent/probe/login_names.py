@@ -51,7 +51,7 @@ class LoginNames:
         return self._known[uid][0]
 
     def _ask(self, uid: int) -> str | None:
-        """The machine's word, empty where it has none; None: no answer yet. Only one question at a time is waited for."""
+        """The machine's word, empty where it has none; None: no answer yet. One question at a time is waited for."""
         self._open = {of: each for of, each in self._open.items() if of == uid or not each.answered.is_set()}
         patience_s = 0.0 if self._open else self._patience_s
         if uid not in self._open:
