@@ -1,7 +1,7 @@
 """What `gputally top` reads: the parts of each node's newest window, their spells, and what an hour of them costs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -40,6 +40,12 @@ class Facts:
     def heard(self) -> Sequence[Standing]:
         """The parts whose node has said something lately: of the others nothing is known now."""
         return [one for one in self.standings if not one.silent(self.now_us)]
+
+    def as_of(self, now_us: int) -> "Facts":
+        """The same, looked at later: what a node said is not what is there, once it has said nothing for a while."""
+        pods = [pod for pod in self.pods if not any(spell.standing.silent(now_us) for spell in pod.spells)]
+        spells = {part: spell for part, spell in self.spells.items() if not spell.standing.silent(now_us)}
+        return replace(self, now_us=max(now_us, self.now_us), spells=spells, pods=pods)
 
 
 def read_facts(connection: Connection, zone: ZoneInfo, now_us: int, where: Where) -> Facts:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 
 from gputally.collector.top.draw import Frame, Shown, Size, frame, listed
+from gputally.collector.top.facts import Facts
 from gputally.collector.top.keys import HELP, Key, after, kept, keys
 from gputally.collector.top.poll import News, Poll
 from gputally.collector.top.rows import Row
@@ -36,20 +37,21 @@ class View:
         """The frame for a terminal's size; nothing is drawn past the last row."""
         news = self._poll.news
         problem = "" if news.turns else "reading the database"
+        facts = news.facts.as_of(self._now_us()) if news.facts and news.problem else news.facts
         for _ in range(2):  # a shorter list is drawn again from where it ends
             shown = replace(self._shown, problem=news.problem or problem)
-            self._last = frame(news.facts, self._now_us(), shown, size, self._keys, self._listed(news))
+            self._last = frame(facts, self._now_us(), shown, size, self._keys, self._listed(news, facts))
             fitting = kept(self._shown, self._last)
             if fitting == self._shown:
                 break
             self._shown = fitting
         return self._last
 
-    def _listed(self, news: News) -> Sequence[Row]:
+    def _listed(self, news: News, facts: Facts | None) -> Sequence[Row]:
         """The rows; made anew only where there is news, or where they are to be shown in another way."""
         key = (news.turns, self._shown.by, self._shown.sort, self._shown.reverse)
-        if news.facts is not None and key != self._rows[0]:
-            self._rows = key, listed(news.facts, self._shown)
+        if facts is not None and key != self._rows[0]:
+            self._rows = key, listed(facts, self._shown)
         return self._rows[1]
 
     def typed(self, text: bytes) -> bool:

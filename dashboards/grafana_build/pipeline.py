@@ -111,7 +111,8 @@ def _agents() -> Any:
         Sheet(
             "Agents",
             "Each agent's own view: whether it sees all it needs, whether it reaches the collector, and what waits in "
-            "its spool for the collector's acknowledgement. Nothing is lost before a window is 7 days old.",
+            "its spool for the collector's acknowledgement. A window that is 7 days old is given up, and a full spool "
+            "takes none: what was lost is below.",
             values,
             [Label("instance", "Agent")],
             sort="Waiting windows",

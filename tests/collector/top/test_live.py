@@ -3,6 +3,7 @@
 from tests.collector.top.facts import NOON_US, facts, standing
 from tests.fakes import Clock
 
+from gputally.collector.now.latest import FRESH_US
 from gputally.collector.top.draw import Shown, Size
 from gputally.collector.top.facts import Facts
 from gputally.collector.top.live import View
@@ -45,6 +46,20 @@ def test_a_database_that_is_away_from_the_start_is_said_too() -> None:
     poll.turn()
     assert "the database is away" in text(view)
     assert "reading" not in text(view)
+
+
+def test_while_the_database_is_away_what_it_said_last_is_now_only_for_a_while() -> None:
+    """Rows of an hour ago would look like rows of now."""
+    fleet, clock = Fleet(3), Clock()
+    poll, view = viewing(fleet, clock)
+    poll.turn()
+    fleet.away = True
+    poll.turn()
+    assert ("3.0 GPUs" in text(view), "silent" in text(view)) == (True, False)
+    clock.now_us += FRESH_US + 1
+    poll.turn()
+    assert "GPUs on" not in text(view)
+    assert text(view).count("silent") == 3 + 1
 
 
 def test_q_quits_and_nothing_else_does() -> None:
