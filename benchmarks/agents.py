@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 from content import sent_at
@@ -18,6 +18,13 @@ _METHOD = f"/{pb.DESCRIPTOR.services_by_name['Telemetry'].full_name}/Stream"
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 _PATIENCE_S = 120
 _AT_ONCE = 64  # connections that are opened together
+_T = TypeVar("_T")
+_RUNNER = asyncio.Runner()  # one loop for all: what grpc.aio still has to say would come to a closed one
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """As asyncio.run."""
+    return _RUNNER.run(main)
 
 
 @dataclass(slots=True)

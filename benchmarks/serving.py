@@ -33,7 +33,10 @@ def collector(folder: Path, url: str) -> Iterator[Server]:
     """A collector on the database at `url`."""
     command = module("gputally.collector.main", "--database-url", url, *_DOORS)
     with running(command, _log(folder)) as program:
-        yield Server(program, _address(program, r"agents on (\S+:\d+)"))
+        try:
+            yield Server(program, _address(program, r"agents on (\S+:\d+)"))
+        except TimeoutError as error:
+            raise AssertionError(f"the collector does not answer:\n{program.log}") from error
 
 
 @contextmanager

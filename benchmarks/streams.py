@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 
 import machine
-from agents import Agent, connected
-from content import HOUR_US, batches, messages
+from agents import Agent, connected, run
+from content import MINUTE_US, batches, messages
 from cpu import CpuOf, pss_mib
 from serving import DURABLE, Server, collector, null_server, postmaster
 from table import Figure, at_most, page, ratio_at_most
@@ -28,7 +28,6 @@ from tests.databases import running_postgres
 AGENTS, SECONDS = 200, 20
 RATE = 10_000 / 60  # messages a second
 _KNOWN = 20  # agents that come before the memory is looked at, so that what is loaded once is there
-_DAY_US = 24 * HOUR_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,9 @@ def measure(count: int, seconds: float, rounds: int = 2) -> list[Figure]:
         url = server.create(migrated=True)
         for round_ in range(rounds):
             with null_server(Path(folder)) as null:
-                loads["null"].append(asyncio.run(_load(null, None, count, seconds, round_)))
+                loads["null"].append(run(_load(null, None, count, seconds, round_)))
             with collector(Path(folder), url) as ours:
-                loads["ours"].append(asyncio.run(_load(ours, postmaster(url), count, seconds, round_)))
+                loads["ours"].append(run(_load(ours, postmaster(url), count, seconds, round_)))
     return _figures(count, *(_middle(loads[name]) for name in ("ours", "null")))
 
 
@@ -83,14 +82,18 @@ def _figures(count: int, ours: Load, null: Load) -> list[Figure]:
 
 
 async def _load(server: Server, database: int | None, count: int, seconds: float, round_: int) -> Load:
-    """Everybody sends one window, which makes them known; then the load for so many seconds."""
+    """Everybody sends one window, which makes them known; then the load for so many seconds.
+
+    The last window of each ends now, and each round has nodes of its own: there is nothing that a gap could be.
+    """
     each = max(1, round(RATE * seconds / count))
-    start_us = (time.time_ns() // 1000 - (2 - round_) * _DAY_US) // HOUR_US * HOUR_US
+    start_us = (time.time_ns() // 1000 // MINUTE_US - each - 1) * MINUTE_US
+    node = round_ * (count + _KNOWN)
     async with connected(server.target, _KNOWN) as first:
-        await _pace(first, [_windows(count + at, start_us, 2) for at in range(_KNOWN)], RATE)
+        await _pace(first, [_windows(node + count + at, start_us, 2) for at in range(_KNOWN)], RATE)
         before_mib = pss_mib([server.pid])
         async with connected(server.target, count) as agents:
-            sent = [_windows(at, start_us, each + 1) for at in range(count)]
+            sent = [_windows(node + at, start_us, each + 1) for at in range(count)]
             await _pace(agents, [own[:1] for own in sent], RATE)
             for agent in agents:
                 agent.latencies.clear()
