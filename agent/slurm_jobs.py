@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gputally.accounting.keys import user_namespace
 from gputally.agent.attribution.identity import job_name
-from gputally.agent.job_cgroups import JobLives
+from gputally.agent.job_cgroups import JobLives, Lives
 from gputally.agent.kube.pods import OwnerReference, Pod
 from gputally.agent.reservations.kubelet import ContainerReservation, Reservations, ReservationsUnavailable
 
@@ -90,9 +90,7 @@ class SlurmJobs:
             for job in jobs
             if job.pod.uid not in lives.over and (device_ids := tuple(i for i in job.device_ids if i not in shared))
         )
-        if lives.over and not problem:
-            one = min(lives.over)
-            problem = f"--slurm-jobs {self._folder}: jobs that are over have files, as {one}: did an Epilog fail?"
+        problem = problem or self._problem(lives)
         return Reservations(self._monotonic_us(), stale=False, containers=held, allocatable=(), problem=problem)
 
     def of_uid(self, uid: str) -> Pod | None:
@@ -111,6 +109,17 @@ class SlurmJobs:
     def known(self) -> Collection[str]:
         """No UIDs of pods: jobs are told by their own cgroups."""
         return ()
+
+    def _problem(self, lives: Lives) -> str:
+        """What the files and the cgroups of jobs do not agree on, in one line."""
+        if lives.over:
+            return (
+                f"--slurm-jobs {self._folder}: jobs that are over have files, as {min(lives.over)}: did an Epilog fail?"
+            )
+        if lives.others:
+            why = "they began before there was a Prolog, or slurm.conf names none"
+            return f"--slurm-jobs {self._folder}: jobs that run have no file, as {min(lives.others)}: {why}"
+        return ""
 
     def _know(self, current: Mapping[str, Pod]) -> None:
         now_us = self._monotonic_us()

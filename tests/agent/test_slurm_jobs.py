@@ -151,6 +151,21 @@ def test_a_job_whose_epilog_never_ran_does_not_hold_its_gpu_for_ever(folder: Pat
     assert cgroups.jobs.of_uid("job_42") is not None, "what still runs of it is its user's"
 
 
+def test_jobs_that_run_without_a_file_are_said(folder: Path) -> None:
+    """A Prolog that slurm.conf does not name: nobody would hold a GPU, and nothing would be idle."""
+    write(folder, 42, "alice", "0")
+    cgroups = Cgroups(folder)
+    cgroups.living = {"job_42", "job_7"}
+    cgroups.held()
+    cgroups.held(9 * MINUTE_US)
+    assert cgroups.problem == "", "an Epilog may be at work"
+    assert cgroups.held(MINUTE_US) == ["job_42"]
+    assert "jobs that run have no file, as job_7" in cgroups.problem
+    cgroups.living = {"job_42"}
+    cgroups.held()
+    assert cgroups.problem == ""
+
+
 def test_a_job_whose_prolog_is_at_work_or_whose_cgroup_cannot_be_seen_holds_its_gpu(folder: Path) -> None:
     write(folder, 42, "alice", "0")
     cgroups = Cgroups(folder)
