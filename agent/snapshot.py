@@ -1,4 +1,4 @@
-"""What the agent knows of itself and its node at one instant: made by the main thread, read by whoever serves it.
+"""What the agent knows of itself and its node at one instant, made for whoever asks.
 
 Plain frozen nouns, so that the last one can be handed to other threads without a lock. None always means "not known".
 """

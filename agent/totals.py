@@ -68,7 +68,7 @@ class _Calls:
 
 
 class Totals:
-    """What was counted since the agent started, by device and by container. One thread writes and reads it.
+    """What was counted since the agent started, by device and by container. Whoever calls it holds the agent's lock.
 
     A device stays for ever; a pod's series end when it had no window for ten minutes. `series_refused` counts lines of
     pods for which there was no room, `conservation_error_us` must stay 0 (I1).
