@@ -57,10 +57,13 @@ def whole_cost(of: Money) -> int | None:
 
 
 def percent(part: int, whole: int) -> str:
-    """Rounded down, so that 100 % is printed only where nothing is missing; unknown of nothing."""
+    """Rounded down, so that 100 % is printed only where nothing is missing, and 0 % where nothing is there; unknown of
+    nothing."""
     if not whole:
         return UNKNOWN
     permille = part * 1000 // whole
+    if part and not permille:
+        return "<0.1\N{NO-BREAK SPACE}%"
     return f"{permille // 10}.{permille % 10}\N{NO-BREAK SPACE}%"
 
 

@@ -54,6 +54,11 @@ def test_a_part_of_nothing_is_unknown() -> None:
     assert words.energy(None) == words.UNKNOWN
 
 
+@given(st.integers(1, 10**9), st.integers(0, 10**12))
+def test_nothing_is_printed_only_of_nothing(part: int, rest: int) -> None:
+    assert words.percent(part, part + rest) != words.percent(0, 1)
+
+
 @pytest.mark.parametrize(
     ("minutes", "text"),
     [
