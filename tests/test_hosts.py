@@ -30,6 +30,10 @@ UTC = ZoneInfo("UTC")
 GPUS = tuple(f"GPU-0000000{n}-1111-4222-8333-444444444444" for n in range(3))
 IN_JOB = "0::/system.slice/slurmstepd.scope/job_42/step_0/user/task_0\n"
 IN_SERVICE = "0::/system.slice/train.service\n"
+POD_LIKE = (  # what anybody may make below his own service manager
+    "0::/user.slice/user-1000.slice/user@1000.service/slurmstepd.scope/job_42/kubepods.slice/"
+    f"kubepods-podf6f2d169_f2ae_4afa_95ed_06ff2ed6b288.slice/cri-containerd-{'c' * 64}.scope\n"
+)
 STAT = "{} (train) S 1 1 1 0 -1 4194560 903 0 1 0 0 0 0 0 20 0 1 0 4242 1011712 137 1 1\n"
 ME = pwd.getpwuid(os.geteuid()).pw_name
 SPAN_US = 3 * S
@@ -50,22 +54,26 @@ def put_job(jobs: Path, job: int, user: str, gpus: str) -> None:
 
 @pytest.fixture
 def node(built: Callable[[tuple[str, ...]], Path], tmp_path: Path) -> Node:
-    """Alice's job works half of the time on GPU 0, Bob's holds GPU 1 and runs nothing, a service works on GPU 2."""
+    """Alice's job works half of the time on GPU 0, Bob's holds GPU 1 and runs nothing, a service works on GPU 2.
+
+    There somebody also runs what he dressed up as a pod and a job.
+    """
     put_process(tmp_path / "proc", 101, IN_JOB)
     put_process(tmp_path / "proc", 103, IN_SERVICE)
+    put_process(tmp_path / "proc", 104, POD_LIKE)
     jobs = tmp_path / "jobs"
     jobs.mkdir(mode=0o755)
     put_job(jobs, 42, "alice", "0")
     put_job(jobs, 43, "bob", "1")
     start_us = now_us() - 20 * S
-    busy = {0: (101, 50), 2: (103, 25)}
+    busy = {0: {101: 50}, 1: {}, 2: {103: 25, 104: 10}}
     gpus = tuple(
         ScriptedGpu(
             uuid,
             start_us,
             minor=n,
             pci_bus_id=f"00000000:{0x3B + n:02X}:00.0",
-            processes=tuple(ScriptedProcess(busy[m][0], busy=(Step(start_us, busy[m][1]),)) for m in busy if m == n),
+            processes=tuple(ScriptedProcess(pid, busy=(Step(start_us, busy[n][pid]),)) for pid in busy[n]),
         )
         for n, uuid in enumerate(GPUS)
     )
@@ -106,6 +114,8 @@ def test_users_pay_for_their_jobs_and_units_and_nobody_for_what_is_free(node: No
     assert (bob.used_us, bob.idle_us, bob.capacity_us) == (0, each_us, each_us)
     assert mine.used_us == pytest.approx(each_us / 4, rel=0.05)
     assert mine.idle_us == 0, "without a reservation nothing is held"
+    dressed_up = rows["pod", user_namespace(ME), "containerd-cccccccccccc", "process"]
+    assert dressed_up.used_us == pytest.approx(each_us / 10, rel=0.05)
     assert {owner for owner, *_ in rows} == {OwnerKind.POD, OwnerKind.PLATFORM}
     assert sum(row.capacity_us for row in rows.values()) == 3 * each_us
 
