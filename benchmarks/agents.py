@@ -81,11 +81,11 @@ async def connected(target: str, count: int) -> AsyncIterator[list[Agent]]:
             agent.call.cancel()
         readers = [agent.reader for agent in agents if agent.reader]
         await asyncio.gather(*readers, return_exceptions=True)
-        await asyncio.gather(*(channel.close() for channel in channels))
+        await asyncio.gather(*(channel.close(None) for channel in channels))
 
 
 async def _open(channel: grpc.aio.Channel) -> Agent:
-    agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)())
+    agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)(None))
     await agent.call.wait_for_connection()
     agent.reader = asyncio.ensure_future(agent.read())
     return agent

@@ -96,7 +96,7 @@ def _kinds(connection: psycopg.Connection, table: Table) -> list[tuple[str, str]
     found = connection.execute(
         "SELECT attname, atttypid::regtype::text FROM pg_attribute WHERE attrelid = %s::regclass", [f'"{table.name}"']
     )
-    return found.fetchall()  # type: ignore[return-value]
+    return found.fetchall()
 
 
 def _columns(table: Table) -> str:

@@ -29,9 +29,8 @@ from tests.programs import wait_until
 
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
-from gputally.collector.ingest.admission import Received
 from gputally.collector.ingest.commit import Committer
-from gputally.proto import codec
+from gputally.collector.ingest.stream import receive
 from gputally.proto import telemetry_pb2 as pb
 
 AGENTS, MINUTES, WINDOWS = 16, 60, 10  # windows of one message
@@ -139,13 +138,8 @@ def _sqlite_round(engine: Engine, folder: Path, start_us: int, at: int) -> tuple
 def commit(engine: Engine, sent: Sequence[bytes], now_us: int) -> None:
     """Decode and commit messages in groups as large as a busy writer's."""
     committer, left = Committer(engine, ZoneInfo("UTC"), max_age_us=None), iter(sent)
-    while group := [_received(message) for message in islice(left, _GROUP)]:
+    while group := [receive(pb.Window.FromString(message), now_us, None) for message in islice(left, _GROUP)]:
         assert not any(outcome.refusal for outcome in committer.commit(group, now_us))
-
-
-def _received(message: bytes) -> Received:
-    parsed = pb.Window.FromString(message)
-    return Received(message, codec.decode(parsed), parsed.agent_id, parsed.boot_id, parsed.sequence, parsed.end_us)
 
 
 def _executemany(path: Path, rows: Rows) -> None:

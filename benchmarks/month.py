@@ -113,7 +113,8 @@ def _figure(
     rounds: int,
 ) -> Figure:
     """Once before, so that both find the same warm cache."""
-    question(), _fetch(engine, sql)
+    question()
+    _fetch(engine, sql)
     ours, least = in_turns(rounds, lambda: cost(question), lambda: cost(lambda: _fetch(engine, sql)))
     target = ratio_at_most(most) if most else None
     return Figure(f"{name}, {rows:,} postings", ours.wall * 1000, "ms", ceiling, least.wall * 1000, target)

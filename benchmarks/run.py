@@ -62,9 +62,13 @@ def main() -> int:
     head = machine.heading()
     name = f"{datetime.now(UTC):%Y-%m-%d}-{given.save}" if given.save else ""
     plans = RESULTS / "plans" / f"{name}.txt" if name else None
-    figures = list(measure(given.only or (QUICK if given.quick else GROUPS), quick=given.quick, plans=plans))
-    text = f"{head}\n{page(figures)}"
-    sys.stdout.write(text)
+    figures: list[Figure] = []
+    try:
+        for figure in measure(given.only or (QUICK if given.quick else GROUPS), quick=given.quick, plans=plans):
+            figures.append(figure)  # noqa: PERF402 - what was measured is shown, whatever breaks after it
+    finally:
+        text = f"{head}\n{page(figures)}"
+        sys.stdout.write(text)
     if name:
         (RESULTS / f"{name}.txt").write_text(text)
     if given.keep:
