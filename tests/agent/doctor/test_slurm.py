@@ -21,3 +21,15 @@ def test_jobs_are_counted_and_what_is_none_is_told(tmp_path: Path) -> None:
     (folder / "notes").chmod(0o644)
     (bad,) = check(folder, lambda: 0)
     assert (bad.level, "no number" in bad.found) == (Level.FAIL, True)
+
+
+def test_jobs_that_run_without_a_file_are_told(tmp_path: Path) -> None:
+    """Slurm that runs no Prolog looks like a machine without jobs."""
+    folder = tmp_path / "jobs"
+    folder.mkdir(mode=0o755)
+    (folder / "12").write_text("SLURM_JOB_GPUS=0\nSLURM_JOB_USER=ann\n")
+    (folder / "12").chmod(0o644)
+    (_, missing) = check(folder, lambda: 0, lambda: {"job_12", "job_7"})
+    assert (missing.level, missing.found) == (Level.WARN, "jobs that run without a file: 1, as job_7")
+    (fine,) = check(folder, lambda: 0, lambda: {"job_12"})
+    assert fine.level is Level.OK
