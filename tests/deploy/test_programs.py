@@ -232,10 +232,17 @@ def test_the_agent_may_see_what_its_code_asks_for() -> None:
     assert resources("daemonset/overlays/dra", "gputally-agent-dra") == named_in("agent/kube", r'"(resource\w+s)"')
 
 
+def listed() -> set[str]:
+    """What the collector lists by methods of the package `kubernetes`, which name what they list."""
+    methods = named_in("collector", r"\.list_([a-z]+)(?:_for_all_namespaces)?\b")
+    return {f"{kind}s" for kind in methods if kind in ("namespace", "node", "pod")}
+
+
 def test_the_collector_may_see_what_its_code_asks_for() -> None:
     reviews = {path.rpartition("/")[2] for path in (token_review.PATH, access_review.PATH)}
     rights = granted("collector/base", "gputally-collector")
-    assert {resource for _, resource, _ in rights} == reviews | set(ObjectKind)
+    watched = {str(kind) for kind in ObjectKind}
+    assert {resource for _, resource, _ in rights} == reviews | watched | listed()
     assert {(resource, verb) for _, resource, verb in rights if resource in reviews} == {
         (each, "create") for each in reviews
     }
