@@ -163,7 +163,7 @@ def _shared(us: int) -> list[DeviceWindow]:
         uuid=uuid(3, 1),
         model=A100,
     )
-    root = Owner(OwnerKind.HOST, user="ann", unit="session-4.scope")
+    root = Owner(OwnerKind.HOST, user="user-1000", unit="session-4.scope")
     stray = Line(LineKey(WHOLE_GPU, root, Basis.PROCESS), Source.PROCESS_SAMPLES, us // 3)
     return [mig, replicas, device(stray, unallocated(us - us // 3), uuid=uuid(3, 2), model=A100)]
 
