@@ -29,6 +29,7 @@ from gputally.agent.once import look as once
 from gputally.agent.once.as_json import as_json_text
 from gputally.agent.once.as_table import as_table
 from gputally.agent.once.watch import Screen, Watch, lines_of, terminal_size
+from gputally.agent.probe.login_names import LoginNames
 from gputally.agent.probe.main import LOG_FORMAT, ProbeSettings, monotonic_us, namespace_warning, wall_us
 from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.release import Release
@@ -140,7 +141,7 @@ def _scenario(settings: Settings, start_us: int) -> Scenario | None:
 def _parts(settings: Settings, scenario: Scenario | None, wanted: Release) -> Parts:
     pods: NodePods
     if settings.slurm_jobs is not None:
-        jobs = SlurmJobs(settings.slurm_jobs, monotonic_us, {0, os.geteuid()}, living_jobs)
+        jobs = SlurmJobs(settings.slurm_jobs, monotonic_us, {0, os.geteuid()}, living_jobs, LoginNames(monotonic_us).of)
         slurm = _polled(settings, jobs, GrantBook(jobs.of_name, wall_us), "slurm")
         return Parts(slurm, jobs, None, wanted, kubernetes=False)
     if scenario is not None and settings.kube_api is None:

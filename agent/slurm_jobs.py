@@ -10,7 +10,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +24,7 @@ MOST_JOBS = 4096  # a node has fewer cores
 MOST_BYTES = 4096  # of a file: it has four short lines
 _LONGEST_NAME = 253  # bytes, as names of Kubernetes: what is longer than a collector takes would cost the whole window
 _KEEP_US = 600_000_000  # how long the user of a job that ended is known
+_UNKNOWN = ("", "nobody")  # what old Slurms call a uid that they could not name just then; newer ones say it in digits
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _RESOURCE = "gres/gpu"
 
@@ -61,7 +62,7 @@ class SlurmJobs:
 
     One thread polls; any thread asks. `owner_uids`: whose files are believed. `living`: the names of the jobs that have
     a cgroup, or None where that cannot be told. A job that has had none for ten minutes is over, whatever its file
-    says, and of what several that have one are given none holds anything.
+    says, and of what several that have one are given none holds anything. `login_name` is for a file that has a uid.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class SlurmJobs:
         monotonic_us: Callable[[], int],
         owner_uids: Collection[int] = (0,),
         living: Callable[[], Collection[str] | None] = lambda: None,
+        login_name: Callable[[int], str] = str,
     ) -> None:
         self._folder = folder
         self._monotonic_us = monotonic_us
         self._owner_uids = owner_uids
+        self._login_name = login_name
         self._lives = JobLives(living, monotonic_us)
         self._current: Mapping[str, Pod] = {}
         self._gone: Mapping[str, tuple[Pod, int]] = {}  # jobs without a file any more, and since when
@@ -161,7 +164,8 @@ class SlurmJobs:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise BadJob(f"longer than {MOST_BYTES} bytes")
-        return [parse_job(name, text.decode("utf-8", "replace"), status.st_mtime_ns // 1000)]
+        job = parse_job(name, text.decode("utf-8", "replace"), status.st_mtime_ns // 1000)
+        return [replace(job, user=self._login_name(int(job.user))) if job.user.isdecimal() else job]
 
     def _check(self, status: os.stat_result) -> None:
         """Who pays must not rest on what anybody else can write."""
@@ -182,7 +186,8 @@ def parse_job(name: str, text: str, started_us: int) -> Job:
     if not (name.isascii() and name.isdecimal()):
         raise BadJob("its name is no number")
     fields = dict(line.strip().split("=", 1) for line in text.splitlines() if "=" in line)
-    user = fields.get("SLURM_JOB_USER") or fields.get("SLURM_JOB_UID") or ""
+    named, uid = fields.get("SLURM_JOB_USER", ""), fields.get("SLURM_JOB_UID", "")
+    user = uid if named in _UNKNOWN and uid else named
     if not user or len(user_namespace(user).encode()) > _LONGEST_NAME:
         raise BadJob("SLURM_JOB_USER and SLURM_JOB_UID name no user")
     gpus = [gpu.strip() for gpu in fields.get("SLURM_JOB_GPUS", "").split(",") if gpu.strip()]

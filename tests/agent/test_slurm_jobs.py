@@ -299,6 +299,27 @@ def test_a_user_of_any_directory_has_the_namespace_that_his_processes_have(folde
     assert held.namespace == user_namespace(name)
 
 
+@pytest.mark.parametrize(
+    ("named", "uid", "expected"),
+    [
+        ("alice", "1000", "alice"),
+        ("1000", "1000", "bob"),
+        ("nobody", "1000", "bob"),
+        ("", "1000", "bob"),
+        ("nobody", "", "nobody"),
+    ],
+)
+def test_a_user_whom_slurm_could_not_name_is_named_by_his_uid(
+    named: str, uid: str, expected: str, folder: Path
+) -> None:
+    """The directory was away when the job began. Old Slurms say "nobody" then, who would pay for all such jobs."""
+    (folder / "42").write_text(f"SLURM_JOB_UID={uid}\nSLURM_JOB_USER={named}\nSLURM_JOB_GPUS=0\n")
+    (folder / "42").chmod(0o644)
+    names = {1000: "bob"}
+    jobs = SlurmJobs(folder, lambda: 7, (os.geteuid(),), lambda: None, names.__getitem__)
+    assert [held.namespace for held in jobs.poll().containers] == [f"user:{expected}"]
+
+
 @given(st.text(max_size=20), st.text(max_size=200))
 def test_any_file_is_a_job_or_refused(name: str, text: str) -> None:
     try:
