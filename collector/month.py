@@ -87,10 +87,9 @@ def _usage(row: Row) -> Usage:
 
 def _cost(row: Row) -> dict[str, int]:
     money = row.money
-    time = dict(zip(State, money.by_state, strict=True)) if money.priced_us else {}
-    cost = {state.value: units for state, units in time.items()}
-    known = {"energy": money.energy, "overhead": money.overhead}
-    return cost | {part: units for part, units in known.items() if units is not None}
+    states = {state.value: money.of_state(at) if money.priced_us else None for at, state in enumerate(State)}
+    parts = {**states, "energy": money.energy, "overhead": money.overhead}
+    return {part: units for part, units in parts.items() if units is not None}
 
 
 def _coverage(rows: Sequence[Row]) -> Iterable[Coverage]:

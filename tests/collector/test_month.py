@@ -29,7 +29,7 @@ DAY_US = 86_400_000_000
 
 
 def book(engine: Engine, *windows: Window) -> None:
-    Committer(engine, UTC, max_age_us=None).commit(all_received(windows), now_us=START_US)
+    Committer(engine, UTC, max_age_us=None).commit(all_received(windows), now_us=windows[-1].end_us)
     settle(engine, UTC)
 
 
@@ -68,6 +68,15 @@ def test_without_a_price_there_is_no_cost_and_the_time_is_told(engine: Engine) -
     assert month.currency == ""
     assert b"month_cost{" not in text(month)
     assert page(month).get_sample_value("gputally_namespace_month_unpriced_gpu_seconds", SEARCH) == 30
+
+
+def test_a_state_without_a_price_costs_nothing_that_could_be_told_though_another_has_one(engine: Engine) -> None:
+    """What stood idle before there was a price was not free."""
+    card = "version: 1\ncurrency: EUR\nprices: [{match: {}, valid_from: '2026-07-01T02:00:00Z', per_gpu_hour: 4}]"
+    apply_file(engine, Kind.RATES, card.encode(), "ann", START_US)
+    book(engine, half(0), half(start_us=START_US + 2 * 3_600_000_000))
+    month = read_month(engine, UTC, START_US + 3 * 3_600_000_000)
+    assert [cost(month, part) for part in ("used", "idle")] == [4 / 120, None]
 
 
 def test_a_price_that_changes_afterwards_changes_what_the_month_costs(engine: Engine) -> None:
