@@ -96,6 +96,14 @@ def export_bare(engine: Engine, path: Path) -> None:
         csv.writer(out).writerows(rows)
 
 
+def _written(path: Path, form: str, rows: int) -> int:
+    """Rows of the file: FOCUS has several for one posting."""
+    if form == "parquet":
+        return rows
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines) - 1
+
+
 def main() -> None:
     """Make the ledger, warm up with what every export loads, export, report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,13 +122,19 @@ def main() -> None:
             seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
-        size = (Path(folder) / "out").stat().st_size
+        size, written = (Path(folder) / "out").stat().st_size, _written(Path(folder) / "out", given.format, rows)
         cpu = time.process_time()
         export_bare(engine, Path(folder) / "bare")
         bare_cpu_s = time.process_time() - cpu
         engine.dispose()
     costs = {"cpu_s": round(cpu_s, 3), "bare_cpu_s": round(bare_cpu_s, 3), "peak_mib": round(peak_mib, 1)}
-    report = {"format": given.format, "rows": rows, "seconds": round(seconds, 1), "grown_mib": round(grown, 1)}
+    report = {
+        "format": given.format,
+        "rows": rows,
+        "written": written,
+        "seconds": round(seconds, 1),
+        "grown_mib": round(grown, 1),
+    }
     sys.stdout.write(json.dumps({**report, **costs, "file_mib": round(size / 2**20, 1)}) + "\n")
 
 
