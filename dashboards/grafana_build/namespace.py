@@ -9,14 +9,14 @@ from grafana_build.board import CHOSEN, NAMESPACE, board, to_node, to_pages
 from grafana_build.panel import by_state, curves, number
 from grafana_build.recurring import cost_of_idle_hour, cost_of_month, used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics
-from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, down, once, rate, series
+from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, delta, down, of_agents, once, rate, series
 
 _OWN = 'namespace="$namespace"'
 _HELD_BY = "cluster, namespace, pod, container, uuid, partition"
 _SHARE = series("gputally_pod_gpu_share_ratio", CLUSTER_IF_KNOWN, _OWN)
 _SPELL = series("gputally:partition_idle_spell_seconds:min", CLUSTER_IF_KNOWN, _OWN)
 _SECONDS = series("gputally_pod_gpu_seconds_total", CLUSTER_IF_KNOWN, _OWN, state="STATE")
-_GPUS = f"sum(max by (cluster, namespace, pod, container, uuid) ({rate(_SECONDS, '15m')}))"
+_GPUS = f"sum({of_agents('cluster, namespace, pod, container, uuid', rate(_SECONDS, '15m'))})"
 _COST = series("gputally_namespace_month_cost", CLUSTER, _OWN)
 _IDLE_COST = series("gputally_namespace_month_cost", CLUSTER, _OWN, part="idle")
 
@@ -205,7 +205,7 @@ def _pods() -> list[Any]:
             "Use without a reservation, by pod",
             "GPUs that pods used without holding them: of what nobody held (part of used), and of what somebody else "
             "held (in no state).",
-            {"{{pod}}": f"sum by (pod) (max by (cluster, pod, container, uuid) ({unreserved} + {intruder}))"},
+            {"{{pod}}": f"sum by (pod) ({of_agents('cluster, pod, container, uuid', f'{unreserved} + {intruder}')})"},
             style.GPUS,
             width=24,
             height=7,

@@ -9,7 +9,7 @@ from grafana_build.board import CHOSEN, NODE, board, to_namespace, to_pages
 from grafana_build.panel import by_state, curves, number
 from grafana_build.recurring import used_and_idle
 from grafana_build.sheet import Label, Sheet, Value, of_metrics
-from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, once, rate, series, up
+from grafana_build.source import CLUSTER, CLUSTER_IF_KNOWN, of_agents, once, rate, series, up
 
 _NODE = 'node="$node"'
 _DEVICE = 'uuid=~"$device"'
@@ -134,8 +134,8 @@ def _unreserved() -> Any:
         for kind in ("unreserved", "intruder")
     )
     values = [
-        Value("Of what nobody held", style.RATIO, f"max by (uuid, owner_kind) ({unreserved})", decimals=1),
-        Value("Of what others held", style.RATIO, f"max by (uuid, owner_kind) ({intruder})", decimals=1),
+        Value("Of what nobody held", style.RATIO, of_agents("uuid, owner_kind", unreserved), decimals=1),
+        Value("Of what others held", style.RATIO, of_agents("uuid, owner_kind", intruder), decimals=1),
     ]
     labels = [Label("uuid", "Device"), Label("owner_kind", "By")]
     text = (
@@ -177,7 +177,7 @@ def _work() -> list[Any]:
         curves(
             "GPUs by state",
             "The time of the chosen devices, as the agent counts it: the five states add up to the devices.",
-            by_state(f"sum(max by (uuid) ({rate(seconds)}))"),
+            by_state(f"sum({of_agents('uuid', rate(seconds))})"),
             style.GPUS,
             stacked=True,
         ),
@@ -210,7 +210,7 @@ def _health() -> list[Any]:
         curves(
             "Power",
             "What each device draws: its board, not the host.",
-            {"{{uuid}}": f"max by (uuid) ({rate(energy)})"},
+            {"{{uuid}}": of_agents("uuid", rate(energy))},
             style.WATTS,
         ),
         curves(

@@ -36,6 +36,13 @@ def rate(selected: str, over: str = "$__rate_interval") -> str:
     return f"rate({selected}[{over}])"
 
 
+def of_agents(by: str, rates: str) -> str:
+    """Rates of agents' counters by labels, each agent once. One that was replaced had another part of the time, so the
+    two are added; what is scraped twice has two jobs and is the same time.
+    """
+    return f"sum by ({by}) (max by ({by}, instance) ({rates}))"
+
+
 def once(expr: str) -> str:
     """What every replica of the collector shows alike, counted once (`pod` is what Prometheus' operator adds)."""
     return f"max without (instance, pod) ({expr})"

@@ -198,6 +198,15 @@ def test_no_sum_of_money_goes_over_currencies(board: str) -> None:
 
 
 @EVERY_BOARD
+def test_an_agent_that_is_replaced_halves_nothing(board: str) -> None:
+    """Each of its two series has a part of the time: the greater of them is not all of it."""
+    for panel in panels(board):
+        for target in panel.get("targets", ()):
+            for labels in re.findall(r"max by \(([^)]*)\) \(rate\(", target.get("expr", "")):
+                assert "instance" in labels.split(", "), panel["title"]
+
+
+@EVERY_BOARD
 def test_what_is_missing_is_not_rounded_away(board: str) -> None:
     """99.96 % would be printed as 100 %, where a report says 99.9 %."""
     rounded = {
