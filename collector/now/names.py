@@ -10,12 +10,15 @@ _UNKNOWN_USER = "unknown"
 
 
 def partition(one: Standing) -> str:
-    """The part: a MIG profile, the whole GPU, what is left of it, or what runs there without a reservation."""
+    """The part: a MIG profile, the whole GPU, a part of it, what is left of it, or what runs there without a reservation."""
     if one.kind is OwnerKind.HOST:
         return "no reservation"
     if one.part.partition != WHOLE_GPU:
         return one.profile or one.part.partition
-    return "whole GPU" if one.share == 1 else "the rest"
+    if one.share == 1:
+        return "whole GPU"
+    # A pod's part is what its containers share by a claim, or what it had for a part of the window.
+    return "part of a GPU" if one.kind is OwnerKind.POD else "the rest"
 
 
 def holder(one: Standing) -> str:

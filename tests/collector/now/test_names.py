@@ -14,6 +14,7 @@ from gputally.collector.now.names import count, holder, partition
     ("one", "part", "whose"),
     [
         (standing(idle=60), "whole GPU", "vision"),
+        (standing(idle=30), "part of a GPU", "vision"),
         (standing(idle=30, partition="MIG-a", profile="3g.40gb"), "3g.40gb", "vision"),
         (standing(idle=30, partition="MIG-a"), "MIG-a", "vision"),
         (standing(idle=30, partition="replica"), "replica", "vision"),
