@@ -10,7 +10,7 @@ _UNKNOWN_USER = "unknown"
 
 
 def partition(one: Standing) -> str:
-    """The part: a MIG profile, the whole GPU, a part of it, what is left of it, or what runs there without a reservation."""
+    """The part: a MIG profile, the whole GPU, a part or the rest of it, or what runs there without a reservation."""
     if one.kind is OwnerKind.HOST:
         return "no reservation"
     if one.part.partition != WHOLE_GPU:
