@@ -10,30 +10,14 @@ from gputally.accounting.keys import Holding, LineKey, Owner
 from gputally.accounting.line import DeviceWindow, Line, Quality, Window
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source
 from gputally.proto import telemetry_pb2 as pb
+from gputally.proto.columns import BASES, COLUMNS, QUALITY, REASONS, SOURCES, TIMES, columns
 
-_TIMES = (
-    "used_us",
-    "idle_us",
-    "unallocated_us",
-    "unavailable_us",
-    "unobserved_us",
-    "burst_us",
-    "intruder_us",
-    "held_us",
-)
-_KEY = ("partition", "owner", "basis", "reason", "source")
-_AMOUNTS = (*_TIMES, "energy_idle_mj", "energy_dynamic_mj", "memory_byte_s_plus_one")
-_QUALITY = ("quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
-_COLUMNS = ("device", *_KEY, *_AMOUNTS, *_QUALITY, "energy_unknown")
-_times = attrgetter(*_TIMES)
-_figures = attrgetter("measured_us", *_QUALITY[1:])
-_BASES = (Basis.NONE, Basis.RESERVATION, Basis.PROCESS)
-_REASONS = tuple(Reason)
-_SOURCES = (Source.NONE, *(source for source in Source if source is not Source.NONE))
-_BASIS_NUMBERS = {basis: number for number, basis in enumerate(_BASES)}
-_REASON_NUMBERS = {reason: number for number, reason in enumerate(_REASONS)}
-_SOURCE_NUMBERS = {source: number for number, source in enumerate(_SOURCES)}
-_NO_QUALITY = (0,) * len(_QUALITY)
+_times = attrgetter(*TIMES)
+_figures = attrgetter("measured_us", *QUALITY[1:])
+_BASIS_NUMBERS = {basis: number for number, basis in enumerate(BASES)}
+_REASON_NUMBERS = {reason: number for number, reason in enumerate(REASONS)}
+_SOURCE_NUMBERS = {source: number for number, source in enumerate(SOURCES)}
+_NO_QUALITY = (0,) * len(QUALITY)
 _Member = TypeVar("_Member", Basis, Reason, Source)
 
 
@@ -66,7 +50,7 @@ def encode(window: Window, agent_id: str, boot_id: str, sequence: int) -> bytes:
     if profiles:
         message.profiles.extend(profiles.get(partition, "") for partition in tables.partitions)
     message.lines.count = len(rows)
-    for name, column in zip(_COLUMNS, zip(*rows, strict=True), strict=bool(rows)):
+    for name, column in zip(COLUMNS, zip(*rows, strict=True), strict=bool(rows)):
         if any(column):
             getattr(message.lines, name).extend(column)
     return message.SerializeToString(deterministic=True)
@@ -89,7 +73,7 @@ class _Tables:
 
 
 def _row(device: int, line: Line, tables: _Tables, *, metered: bool) -> tuple[int, ...]:
-    """A line as the values of `_COLUMNS`; `metered`: some line of its device has a known energy."""
+    """A line as the values of `COLUMNS`; `metered`: some line of its device has a known energy."""
     key, dynamic_mj, memory = line.key, line.energy_dynamic_mj, line.memory_byte_s
     return (
         device,
@@ -154,7 +138,9 @@ def decode(message: pb.Window) -> Window:
     try:
         owners = [_read_owner(owner) for owner in message.owners]
         read = _LineReader(message, owners)
-        for device, *row in zip(*_columns(message.lines), strict=True):
+        found = columns(message.lines)
+        zeros = (0,) * message.lines.count
+        for device, *row in zip(*(column or zeros for column in found), strict=True):
             lines[device].append(read.line(device, row))
         profiles = _read_profiles(message)
         devices = tuple(
@@ -174,19 +160,6 @@ def decode(message: pb.Window) -> Window:
     )
 
 
-def _columns(lines: pb.Lines) -> list[Sequence[int]]:
-    """The columns at full length. Two lines differ in some column, so a count without any is no small message's right
-    to a lot of memory."""
-    columns: list[Sequence[int]] = [getattr(lines, name) for name in _COLUMNS]
-    for name, column in zip(_COLUMNS, columns, strict=True):
-        if column and len(column) != lines.count:
-            raise ValueError(f"column {name} has {len(column)} values for {lines.count} lines")
-    if lines.count > 1 and not any(columns):
-        raise ValueError(f"{lines.count} lines without a column")
-    zeros = (0,) * lines.count
-    return [column or zeros for column in columns]
-
-
 def _enum(members: Sequence[_Member], number: int) -> _Member:
     """The member with this number; an open enum may carry any, negative ones too."""
     if not 0 <= number < len(members):
@@ -204,13 +177,13 @@ class _LineReader:
         self._keys: dict[tuple[int, ...], LineKey] = {}
 
     def line(self, device: int, row: Sequence[int]) -> Line:
-        """The line of a row, which is `_COLUMNS` without the device."""
+        """The line of a row, which is `COLUMNS` without the device."""
         partition, owner, basis, reason, source, used, idle, unallocated, unavailable, unobserved, *row = row
         burst, intruder, held, idle_mj, dynamic_mj, memory, *figures, unmetered = row
         idle_known, known = (False, False) if unmetered else self._known[device]
         return Line(
             self._key(partition, owner, basis, reason),
-            _enum(_SOURCES, source),
+            _enum(SOURCES, source),
             used,
             idle,
             unallocated,
@@ -229,9 +202,7 @@ class _LineReader:
         key = self._keys.get(places)
         if key is None:
             partition, owner, basis, reason = places
-            key = LineKey(
-                self._partitions[partition], self._owners[owner], _enum(_BASES, basis), _enum(_REASONS, reason)
-            )
+            key = LineKey(self._partitions[partition], self._owners[owner], _enum(BASES, basis), _enum(REASONS, reason))
             self._keys[places] = key
         return key
 

@@ -24,9 +24,11 @@ from gputally.collector.database.engine import open_database, reading
 from gputally.collector.database.migrate import migrate
 from gputally.collector.database.schema import posting
 from gputally.collector.ingest.admission import Received, Verdict
+from gputally.collector.ingest.columns import read
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import dump, settle
 from gputally.proto import codec
+from gputally.proto import telemetry_pb2 as pb
 
 UTC = ZoneInfo("UTC")
 COMMANDS = commands(section((ROOT / "docs" / "operations.md").read_text(), "Backup and restore"))
@@ -113,7 +115,8 @@ def commit(engine: Engine, windows: Sequence[Window], part: slice) -> None:
     numbered = list(enumerate(windows, start=1))[part]
     messages = [(content, sequence, codec.encode(content, "agent", "boot", sequence)) for sequence, content in numbered]
     group = [
-        Received(message, content, "agent", "boot", sequence, content.end_us) for content, sequence, message in messages
+        Received(message, read(pb.Window.FromString(message)), "agent", "boot", sequence, content.end_us)
+        for content, sequence, message in messages
     ]
     outcomes = Committer(engine, UTC, max_age_us=None).commit(group, windows[-1].end_us)
     assert {outcome.verdict for outcome in outcomes} == {Verdict.ACCEPTED}

@@ -13,7 +13,6 @@ from datetime import tzinfo
 from sqlalchemy import Connection, Engine, Row, bindparam, select
 
 from gputally.accounting.ledger_hour import HOUR_US, hour_start
-from gputally.accounting.line import Window
 from gputally.collector.database import schema
 from gputally.collector.database.among import among
 from gputally.collector.database.engine import VALUE_ERRORS, is_sqlite, upsert, writing
@@ -30,12 +29,13 @@ from gputally.collector.ingest.admission import (
     age_refusal,
     forgotten_refusal,
     future_refusal,
-    invalidity,
 )
 from gputally.collector.ingest.bulk import insert_rows, insert_with_ids
+from gputally.collector.ingest.columns import WindowColumns
 from gputally.collector.ingest.identities import Identities, Key
-from gputally.collector.ingest.rows import device_key, device_rows, line_rows, owner_key, owners_of
+from gputally.collector.ingest.rows import device_rows, line_rows
 from gputally.collector.ingest.spool_reports import keep_reports
+from gputally.collector.ingest.validity import invalidity
 from gputally.collector.ledger.gaps import Covered, Skip, fill
 from gputally.collector.ledger.marks import set_marks
 from gputally.collector.ledger.state import shared_state
@@ -77,7 +77,7 @@ class _Candidate:
         return self.examined.received
 
     @property
-    def window(self) -> Window:
+    def window(self) -> WindowColumns:
         """What it says."""
         return self.examined.received.window
 
@@ -161,7 +161,7 @@ class Committer:
                 timeline.add(candidate.span)
             yield outcome
 
-    def _time_refusal(self, window: Window, now_us: int, lines_from_us: int) -> Refusal | None:
+    def _time_refusal(self, window: WindowColumns, now_us: int, lines_from_us: int) -> Refusal | None:
         return (
             age_refusal(window, now_us, self._max_age_us)
             or forgotten_refusal(window, self._zone, lines_from_us)
@@ -171,13 +171,13 @@ class Committer:
     def _write(self, connection: Connection, accepted: Sequence[_Candidate], now_us: int) -> None:
         if not accepted:
             return
-        devices = [device for candidate in accepted for device in candidate.window.devices]
-        device_ids = self._devices.resolve(connection, {device_key(device) for device in devices})
-        owner_keys = {owner: owner_key(owner) for owner in owners_of(devices)}
-        ids = self._owners.resolve(connection, owner_keys.values())
-        owner_ids = {owner: ids[key] for owner, key in owner_keys.items()}
+        contents = [candidate.window for candidate in accepted]
+        device_keys = {device.key for window in contents for device in window.devices}
+        owner_keys = {window.owners[place] for window in contents for place in window.named()}
+        device_ids = self._devices.resolve(connection, device_keys)
+        owner_ids = self._owners.resolve(connection, owner_keys)
         window_ids = _insert_windows(connection, accepted, now_us)
-        windows = list(zip(window_ids, (candidate.window for candidate in accepted), strict=True))
+        windows = list(zip(window_ids, contents, strict=True))
         insert_rows(connection, schema.window_device, list(device_rows(windows, device_ids, owner_ids)))
         insert_rows(connection, schema.line, list(line_rows(windows, device_ids, owner_ids)))
         covered = list(_covered(zip(window_ids, accepted, strict=True), device_ids))
@@ -264,7 +264,7 @@ def _covered(windows: Iterable[tuple[int, _Candidate]], device_ids: Mapping[Key,
         end_us = candidate.window.end_us
         for device in candidate.window.devices:
             if device.capacity_us:
-                device_id = device_ids[device_key(device)]
+                device_id = device_ids[device.key]
                 yield Covered(candidate.node_id, device_id, window_id, end_us - device.capacity_us, end_us)
 
 

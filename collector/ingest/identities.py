@@ -5,11 +5,26 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, Table, bindparam, select, tuple_
 
+from gputally.accounting.keys import Owner
 from gputally.collector.database.engine import upsert
 
 _CHUNK = 400  # keys of one statement: 8 columns each stay far below SQLite's 32766 and PostgreSQL's 65535 parameters
 
 Key = tuple[str | int, ...]
+
+
+def owner_key(owner: Owner) -> Key:
+    """An owner as the columns of its table."""
+    return (
+        owner.kind.value,
+        owner.namespace,
+        owner.pod,
+        owner.container,
+        owner.pod_uid,
+        owner.first_seen_us,
+        owner.user,
+        owner.unit,
+    )
 
 
 class Identities:

@@ -16,9 +16,9 @@ from typing import Protocol, TypeAlias
 
 import grpc.aio
 
-from gputally.accounting.line import Window
 from gputally.collector.auth.agent import Agents, AnyAgent, Identity
 from gputally.collector.auth.errors import AuthError, Forbidden, Unauthenticated, Undecided
+from gputally.collector.ingest import columns
 from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, SpoolState
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
@@ -309,9 +309,9 @@ def spool_state(batch: pb.Batch) -> SpoolState | None:
 def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None) -> Received:
     """A window as the writer takes it; one that contradicts itself is refused, and has no devices."""
     try:
-        window = codec.decode(message)
+        window = columns.read(message)
     except codec.WireError as error:
-        window = Window(message.cluster, message.node, message.start_us, message.end_us, ())
+        window = columns.head(message)
         refusal = refusal or Refusal(RefusalReason.INVALID, str(error))
     content = message.SerializeToString(deterministic=True)
     return Received(content, window, message.agent_id, message.boot_id, message.sequence, arrived_us, refusal)

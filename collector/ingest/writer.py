@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
-from gputally.accounting.invariants import conservation_error_us
 from gputally.collector.database.engine import DATABASE_ERRORS
 from gputally.collector.ingest.admission import Outcome, Received, Verdict
 
@@ -187,6 +186,6 @@ class Writer:
         self._counts[outcome.verdict.value] += 1
         if outcome.refusal:
             self._refused[outcome.refusal.reason.value] += 1
-            self._counts["conservation_error_us"] += conservation_error_us(received.window)
+            self._counts["conservation_error_us"] += received.window.conservation_error_us()
         if outcome.verdict is Verdict.ACCEPTED:
-            self._counts["lines"] += sum(len(device.lines) for device in received.window.devices)
+            self._counts["lines"] += len(received.window.lines.device)

@@ -18,7 +18,7 @@ from gputally.collector.database.engine import upsert
 from gputally.collector.database.schema import AMOUNTS, node, owner, posting, window, window_device
 from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
-from gputally.collector.ingest.rows import owner_key
+from gputally.collector.ingest.identities import owner_key
 from gputally.collector.ledger.moves import seen_elsewhere
 from gputally.collector.ledger.state import State, read_state
 

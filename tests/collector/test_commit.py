@@ -29,6 +29,7 @@ from gputally.accounting.line import Window
 from gputally.collector.database import schema
 from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, Verdict
+from gputally.collector.ingest.columns import WindowColumns
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import dump, settle
 
@@ -195,7 +196,7 @@ def test_what_the_edge_refused_is_quarantined_unless_it_was_accepted_before(engi
 
 def test_bytes_that_could_not_be_read_are_quarantined(engine: Engine) -> None:
     """The edge hands them over with what their head says, and without devices."""
-    head = Window("east", "a", START_US, START_US + MINUTE_US, ())
+    head = WindowColumns("east", "a", START_US, START_US + MINUTE_US)
     refusal = Refusal(RefusalReason.INVALID, "column used_us has 1 value for 2 lines")
     assert commit(engine, [Received(b"broken", head, "", "", 0, NOW_US, refusal)]) == ["invalid"]
     assert rows(engine, schema.quarantine.c.message) == [(b"broken",)]

@@ -15,6 +15,7 @@ from tests.windows import minutes, window
 from gputally.accounting.line import Window
 from gputally.collector.auth.agent import Identity
 from gputally.collector.ingest.admission import ACCEPTED, Outcome, Received, Refusal, RefusalReason, Verdict
+from gputally.collector.ingest.columns import read
 from gputally.collector.ingest.stream import (
     FLAGGED_SKEW_US,
     REFUSED_SKEW_US,
@@ -170,7 +171,7 @@ def test_the_writer_gets_the_bytes_that_the_agent_made() -> None:
 
     (received,) = run(scenario).committed
     assert received.message == codec.encode(window(), "agent", "boot", 1)
-    assert received.window == window()
+    assert received.window == read(messages([window()])[0])
     assert (received.agent_id, received.boot_id, received.sequence) == ("agent", "boot", 1)
     assert (received.received_us, received.refusal) == (NOW_US, None)
 

@@ -99,7 +99,7 @@ def ledger() -> Iterator[Feed]:
                 assert after[:2] == before[:2], "a refused window was written"
                 assert after[2] in (before[2], before[2] + 1)
                 return False
-            assert violations(arrived.window) == []
+            assert violations(codec.decode(message)) == []
             empty(engine)  # the next input is not refused for standing beside this one
             return True
 
