@@ -1,6 +1,6 @@
 """Whether a window can enter a ledger at all: its columns are looked through at once, and nearly all are sound.
 
-`is_sound` says no wherever one of the rules of `faults` and `accounting.invariants` could be broken; only then is the
+`is_sound` says no wherever a rule of `rules` or `accounting.invariants` could be broken; only then is the
 window read line by line, for the verdict and its words.
 """
 
@@ -12,7 +12,7 @@ from math import lcm
 from gputally.accounting.line import Window
 from gputally.collector.ingest.admission import Received, Refusal, RefusalReason
 from gputally.collector.ingest.columns import Amounts, Device, Holder, WindowColumns
-from gputally.collector.ingest.faults import (
+from gputally.collector.ingest.rules import (
     MAX_AMOUNT,
     MAX_DEVICES,
     MAX_INT,

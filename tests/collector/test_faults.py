@@ -1,104 +1,183 @@
-"""What can never enter a ledger, rule by rule; no database."""
+"""The database's bad days, on a real PostgreSQL: away, cut in a commit, in a deadlock. All comes through, once."""
 
-from dataclasses import replace
-from datetime import UTC, tzinfo
-from zoneinfo import ZoneInfo
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.windows import MINUTE_US, START_US, device, histories, pod, received, reserved, unallocated, window
+from sqlalchemy import Connection, Engine, Table, event, func, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from tests.collector.test_main import ANY_PORTS, Collector, environment, start
+from tests.collector.test_writer import NOW_US, Answers
+from tests.programs import Running, module, running, wait_until
+from tests.proxy import Proxy
+from tests.send_spool import BOOT_ID, FOREVER_US, MAX_BYTES
+from tests.windows import START_US, all_received, minutes
 
-from gputally.accounting.line import Window
-from gputally.collector.ingest import faults
-from gputally.collector.ingest.admission import RefusalReason
-from gputally.collector.ingest.faults import MAX_AMOUNT, MAX_DEVICES
-from gputally.collector.ingest.validity import invalidity
+from gputally.agent.probe.main import wall_us
+from gputally.agent.spool.spool import Spool
+from gputally.collector.database.engine import open_database, reading
+from gputally.collector.database.schema import dirty_hour, line, namespace_total
+from gputally.collector.database.schema import window as window_table
+from gputally.collector.ingest import writer
+from gputally.collector.ingest.admission import ACCEPTED, DUPLICATE
+from gputally.collector.ingest.commit import Committer
+from gputally.collector.ingest.writer import Writer
 
+pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)  # SQLite has no server to lose
 
-def fault(content: Window, zone: tzinfo = UTC, **head: str | int) -> str:
-    """What is wrong with a window, which is also what is said of it when it arrives; `head` is what it arrives with."""
-    arrived = replace(received(content), **head)
-    refusal = invalidity(arrived, zone)
-    assert refusal is None or refusal.reason is RefusalReason.INVALID
-    found = faults.fault(arrived, content, zone)
-    assert found == (refusal.detail if refusal else "")
-    return found
-
-
-@given(histories())
-def test_what_agents_send_is_valid(windows: list[Window]) -> None:
-    """The strategies of the storage tests keep the rules."""
-    assert [fault(content) for content in windows] == [""] * len(windows)
-
-
-def test_states_that_do_not_sum_to_capacity_are_invalid() -> None:
-    """I1 is checked at the door."""
-    part = replace(device(reserved(pod(), 1, 2)), capacity_us=4)
-    assert "(I1)" in fault(window(part))
+SENDER = Path(__file__).parent.parent / "send_spool.py"
+DEADLINE_S = 60
+BACKLOG = 2500  # windows: more than the queue, the group in hand and the batches on their way hold together
 
 
-@pytest.mark.parametrize("length_us", [0, -1, MINUTE_US + 1])
-def test_a_window_has_a_length_of_at_most_a_minute(length_us: int) -> None:
-    """The overlap check looks back by the longest window, so there must be one."""
-    assert fault(Window("east", "a", START_US, START_US + length_us, ()))
+@pytest.fixture(autouse=True)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow at once."""
+    monkeypatch.setattr(writer, "_FIRST_RETRY_S", 0.001)
 
 
-@pytest.mark.parametrize("start_us", [-1, 4_102_444_800_000_000, 2**62])
-def test_a_window_lies_between_1970_and_2100(start_us: int) -> None:
-    """Beyond that, calendars fail; a clock that is merely wrong is found at the edge."""
-    assert "between 1970 and 2100" in fault(Window("east", "a", start_us, start_us + 1, ()))
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[Proxy]:
+    """The way to the database, to be cut."""
+    folder = make_url(database_url).query["host"]
+    with Proxy(f"{folder}/.s.PGSQL.5432") as found:
+        yield found
 
 
-def test_a_window_lies_in_one_ledger_hour() -> None:
-    """Its lines must belong to one posting; 30 minutes past are an hour's end in Kolkata."""
-    content = window(start_us=START_US + 30 * MINUTE_US - 1)
-    assert not fault(content)
-    assert "ledger hour" in fault(content, ZoneInfo("Asia/Kolkata"))
+@pytest.fixture
+def proxied_url(database_url: str, proxy: Proxy) -> str:
+    """The same database, through the proxy."""
+    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{make_url(database_url).database}"
 
 
-@pytest.mark.parametrize("text", ["a\0b", "x" * 257, "語" * 86])
-def test_a_text_that_no_key_can_hold_is_invalid(text: str) -> None:
-    """PostgreSQL takes no NUL, and an index row holds 2704 bytes."""
-    owner = pod(namespace=text)
-    assert "256 bytes" in fault(window(device(reserved(owner, 1, 1))))
-    assert "256 bytes" in fault(replace(window(), node=text))
-    assert "256 bytes" in fault(window(), agent_id=text)
+@pytest.fixture
+def proxied(proxied_url: str) -> Iterator[Engine]:
+    found = open_database(proxied_url)
+    yield found
+    found.dispose()
 
 
-@pytest.mark.parametrize(("cluster", "node"), [("", "a"), ("east", "")])
-def test_a_window_names_its_cluster_and_node(cluster: str, node: str) -> None:
-    """Two nodes without a name would be one node."""
-    assert "does not name" in fault(replace(window(), cluster=cluster, node=node))
+def count(engine: Engine, table: Table) -> int:
+    """Rows of a table."""
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def test_numbers_that_no_column_can_hold_are_invalid() -> None:
-    """The wire's integers are unsigned and larger than a column."""
-    assert fault(window(), sequence=2**63)
-    assert fault(replace(window(), skipped_us=2**63))
-    assert fault(window(device(reserved(pod(), 1, 1, burst_us=MAX_AMOUNT + 1))))
-    assert fault(window(replace(device(reserved(pod(), 1, 1)), energy_end_mj=2**63)))
+def assert_counted_once(engine: Engine, windows: int) -> None:
+    """Lines and totals of so many windows, each of 45 s used."""
+    assert (count(engine, window_table), count(engine, line)) == (windows, windows)
+    with reading(engine) as connection:
+        assert connection.execute(select(namespace_total.c.used_us)).scalar_one() == windows * 45_000_000
 
 
-@given(histories(most=1), st.sampled_from(["used_us", "burst_us", "energy_dynamic_mj"]))
-def test_nothing_is_negative(windows: list[Window], name: str) -> None:
-    """I3 is checked at the door, whatever else is in the window."""
-    content = windows[0]
-    if not content.devices:
-        return
-    part = content.devices[0]
-    lines = (replace(part.lines[0], **{name: -1}), *part.lines[1:])
-    spoiled = replace(content, devices=(replace(part, lines=lines), *content.devices[1:]))
-    assert faults.fault(received(content), spoiled, UTC)
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_connection_cut_in_the_commit_costs_nothing(
+    engine: Engine, proxied: Engine, proxy: Proxy, committed: bool
+) -> None:
+    """Whether the server had committed already cannot be known: the group comes again, and is known or accepted."""
+    cut = threading.Event()
+
+    def cut_once(connection: Connection) -> None:
+        if not cut.is_set():
+            cut.set()
+            if committed:
+                connection.connection.driver_connection.commit()  # type: ignore[union-attr]
+            proxy.cut()
+            if committed:
+                raise OperationalError("COMMIT", {}, Exception("the server's answer never came"))
+
+    event.listen(proxied, "commit", cut_once)
+    answers = Answers()
+    under_test = Writer(Committer(proxied, UTC, None), lambda: NOW_US, 100)
+    for each in all_received(minutes(20)):
+        assert under_test.submit(each, answers)
+    under_test.start()
+    assert answers.wait_for(20) == [DUPLICATE if committed else ACCEPTED] * 20
+    assert under_test.close(DEADLINE_S)
+    assert under_test.stats().failures == 1
+    assert_counted_once(engine, 20)
 
 
-def test_a_built_window_is_valid_as_received() -> None:
-    """The builders of the storage tests keep the rules."""
-    assert not fault(window())
+def test_a_deadlock_is_tried_again(engine: Engine, database_url: str) -> None:
+    """The server ends one of two transactions that wait for each other; the writer begins anew."""
+    Committer(engine, UTC, None).commit(all_received(minutes(1)), NOW_US)
+    answers = Answers()
+    under_test = Writer(Committer(engine, UTC, None), lambda: NOW_US, 100)
+    other = open_database(database_url)
+    with other.connect() as connection, connection.begin():
+        connection.execute(text("SET deadlock_timeout = '60s'"))  # so that the writer's transaction is the one to end
+        connection.execute(dirty_hour.update().values(hour_us=dirty_hour.c.hour_us))
+        for each in all_received(minutes(20)):
+            assert under_test.submit(each, answers)
+        under_test.start()
+        wait_until(lambda: _waiting_for_locks(engine), DEADLINE_S, "the writer to wait for the mark")
+        connection.execute(text("SELECT id FROM node FOR UPDATE"))  # which the writer holds
+    assert answers.wait_for(20) == [DUPLICATE] + [ACCEPTED] * 19
+    assert under_test.stats().failures == 1
+    assert under_test.close(DEADLINE_S)
+    assert_counted_once(engine, 20)
+    other.dispose()
 
 
-def test_a_window_of_more_than_a_node_can_have_is_invalid() -> None:
-    """One message must not become millions of rows."""
-    many = tuple(replace(device(unallocated(1)), uuid=f"GPU-{number}") for number in range(MAX_DEVICES + 1))
-    words = "1025 devices, 1025 lines and 0 holders are more than a node has"
-    assert fault(replace(window(), devices=many)) == words
+def _waiting_for_locks(engine: Engine) -> bool:
+    with reading(engine) as connection:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(connection.execute(waiting).scalar_one())
+
+
+def spooled(folder: Path, node: str, windows: int) -> Path:
+    """A spool with so many minutes of a node."""
+    spool = Spool(folder, BOOT_ID, MAX_BYTES, FOREVER_US, wall_us)
+    spool.append(minutes(windows, node=node, first_us=START_US))
+    spool.close()
+    return folder
+
+
+@pytest.mark.timeout(600)
+def test_while_the_database_is_away_agents_keep_their_windows(
+    engine: Engine, proxied_url: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    """The collector stays up and stops reading; when the database is back everything arrives, and an agent with one
+    new window need not wait for one with days of old ones."""
+    with ExitStack() as stack:
+        command = module("gputally.collector.main", "--database-url", proxied_url, *ANY_PORTS)
+        options = ("--line-retention-days", "0")
+        process = stack.enter_context(running([*command, *options], tmp_path / "log", environment(tmp_path)))
+        collector = start(process)
+        proxy.refuse()
+        proxy.cut()
+        old = _send(stack, spooled(tmp_path / "old", "old", BACKLOG), collector)
+        wait_until(lambda: collector.get("/readyz")[0] == 503, DEADLINE_S, "not to be ready")
+        wait_until(lambda: _metric(collector, "writer_full_total") > 0, DEADLINE_S, "a full queue")
+        assert collector.get("/healthz")[0] == 200
+        assert _metric(collector, "writer_queued_windows") <= 512
+        assert _metric(collector, "ingest_windows_total") < BACKLOG
+        new = _send(stack, spooled(tmp_path / "new", "new", 1), collector)
+        wait_until(lambda: _metric(collector, "ingest_streams") == 2, DEADLINE_S, "both agents")
+        proxy.refuse(False)
+        assert new.process.wait(DEADLINE_S) == 0, new.log
+        assert count(engine, window_table) < BACKLOG, "the new window came while old ones were still on their way"
+        # The sender gives up in the end; what it has left then is still in its spool.
+        assert old.process.wait(3 * DEADLINE_S) == 0, old.log
+        rest = _send(stack, tmp_path / "old", collector)
+        assert rest.process.wait(3 * DEADLINE_S) == 0, rest.log
+        assert json.loads(rest.log.splitlines()[-1])["drained"], rest.log
+        assert collector.get("/readyz")[0] == 200, process.log
+        assert "Traceback" not in process.log, "an outage is told in a line"
+    assert_counted_once(engine, BACKLOG + 1)
+
+
+def _send(stack: ExitStack, spool: Path, to: Collector) -> Running:
+    log = next(path for at in range(9) if not (path := spool.with_suffix(f".{at}.log")).exists())
+    return stack.enter_context(running([sys.executable, str(SENDER), str(spool), to.grpc], log))
+
+
+def _metric(collector: Collector, name: str) -> float:
+    rows = collector.get("/metrics")[1].splitlines()
+    return next(float(row.split()[1]) for row in rows if row.startswith(f"gputally_{name} "))

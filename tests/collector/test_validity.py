@@ -5,7 +5,7 @@ from datetime import UTC
 from hypothesis import event, given
 from tests.spoiled import messages
 
-from gputally.collector.ingest import faults
+from gputally.collector.ingest import rules
 from gputally.collector.ingest.stream import receive
 from gputally.collector.ingest.validity import invalidity, is_sound
 from gputally.proto import codec
@@ -19,7 +19,7 @@ def test_what_is_sound_has_no_fault_and_what_our_agents_send_without_a_fault_is_
         event("unreadable")
         return
     window = codec.decode(message)
-    fault, sound = faults.fault(arrived, window, UTC), is_sound(arrived, UTC)
+    fault, sound = rules.fault(arrived, window, UTC), is_sound(arrived, UTC)
     assert not (sound and fault), fault
     ours = codec.encode(window, message.agent_id, message.boot_id, message.sequence) == arrived.message
     assert sound or fault or not ours
