@@ -129,7 +129,7 @@ def test_gpus_lead_from_the_node_to_the_pod(watched: Watched) -> None:
     assert tab.url.endswith("/gpus?cluster=east&node=gpu-3")
     assert tab.get_by_role("rowheader").count() == 3
     assert tab.get_by_role("row").filter(has_text="3g.40gb").count() == 2
-    assert tab.get_by_role("row").filter(has_text="host user ann").count() == 1
+    assert tab.get_by_role("row").filter(has_text="host user user-1000").count() == 1
 
 
 def test_months_are_a_step_apart_and_have_addresses(watched: Watched) -> None:
