@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import grpc.aio
 from prometheus_client import CollectorRegistry
@@ -23,9 +24,7 @@ from gputally.collector.api.service import Service
 from gputally.collector.api.status import status_app, status_routes
 from gputally.collector.auth.build import agents_of, grpc_tls, http_tls, readers_of
 from gputally.collector.auth.tls import ServerTls
-from gputally.collector.cluster.history import ClusterHistory
-from gputally.collector.cluster.kube import open_api
-from gputally.collector.cluster.place import kube_place
+from gputally.collector.cluster.build import rules_of, watches_of
 from gputally.collector.cluster.watch import ClusterWatch
 from gputally.collector.command_line import read_settings
 from gputally.collector.database.engine import open_database
@@ -49,6 +48,7 @@ from gputally.collector.notify.stats import NotifyStats
 from gputally.collector.settings import CollectorSettings, SettingsError, shown
 from gputally.collector.statement.register import status_of
 from gputally.collector.web.routes import page_routes
+from gputally.collector.workloads.rule_book import RuleBook
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the collector; the exit status: 0 stopped as asked, 1 cannot run here, 2 bad settings."""
     try:
         settings = read_settings(sys.argv[1:] if argv is None else argv)
+        rules = rules_of(settings)
     except SettingsError as error:
         for mistake in error.mistakes:
             sys.stderr.write(f"gputally-collector: {mistake}\n")
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, rules))
     except (OSError, UnknownRevision) as error:
         sys.stderr.write(f"gputally-collector: {error}\n")
         return 1
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _run(settings: CollectorSettings) -> None:
+async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
     """Build every part, run them until a signal, then let what was received be committed."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +94,7 @@ async def _run(settings: CollectorSettings) -> None:
     absent_after_us = settings.absent_after_hours * _HOUR_US
     upkeep = Upkeep(engine, settings.zone, absent_after_us, retention, _now_us)
     settler = Settler(upkeep.turn, SETTLE_EVERY_S)
-    watch = _watch(settings, engine)
+    watches = watches_of(settings, rules, engine, os.environ, _now_us, _monotonic_us)
     month = MonthWatch(lambda: read_month(engine, settings.zone, _now_us()), _monotonic_us)
     notifier = notifier_of(settings, engine, os.environ, _now_us)
     ingest = Ingest(writer, _now_us, agents_of(settings))
@@ -106,26 +107,26 @@ async def _run(settings: CollectorSettings) -> None:
         if database.problem:
             return [database.problem]
         writing = "" if writer.healthy else writer.last_error or "the writer has ended"
-        watching = watch.last_error if watch else ""
-        return [text for text in (writing, settler.last_error, watching) if text]
+        watching = (watch.last_error for watch in watches)
+        return [text for text in (writing, settler.last_error, *watching) if text]
 
     registry = make_registry(partial(read_books, engine), work, month.month)
     async with _serving(settings, engine, registry, problems) as doors:
         if await database.migrated(stop):
-            for part in (writer, settler, watch, month, notifier):
+            for part in (writer, settler, *watches, month, notifier):
                 if part:
                     part.start()
             await _serve_streams(settings, ingest, doors, database, stop)
-        _close(month, watch, notifier)
+        _close(month, watches, notifier)
         settler.close(DRAIN_S)
         if not await asyncio.to_thread(writer.close, DRAIN_S):
             _LOG.warning("not everything could be committed; what was not is still with the agents")
     engine.dispose()
 
 
-def _close(month: MonthWatch, watch: ClusterWatch | None, notifier: Notifier | None) -> None:
+def _close(month: MonthWatch, watches: Sequence[ClusterWatch[Any]], notifier: Notifier | None) -> None:
     month.close(WATCH_S)
-    if watch:
+    for watch in watches:
         watch.close(WATCH_S)
     if notifier:
         notifier.close(DRAIN_S)  # a message that is on its way is noted, so that no replica sends it again
@@ -186,14 +187,6 @@ async def _serving(
     finally:
         for server in servers:
             await server.close()
-
-
-def _watch(settings: CollectorSettings, engine: Engine) -> ClusterWatch | None:
-    """The watch of the cluster that --cluster names; None where no API is known for it."""
-    place = kube_place(settings, os.environ) if settings.cluster else None
-    if place is None or settings.cluster is None:
-        return None
-    return ClusterWatch(open_api(place), ClusterHistory(engine, settings.cluster, settings.zone, _now_us))
 
 
 def _claim(settings: CollectorSettings) -> Callable[[Engine], None]:

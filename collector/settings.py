@@ -224,8 +224,8 @@ class CollectorSettings(ReadSettings):
         default=None,
         description=(
             "URL of the Kubernetes API of --cluster: labels of its namespaces (teams) and nodes (prices), when nodes "
-            "come and go, reviews of tokens; or in-cluster, or off. Default: in-cluster in a pod of a --cluster, else "
-            "off."
+            "come and go, whose work pods are (where the collector may read pods), reviews of tokens; or in-cluster, "
+            "or off. Default: in-cluster in a pod of a --cluster, else off."
         ),
     )
     kube_token_file: Path | None = Field(
@@ -240,6 +240,20 @@ class CollectorSettings(ReadSettings):
         description=(
             "FILE (PEM) that proves who answers for --kube-api; read again for each request. Default: in-cluster the "
             "pod's own, else the system's."
+        ),
+    )
+    workloads: bool = Field(
+        default=True,
+        description=(
+            "false: follow no pods in --kube-api, so that nobody knows whose work they are. Default: true, where the "
+            "collector may list and watch pods."
+        ),
+    )
+    workload_rules_file: Path | None = Field(
+        default=None,
+        description=(
+            "FILE (YAML) with rules of your own by which pods are told to be somebody's workload, beside those that "
+            "ship with the collector. Default: none."
         ),
     )
     line_retention_days: int = Field(

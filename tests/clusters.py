@@ -9,12 +9,12 @@ class FakeCluster:
     """Objects by kind, with the history of their changes since the last `compact`."""
 
     def __init__(self) -> None:
-        self.trouble: str = ""  # what every request is refused with while it is there
+        self.trouble: str | ClusterError = ""  # what every request is refused with while it is there
         self.asked: list[tuple[str, ObjectKind]] = []
         self._version = 100
         self._oldest = 100
         self._objects: dict[ObjectKind, dict[str, Seen]] = {kind: {} for kind in ObjectKind}
-        self._events: list[tuple[int, ObjectKind, Change]] = []
+        self._events: list[tuple[int, ObjectKind, Change[Seen]]] = []
 
     def put(self, kind: ObjectKind, name: str, uid: str, created_us: int, **labels: str) -> Seen:
         """Make or change an object; labels of a namespace stand for its annotations too."""
@@ -36,12 +36,12 @@ class FakeCluster:
         self._oldest = self._version
         self._events.clear()
 
-    def objects(self, kind: ObjectKind) -> Listing:
+    def objects(self, kind: ObjectKind) -> Listing[Seen]:
         self.asked.append(("list", kind))
         self._refuse()
         return Listing(list(self._objects[kind].values()), str(self._version))
 
-    def changes(self, kind: ObjectKind, version: str) -> Iterator[Change]:
+    def changes(self, kind: ObjectKind, version: str) -> Iterator[Change[Seen]]:
         """What happened after a version; the watch ends there."""
         self.asked.append(("watch", kind))
         self._refuse()
@@ -51,4 +51,4 @@ class FakeCluster:
 
     def _refuse(self) -> None:
         if self.trouble:
-            raise ClusterError(self.trouble)
+            raise self.trouble if isinstance(self.trouble, ClusterError) else ClusterError(self.trouble)

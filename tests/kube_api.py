@@ -155,6 +155,7 @@ class FakeKubeApi:
         self.changed = threading.Condition()
         self._tls = tls
         self.served = ["v1", "resource.k8s.io/v1"]
+        self.documents: dict[str, Object | Trouble] = {}  # single objects and lists of kinds, by their path
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in _KINDS.values()}
         self._history: list[tuple[int, str, bytes]] = []  # version, kind ("" any), line
         self._version = 1000
@@ -278,6 +279,9 @@ class FakeKubeApi:
     def _refusal(self, request: Request) -> Trouble | None:
         if self.token and request.token != self.token:
             return Trouble(401, "Unauthorized")
+        document = self.documents.get(request.path)
+        if document is not None:
+            return document if isinstance(document, Trouble) else None
         trouble = self.trouble
         if trouble and (request.watch or not trouble.watches_only) and trouble.kind in ("", request.kind):
             return trouble
@@ -299,7 +303,10 @@ class FakeKubeApi:
             return request, self._refusal(request)
 
     def listing(self, request: Request) -> Object:
-        """The body of a LIST, or of one page of it."""
+        """The body of a LIST, or of one page of it; or what is there as a document."""
+        document = self.documents.get(request.path)
+        if isinstance(document, dict):
+            return document
         begin, limit = int(request.query.get("continue") or 0), int(request.query.get("limit") or 0)
         with self.changed:
             items = [item for item in self._objects[request.kind].values() if request.selects(item)]

@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import and_, func, not_, or_, true
 from sqlalchemy.sql.elements import ColumnElement
 
-from gputally.collector.allocation.grouping import COLUMNS, By, of_posting
+from gputally.collector.allocation import whose
+from gputally.collector.allocation.grouping import COLUMNS, READ, By, of_posting
 from gputally.collector.settings import nearest
 
 MAX_CHARACTERS = 4096
@@ -69,7 +70,9 @@ class Clause:
         return fits is not self.operator.negative
 
     def condition(self) -> ColumnElement[bool]:
-        """The same in SQL, of a posting; for keys that are columns."""
+        """The same in SQL, of a posting; for keys that the database reads."""
+        if self.key is By.WORKLOAD:
+            return whose.of_posting(self.fits)
         return of_posting(COLUMNS[self.key], self.fits(COLUMNS[self.key]))
 
     def fits(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -89,11 +92,11 @@ class Filter:
 
     def condition(self) -> ColumnElement[bool]:
         """What the database can decide."""
-        return and_(true(), *(clause.condition() for clause in self.clauses if clause.key in COLUMNS))
+        return and_(true(), *(clause.condition() for clause in self.clauses if clause.key in READ))
 
     def holds(self, names: Mapping[By, str]) -> bool:
         """What it cannot: the clauses on keys that are looked up."""
-        return all(clause.holds(names[clause.key]) for clause in self.clauses if clause.key not in COLUMNS)
+        return all(clause.holds(names[clause.key]) for clause in self.clauses if clause.key not in READ)
 
 
 EVERYTHING = Filter()

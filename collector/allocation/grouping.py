@@ -22,6 +22,7 @@ class By(StrEnum):
     PARTITION = "partition"
     PROFILE = "profile"
     KIND = "kind"
+    WORKLOAD = "workload"
     POD = "pod"
     CONTAINER = "container"
     USER = "user"
@@ -47,6 +48,8 @@ COLUMNS: Mapping[By, Column[Any]] = {
     By.REASON: schema.posting.c.reason,
     By.SOURCE: schema.posting.c.source,
 }
+# What the database groups by; the rest is looked up, or taken apart.
+READ: frozenset[By] = frozenset({*COLUMNS, By.WORKLOAD})
 # The tables that a posting points into, by what points there.
 POINTERS: Mapping[Table, ColumnElement[Any]] = {
     schema.node: schema.posting.c.node_id,
@@ -56,6 +59,7 @@ POINTERS: Mapping[Table, ColumnElement[Any]] = {
 
 # A name that means something only within another.
 _WITHIN: Mapping[By, tuple[By, ...]] = {
+    By.WORKLOAD: (By.NAMESPACE,),
     By.POD: (By.NAMESPACE,),
     By.CONTAINER: (By.NAMESPACE, By.POD),
     By.PARTITION: (By.DEVICE,),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.amounts import Amounts, Tally, energy_of, of_states
 from gputally.collector.allocation.cells import Cell
-from gputally.collector.allocation.grouping import COLUMNS, By
+from gputally.collector.allocation.grouping import READ, By
 from gputally.collector.allocation.money import Money, Purse
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, Spread
@@ -58,7 +58,7 @@ class Sheet:
         self._steps = query.steps()
         self._starts = [step.start_us for step in self._steps]
         self._edges = sorted({*self._starts, *changes})
-        self._columns = tuple(key for key in query.keys if key in COLUMNS)
+        self._columns = tuple(key for key in query.keys if key in READ)
         self._sums: dict[_Key, _Sum] = {}
         self._parts: dict[tuple[str, str | None, _Key], _Sum] = {}
         self._whole = Tally()

@@ -13,7 +13,7 @@ from datetime import tzinfo
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, insert, select, text, update
 
-from gputally.collector.cluster.watch import Listing, ObjectKind, Seen
+from gputally.collector.cluster.watch import LABELLED, Listing, ObjectKind, Seen
 from gputally.collector.database.engine import is_sqlite, upsert, writing
 from gputally.collector.database.schema_billing import cluster_sync, namespace_history, node_history, node_presence
 from gputally.collector.ledger.silence import rebook_node
@@ -37,7 +37,7 @@ class ClusterHistory:
         self._now_us = now_us
         self._synced: dict[ObjectKind, int] = {}
 
-    def replace(self, kind: ObjectKind, listing: Listing) -> None:
+    def replace(self, kind: ObjectKind, listing: Listing[Seen]) -> None:
         """Take over a complete list: what is not on it is gone, unless it is younger than the list."""
         there = {seen.uid for seen in listing.objects}
         with self._writing(kind) as connection:
@@ -61,7 +61,7 @@ class ClusterHistory:
     def synced(self, kind: ObjectKind) -> None:
         """Everything of a kind is known as of now; the cluster is as far as the kind that is least far."""
         self._synced[kind] = self._now_us()
-        if len(self._synced) < len(ObjectKind):
+        if len(self._synced) < len(LABELLED):
             return
         row = {"cluster": self._cluster, "synced_us": min(self._synced.values())}
         with writing(self._engine) as connection:

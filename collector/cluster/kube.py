@@ -5,18 +5,27 @@ form, in pages; the answers are read as JSON, not into the package's models.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from gputally.accounting.ledger_hour import to_us
 from gputally.collector.auth.errors import Undecided
 from gputally.collector.auth.kube_api import read_token
 from gputally.collector.cluster.place import KubePlace
-from gputally.collector.cluster.watch import Change, ClusterError, Listing, ObjectKind, Seen, VersionGone
+from gputally.collector.cluster.watch import (
+    Change,
+    ClusterError,
+    Listing,
+    NotThere,
+    ObjectKind,
+    Refused,
+    Seen,
+    VersionGone,
+)
 
 _PAGE = 500  # objects
 _WATCH_S = 30  # the server ends a watch after this; it is begun anew from where it came to
@@ -26,27 +35,44 @@ _LONGEST_LINE = 4 << 20  # bytes: an object's metadata is limited to a fraction 
 _LONGEST_TEXT = 1024  # characters of an annotation: longer ones are somebody's state, not a name
 # kubectl keeps the whole manifest once more; GPU Feature Discovery writes when it last ran.
 _LEFT_OUT = ("kubectl.kubernetes.io/last-applied-configuration", "nvidia.com/gfd.timestamp")
-_PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _GONE = 410
 _REFUSED = (401, 403)
+_FORBIDDEN = 403
+_NOT_FOUND = 404
 
+T = TypeVar("T")
 Ask = Callable[..., Any]  # a list method of the package: the raw answer of urllib3 where _preload_content is False
+Read = Callable[[ObjectKind, Sequence[Mapping[str, Any]]], Sequence[T]]  # those of a kind that matter
 
 
-def open_api(place: KubePlace) -> "KubeApi":
-    """The cluster whose API is there; nothing is asked yet."""
-    return KubeApi(_asks(_core(place, _PARTIAL_LIST)), _asks(_core(place, _PARTIAL)))
+def open_api(place: KubePlace) -> "KubeApi[Seen]":
+    """The namespaces and nodes of the cluster whose API is there; nothing is asked yet."""
+    return KubeApi(_asks(core(place, PARTIAL_LIST)), _asks(core(place, PARTIAL)), _labelled)
 
 
 def open_pods(place: KubePlace) -> Callable[[str], Iterator[tuple[str, str]]]:
     """What lists the (namespace, name) of the cluster's pods that a label selector takes; it raises ClusterError."""
-    return partial(_selected, partial(_core(place, _PARTIAL_LIST).list_pod_for_all_namespaces, limit=_PAGE, **_raw()))
+    return partial(_selected, partial(core(place, PARTIAL_LIST).list_pod_for_all_namespaces, limit=_PAGE, **raw()))
 
 
-def _core(place: KubePlace, accept: str) -> Any:
+def core(place: KubePlace, accept: str) -> Any:
     """The API's core group, which answers in the form that `accept` names."""
     # Here, because it is 65 MiB that a collector without a cluster need not hold. Not all of it is typed.
+    from kubernetes import client
+
+    return client.CoreV1Api(_client(place, accept))
+
+
+def custom(place: KubePlace, accept: str) -> Any:
+    """Any other group of the API, likewise; it is named in each request."""
+    from kubernetes import client
+
+    return client.CustomObjectsApi(_client(place, accept))
+
+
+def _client(place: KubePlace, accept: str) -> Any:
     from kubernetes import client
 
     configuration: Any = client.Configuration(host=place.url.rstrip("/"))
@@ -57,7 +83,7 @@ def _core(place: KubePlace, accept: str) -> Any:
         configuration.refresh_api_key_hook = partial(_renew_token, place.token_file)
     of_form: Any = client.ApiClient(configuration)
     of_form.set_default_header("Accept", accept)
-    return client.CoreV1Api(of_form)
+    return of_form
 
 
 def _renew_token(file: Path, configuration: Any) -> None:
@@ -65,16 +91,16 @@ def _renew_token(file: Path, configuration: Any) -> None:
     configuration.api_key["authorization"] = f"Bearer {read_token(file)}"
 
 
-def _asks(core: Any) -> dict[ObjectKind, Ask]:
+def _asks(of: Any) -> dict[ObjectKind, Ask]:
     """What asks for each kind."""
-    return {ObjectKind.NAMESPACE: core.list_namespace, ObjectKind.NODE: core.list_node}
+    return {ObjectKind.NAMESPACE: of.list_namespace, ObjectKind.NODE: of.list_node}
 
 
 def _selected(listing: Ask, selector: str) -> Iterator[tuple[str, str]]:
     following: dict[str, str] = {}
     while True:
-        with _errors("pods"):
-            page = _body(listing(label_selector=selector, **following))
+        with errors("pods"):
+            page = body(listing(label_selector=selector, **following))
             names = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in page.get("items") or ()]
             token = page["metadata"].get("continue")
         yield from names
@@ -83,41 +109,55 @@ def _selected(listing: Ask, selector: str) -> Iterator[tuple[str, str]]:
         following = {"_continue": token}
 
 
-class KubeApi:
-    """One cluster's API: what lists each kind, and what watches it."""
+class KubeApi(Generic[T]):
+    """One cluster's API: what lists each kind, what watches it, and what reads the objects that matter."""
 
-    def __init__(self, lists: Mapping[ObjectKind, Ask], watches: Mapping[ObjectKind, Ask]) -> None:
+    def __init__(self, lists: Mapping[ObjectKind, Ask], watches: Mapping[ObjectKind, Ask], read: Read[T]) -> None:
         self._lists = lists
         self._watches = watches
+        self._read = read
 
-    def objects(self, kind: ObjectKind) -> Listing:
+    def objects(self, kind: ObjectKind) -> Listing[T]:
         """All objects of a kind, page by page; raises ClusterError, VersionGone (the pages took too long)."""
-        found: list[Seen] = []
+        found: list[T] = []
         following: dict[str, str] = {}
         while True:
-            with _errors(kind):
-                page = _body(self._lists[kind](limit=_PAGE, **following, **_raw()))
-                found += (_seen(item, kind) for item in page.get("items") or ())
+            with errors(kind):
+                page = body(self._lists[kind](limit=_PAGE, **following, **raw()))
+                found += self._read(kind, page.get("items") or ())
                 version, token = page["metadata"]["resourceVersion"], page["metadata"].get("continue")
             if not token:
                 return Listing(found, version)
             following = {"_continue": token}
 
-    def changes(self, kind: ObjectKind, version: str) -> Iterator[Change]:
+    def changes(self, kind: ObjectKind, version: str) -> Iterator[Change[T]]:
         """What happens after a version, for half a minute; raises ClusterError, VersionGone."""
-        with _errors(kind):
+        with errors(kind):
             answer = self._watches[kind](
                 watch=True,
                 resource_version=version,
                 timeout_seconds=_WATCH_S,
                 allow_watch_bookmarks=True,
-                **_raw(),
+                **raw(),
             )
             try:
                 for line in lines(answer.stream(_CHUNK)):
-                    yield _change(json.loads(line), kind)
+                    yield self._change(json.loads(line), kind)
             finally:
                 answer.close()
+
+    def _change(self, event: Mapping[str, Any], kind: ObjectKind) -> Change[T]:
+        """One event of a watch; raises VersionGone, ClusterError where the server says that something is wrong."""
+        about = event["object"]
+        if event["type"] == "ERROR":
+            if about.get("code") == _GONE:
+                raise VersionGone
+            raise ClusterError(f"the watch was refused: {about.get('message', 'without a reason')}")
+        version = about["metadata"]["resourceVersion"]
+        if event["type"] == "BOOKMARK":
+            return Change(version)
+        seen = next(iter(self._read(kind, [about])), None)
+        return Change(version, seen, deleted=event["type"] == "DELETED")
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -130,11 +170,13 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             raise ValueError(f"an event of more than {_LONGEST_LINE} bytes")
 
 
-def _raw() -> dict[str, Any]:
+def raw() -> dict[str, Any]:
+    """To be given the answer as it came, within the timeouts."""
     return {"_preload_content": False, "_request_timeout": _TIMEOUT_S}
 
 
-def _body(answer: Any) -> dict[str, Any]:
+def body(answer: Any) -> dict[str, Any]:
+    """The JSON object of an answer; raises ValueError."""
     try:
         body = json.loads(answer.data)
     finally:
@@ -144,17 +186,8 @@ def _body(answer: Any) -> dict[str, Any]:
     return body
 
 
-def _change(event: Mapping[str, Any], kind: ObjectKind) -> Change:
-    """One event of a watch; raises VersionGone, ClusterError where the server says that something is wrong."""
-    about = event["object"]
-    if event["type"] == "ERROR":
-        if about.get("code") == _GONE:
-            raise VersionGone
-        raise ClusterError(f"the watch was refused: {about.get('message', 'without a reason')}")
-    version = about["metadata"]["resourceVersion"]
-    if event["type"] == "BOOKMARK":
-        return Change(version)
-    return Change(version, _seen(about, kind), deleted=event["type"] == "DELETED")
+def _labelled(kind: ObjectKind, items: Sequence[Mapping[str, Any]]) -> list[Seen]:
+    return [_seen(item, kind) for item in items]
 
 
 def _seen(raw: Mapping[str, Any], kind: ObjectKind) -> Seen:
@@ -175,7 +208,7 @@ def _kept(texts: Mapping[str, str] | None) -> dict[str, str]:
 
 
 @contextmanager
-def _errors(kind: str) -> Iterator[None]:
+def errors(kind: str, verbs: str = "get, list and watch") -> Iterator[None]:
     """The package's errors, urllib3's and those of an answer that cannot be read, as ClusterError or VersionGone."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -187,9 +220,10 @@ def _errors(kind: str) -> Iterator[None]:
     except ApiException as error:
         if error.status == _GONE:
             raise VersionGone from error
-        hint = f": the collector's service account needs get, list and watch on {kind}"
+        hint = f": the collector's service account needs {verbs} on {kind}"
         told = hint if error.status in _REFUSED else ""
-        raise ClusterError(f"the API server answers {error.status} {error.reason}{told}") from error
+        raised = {_FORBIDDEN: Refused, _NOT_FOUND: NotThere}.get(error.status, ClusterError)
+        raise raised(f"the API server answers {error.status} {error.reason}{told}") from error
     except (HTTPError, OSError, Undecided) as error:
         raise ClusterError(f"the API server cannot be reached: {error}") from error
     except (KeyError, ValueError, TypeError, AttributeError) as error:

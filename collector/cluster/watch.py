@@ -1,7 +1,7 @@
-"""The watch of a Kubernetes cluster: what namespaces and nodes there are and how they are labelled, as it changes.
+"""The watch of a Kubernetes cluster: what namespaces, nodes and pods there are, as it changes.
 
-Optional: without it nodes have no known labels and namespaces no known team, which the collector says instead of
-guessing. Any number of replicas may watch one cluster; they write the same facts once.
+Optional: without it nodes have no known labels, namespaces no known team and pods no known workload, which the
+collector says instead of guessing. Any number of replicas may watch one cluster; they write the same facts once.
 """
 
 import logging
@@ -10,13 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from gputally.collector.database.engine import DATABASE_ERRORS
 
 _LOG = logging.getLogger(__name__)
 
 RETRY_S = 5.0  # after an error; the API server and the database have their own ways to be busy
+REFUSED_S = 600.0  # after a refusal of what the collector can do without: somebody may grant it
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class ObjectKind(StrEnum):
@@ -24,6 +29,10 @@ class ObjectKind(StrEnum):
 
     NAMESPACE = "namespaces"
     NODE = "nodes"
+    POD = "pods"
+
+
+LABELLED = (ObjectKind.NAMESPACE, ObjectKind.NODE)  # those whose labels are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +48,19 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Generic[T_co]):
     """All objects of a kind, and the version from which a watch goes on."""
 
-    objects: Sequence[Seen]
+    objects: Sequence[T_co]
     version: str
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Change(Generic[T_co]):
     """What a watch tells: the version it has come to, and the object that changed (None: only the version)."""
 
     version: str
-    seen: Seen | None = None
+    seen: T_co | None = None
     deleted: bool = False
 
 
@@ -59,47 +68,66 @@ class ClusterError(OSError):
     """The API cannot be asked, or refuses; the message says what to do."""
 
 
+class Refused(ClusterError):
+    """The collector has no right to what it asks for."""
+
+
+class NotThere(ClusterError):
+    """What was asked for does not exist."""
+
+
 class VersionGone(Exception):
     """A watch cannot go on from its version: the objects have to be listed again."""
 
 
-class ClusterApi(Protocol):
+class ClusterApi(Protocol[T_co]):
     """What the watch needs of Kubernetes. Both raise ClusterError; a watch also VersionGone."""
 
-    def objects(self, kind: ObjectKind) -> Listing:
+    def objects(self, kind: ObjectKind) -> Listing[T_co]:
         """All objects there are."""
 
-    def changes(self, kind: ObjectKind, version: str) -> Iterator[Change]:
+    def changes(self, kind: ObjectKind, version: str) -> Iterator[Change[T_co]]:
         """The changes after a version, as they happen, until the server ends the watch."""
 
 
-class History(Protocol):
+class History(Protocol[T_contra]):
     """Where it is written; what may be raised is DATABASE_ERRORS."""
 
-    def replace(self, kind: ObjectKind, listing: Listing) -> None:
+    def replace(self, kind: ObjectKind, listing: Listing[T_contra]) -> None:
         """Take over a complete list: what is not on it is gone."""
 
-    def put(self, kind: ObjectKind, seen: Seen) -> None:
+    def put(self, kind: ObjectKind, seen: T_contra) -> None:
         """Take over a new or changed object."""
 
-    def delete(self, kind: ObjectKind, seen: Seen) -> None:
+    def delete(self, kind: ObjectKind, seen: T_contra) -> None:
         """Take over that an object is gone."""
 
     def synced(self, kind: ObjectKind) -> None:
         """Everything of a kind is known as of now."""
 
 
-class ClusterWatch:
+class ClusterWatch(Generic[T]):
     """Follows one cluster into a history, in a thread for each kind, until it is closed."""
 
-    def __init__(self, api: ClusterApi, history: History, retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self,
+        api: ClusterApi[T],
+        history: History[T],
+        retry_s: float = RETRY_S,
+        kinds: Sequence[ObjectKind] = LABELLED,
+        *,
+        optional: bool = False,
+    ) -> None:
+        """`optional`: where the right is missing, that is told once and asked for again now and then; no error."""
         self._api = api
         self._history = history
         self._retry_s = retry_s
+        self._optional = optional
         self._stop = threading.Event()
         self._errors: dict[ObjectKind, str] = {}
+        self._refused: set[ObjectKind] = set()
         self._threads = [
-            threading.Thread(target=partial(self._run, kind), name=f"watch-{kind}", daemon=True) for kind in ObjectKind
+            threading.Thread(target=partial(self._run, kind), name=f"watch-{kind}", daemon=True) for kind in kinds
         ]
 
     @property
@@ -123,7 +151,7 @@ class ClusterWatch:
     def _run(self, kind: ObjectKind) -> None:
         while not self._stop.is_set():
             if not self.follow(kind, self._stop.is_set):
-                self._stop.wait(self._retry_s)
+                self._stop.wait(REFUSED_S if kind in self._refused else self._retry_s)
 
     def follow(self, kind: ObjectKind, stopped: Callable[[], bool]) -> bool:
         """List, then watch until the version is gone or `stopped`; False where it failed, which is noted."""
@@ -135,13 +163,25 @@ class ClusterWatch:
                 self._history.synced(kind)
                 self._errors.pop(kind, None)
                 version = self._watch(kind, version, stopped)
+                self._refused.discard(kind)
         except VersionGone:
             return True
         except (ClusterError, *DATABASE_ERRORS) as error:
-            self._errors[kind] = f"the cluster's {kind} cannot be followed: {str(error).partition(chr(10))[0]}"
-            _LOG.warning("%s; trying again in %g s", self._errors[kind], self._retry_s)
+            self._failed(kind, error)
             return False
         return True
+
+    def _failed(self, kind: ObjectKind, error: Exception) -> None:
+        told = f"the cluster's {kind} cannot be followed: {str(error).partition(chr(10))[0]}"
+        if not (self._optional and isinstance(error, Refused)):
+            self._refused.discard(kind)
+            self._errors[kind] = told
+            _LOG.warning("%s; trying again in %g s", told, self._retry_s)
+            return
+        self._errors.pop(kind, None)
+        if kind not in self._refused:
+            self._refused.add(kind)
+            _LOG.info("%s; everything else goes on", told)
 
     def _watch(self, kind: ObjectKind, version: str, stopped: Callable[[], bool]) -> str:
         """Take over what one watch tells; the version it came to."""

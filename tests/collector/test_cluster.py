@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from tests.clusters import FakeCluster
 
-from gputally.collector.cluster.watch import ClusterWatch, Listing, ObjectKind, Seen
+from gputally.collector.cluster.watch import ClusterError, ClusterWatch, Listing, ObjectKind, Refused, Seen
 
 
 class Notes:
@@ -15,7 +15,7 @@ class Notes:
         self.there: dict[ObjectKind, dict[str, Seen]] = {kind: {} for kind in ObjectKind}
         self.syncs = 0
 
-    def replace(self, kind: ObjectKind, listing: Listing) -> None:
+    def replace(self, kind: ObjectKind, listing: Listing[Seen]) -> None:
         self.there[kind] = {seen.uid: seen for seen in listing.objects}
 
     def put(self, kind: ObjectKind, seen: Seen) -> None:
@@ -77,6 +77,22 @@ def test_a_refusal_is_told_until_it_is_over() -> None:
     cluster.trouble = ""
     assert watch.follow(ObjectKind.NODE, turns(cluster, lambda: None))
     assert watch.last_error == ""
+
+
+def test_what_can_be_done_without_is_asked_for_in_vain_once_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    """A right that was never given is no problem of the collector; one that was taken away is told again."""
+    caplog.set_level("INFO")
+    cluster, notes = FakeCluster(), Notes()
+    watch = ClusterWatch(cluster, notes, kinds=[ObjectKind.POD], optional=True)
+    for trouble in (Refused("403"), Refused("403"), None, Refused("403 again"), ClusterError("away")):
+        cluster.trouble = trouble or ""
+        assert watch.follow(ObjectKind.POD, turns(cluster, lambda: None)) is (trouble is None)
+        assert watch.last_error == ("the cluster's pods cannot be followed: away" if str(trouble) == "away" else "")
+    assert [record.message for record in caplog.records] == [
+        "the cluster's pods cannot be followed: 403; everything else goes on",
+        "the cluster's pods cannot be followed: 403 again; everything else goes on",
+        "the cluster's pods cannot be followed: away; trying again in 5 s",
+    ]
 
 
 @pytest.mark.parametrize("started", [True, False])

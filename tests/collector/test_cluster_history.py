@@ -31,7 +31,7 @@ def seen(name: str, version: int, uid: str = "", created_us: int = 1000, **label
     return Seen(name, uid or f"uid-of-{name}", created_us, version, labels, {"note": "x"} if labels else {})
 
 
-def listing(*objects: Seen) -> Listing:
+def listing(*objects: Seen) -> Listing[Seen]:
     return Listing(objects, str(max((seen.version for seen in objects), default=0)))
 
 

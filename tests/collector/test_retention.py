@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, Table, delete, func, insert, select
+from tests.watched_pods import learn
 from tests.windows import MINUTE_US, START_US, all_received, device, minutes, pod, received, reserved, window
 
 from gputally.accounting.keys import Holding
@@ -17,6 +18,7 @@ from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.schema import dirty_hour, line, posting, quarantine, window_device
 from gputally.collector.database.schema import window as window_table
 from gputally.collector.database.schema_gaps import gap
+from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.ingest.admission import ACCEPTED, Refusal, RefusalReason
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import dump, settle
@@ -178,6 +180,20 @@ def test_postings_go_after_their_months(engine: Engine) -> None:
     assert Retention(engine, zone, policy, lambda: end_of_september - 1).turn().postings == 0
     retention = Retention(engine, zone, policy, lambda: end_of_september)
     assert [retention.turn().postings for _ in range(3)] == [1, 0, 0]
+
+
+def test_whose_work_a_pod_was_goes_with_its_postings(engine: Engine) -> None:
+    """A pod that is still there, or was in a month that is kept, stays known."""
+    commit(engine, [window()], START_US)
+    settle(engine, UTC)
+    september_us = START_US + 62 * DAY_US
+    learn(engine, "old", "Job/x", seen_us=START_US)
+    learn(engine, "kept", "Job/x", seen_us=september_us - 1)
+    policy = replace(KEEP, lines_us=None, posting_months=1)
+    assert Retention(engine, UTC, policy, lambda: september_us - 1).turn().postings == 0
+    assert count(engine, pod_workload) == 2
+    assert Retention(engine, UTC, policy, lambda: september_us).turn().postings == 1
+    assert count(engine, pod_workload) == 1
 
 
 def refuse(engine: Engine, windows: int, received_us: int = START_US) -> int:
