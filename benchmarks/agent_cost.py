@@ -27,14 +27,24 @@ DENSE = Shape(gpus=8, processes=200, pods=100, instances=7)
 WARM_S = 12.0
 SCRAPE_S = 15.0
 PEER = Path(sys.prefix) / "peer" / "bin" / "nvitop-exporter"  # where `make bench` installs it
+# On a GPU in MIG mode the driver says neither how busy it is nor what runs: its instances are asked, each on its own.
 _BARE = """
 import time, pynvml as n
 n.nvmlInit()
-handles = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())]
+gpus = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())]
+migs = {}
+for i, gpu in enumerate(gpus):
+    try:
+        migs[i] = [n.nvmlDeviceGetMigDeviceHandleByIndex(gpu, k) for k in range(INSTANCES)]
+    except n.NVMLError:
+        migs[i] = []
 while True:
-    for h in handles:
-        n.nvmlDeviceGetUtilizationRates(h); n.nvmlDeviceGetMemoryInfo(h); n.nvmlDeviceGetPowerUsage(h)
-        n.nvmlDeviceGetTotalEnergyConsumption(h); n.nvmlDeviceGetComputeRunningProcesses(h)
+    for i, gpu in enumerate(gpus):
+        n.nvmlDeviceGetPowerUsage(gpu); n.nvmlDeviceGetTotalEnergyConsumption(gpu)
+        if not migs[i]:
+            n.nvmlDeviceGetUtilizationRates(gpu)
+        for part in migs[i] or [gpu]:
+            n.nvmlDeviceGetMemoryInfo(part); n.nvmlDeviceGetComputeRunningProcesses(part)
     time.sleep(INTERVAL)
 """
 
@@ -63,6 +73,7 @@ class Watch:
     def stop(self) -> Cost:
         """Until now."""
         seconds = time.monotonic() - self._at
+        assert self._program.process.poll() is None, f"it ended:\n{self._program.log}"
         pids = family(self._program.process.pid)
         assert pids == self._pids, f"{self._program.log_file.name} ended, or started another process"
         calls = {name: count - self._calls.get(name, 0) for name, count in self._counted().items()}
@@ -93,14 +104,14 @@ def scraping(agent: Running, stop: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def programs(node: BenchNode, interval: str, peer: Path | None) -> Iterator[dict[str, Running]]:
+def programs(node: BenchNode, interval: str, instances: int, peer: Path | None) -> Iterator[dict[str, Running]]:
     """The agent, the peer where it is there, and the bare loop, all at one interval."""
     seconds = (
         float(interval.removesuffix("ms")) / 1000 if interval.endswith("ms") else float(interval.removesuffix("s"))
     )
     commands = {
         "agent": module("gputally.agent.main", *node.agent_arguments("--sample-interval", interval)),
-        "bare": [sys.executable, "-c", _BARE.replace("INTERVAL", str(seconds))],
+        "bare": [sys.executable, "-c", _BARE.replace("INTERVAL", str(seconds)).replace("INSTANCES", str(instances))],
     }
     if peer:
         commands["nvitop"] = [str(peer), "--port", "0", "--interval", "1"]
@@ -116,7 +127,7 @@ def measure(shape: Shape, interval: str, seconds: float, peer: Path | None) -> d
     with (
         tempfile.TemporaryDirectory(prefix="gputally-bench-") as folder,
         bench_node(Path(folder), shape) as node,
-        programs(node, interval, peer) as started,
+        programs(node, interval, shape.instances, peer) as started,
     ):
         agent = started["agent"]
         port_of(agent)

@@ -141,9 +141,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--agents", type=int, default=AGENTS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
     machine.on_few_cores()
-    sys.stdout.write(f"{machine.heading()}\n{page(measure(given.agents, given.seconds))}")
+    sys.stdout.write(f"{machine.heading()}\n{page(measure(given.agents, given.seconds, given.rounds))}")
 
 
 if __name__ == "__main__":
