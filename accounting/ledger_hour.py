@@ -7,6 +7,7 @@ exists is a full hour; one that a change of offset skips is that change.)
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 HOUR_US = 3_600_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,6 +24,7 @@ def from_us(us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=us)
 
 
+@lru_cache(4096)  # a fleet asks for the same minutes again and again
 def hour_start(us: int, zone: tzinfo) -> int:
     """The start (microseconds since the epoch) of the ledger hour that holds the instant `us`."""
     instant = from_us(us)
@@ -32,6 +34,7 @@ def hour_start(us: int, zone: tzinfo) -> int:
     return to_us(_offset_change(start, instant, zone))
 
 
+@lru_cache(4096)
 def hour_end(start_us: int, zone: tzinfo) -> int:
     """The end of the ledger hour that starts at `start_us`."""
     start = from_us(start_us)

@@ -32,8 +32,8 @@ from gputally.collector.ingest.admission import (
 )
 from gputally.collector.ingest.bulk import insert_rows, insert_with_ids
 from gputally.collector.ingest.columns import WindowColumns
-from gputally.collector.ingest.identities import Identities, Key
-from gputally.collector.ingest.rows import device_rows, line_rows
+from gputally.collector.ingest.identities import Identities
+from gputally.collector.ingest.rows import Numbered, device_rows, line_rows, number
 from gputally.collector.ingest.spool_reports import keep_reports
 from gputally.collector.ingest.validity import invalidity
 from gputally.collector.ledger.gaps import Covered, Skip, fill
@@ -177,10 +177,13 @@ class Committer:
         device_ids = self._devices.resolve(connection, device_keys)
         owner_ids = self._owners.resolve(connection, owner_keys)
         window_ids = _insert_windows(connection, accepted, now_us)
-        windows = list(zip(window_ids, contents, strict=True))
-        insert_rows(connection, schema.window_device, list(device_rows(windows, device_ids, owner_ids)))
-        insert_rows(connection, schema.line, list(line_rows(windows, device_ids, owner_ids)))
-        covered = list(_covered(zip(window_ids, accepted, strict=True), device_ids))
+        windows = [
+            number(window_id, window, device_ids, owner_ids)
+            for window_id, window in zip(window_ids, contents, strict=True)
+        ]
+        insert_rows(connection, schema.window_device, list(device_rows(windows)))
+        insert_rows(connection, schema.line, list(line_rows(windows)))
+        covered = [part for each in zip(accepted, windows, strict=True) for part in _covered(*each)]
         self._mark_hours(connection, accepted, covered, now_us)
         add_to_totals(connection, window_ids)
 
@@ -258,14 +261,12 @@ def _window_row(candidate: _Candidate, now_us: int) -> tuple[int | str | bytes, 
     )
 
 
-def _covered(windows: Iterable[tuple[int, _Candidate]], device_ids: Mapping[Key, int]) -> Iterator[Covered]:
-    """What the windows cover of each device's time: a device that came in the middle of one was there at its end."""
-    for window_id, candidate in windows:
-        end_us = candidate.window.end_us
-        for device in candidate.window.devices:
-            if device.capacity_us:
-                device_id = device_ids[device.key]
-                yield Covered(candidate.node_id, device_id, window_id, end_us - device.capacity_us, end_us)
+def _covered(candidate: _Candidate, numbered: Numbered) -> Iterator[Covered]:
+    """What a window covers of each device's time: a device that came in the middle of it was there at its end."""
+    node_id, end_us = candidate.node_id, candidate.window.end_us
+    for device_id, device in zip(numbered.devices, numbered.window.devices, strict=True):
+        if device.capacity_us:
+            yield Covered(node_id, device_id, numbered.window_id, end_us - device.capacity_us, end_us)
 
 
 def _skips(accepted: Iterable[_Candidate]) -> Iterator[Skip]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, repeat
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gputally.collector.ingest.columns import Holder, WindowColumns
 from gputally.collector.ingest.identities import Key
@@ -15,19 +15,33 @@ _REASONS = tuple(reason.value for reason in REASONS)
 _SOURCES = tuple(source.value for source in SOURCES)
 
 
-def device_rows(
-    windows: Iterable[tuple[int, WindowColumns]], device_ids: Mapping[Key, int], owner_ids: Mapping[Key, int]
-) -> Iterator[tuple[_Value, ...]]:
+class Numbered(NamedTuple):
+    """An accepted window, and the ids of what is in its tables; an owner whom nothing names has none."""
+
+    window_id: int
+    window: WindowColumns
+    devices: Sequence[int]
+    owners: Sequence[int | None]
+
+
+def number(
+    window_id: int, window: WindowColumns, device_ids: Mapping[Key, int], owner_ids: Mapping[Key, int]
+) -> Numbered:
+    """A window with its ids; `device_ids` are those of all its devices, `owner_ids` of all owners that it names."""
+    devices = [device_ids[device.key] for device in window.devices]
+    return Numbered(window_id, window, devices, [owner_ids.get(owner) for owner in window.owners])
+
+
+def device_rows(windows: Iterable[Numbered]) -> Iterator[tuple[_Value, ...]]:
     """Rows of `window_device`."""
-    for window_id, window in windows:
-        owners = [owner_ids.get(owner) for owner in window.owners]
+    for window_id, window, devices, owners in windows:
         names = [_joined(*name) for name in zip(window.partitions, window.profiles, strict=True)]
-        for device in window.devices:
+        for device_id, device in zip(devices, window.devices, strict=True):
             start = _holders(device.start_holders, owners, names)
             stays = device.end_holders is device.start_holders
             yield (
                 window_id,
-                device_ids[device.key],
+                device_id,
                 device.capacity_us,
                 device.energy_start_mj,
                 device.energy_end_mj,
@@ -54,14 +68,10 @@ def _holders(holders: Iterable[Holder], owners: Sequence[int | None], names: Seq
     return f"[{','.join(rows)}]" if rows else None
 
 
-def line_rows(
-    windows: Iterable[tuple[int, WindowColumns]], device_ids: Mapping[Key, int], owner_ids: Mapping[Key, int]
-) -> Iterator[tuple[_Value, ...]]:
+def line_rows(windows: Iterable[Numbered]) -> Iterator[tuple[_Value, ...]]:
     """Rows of `line`."""
-    for window_id, window in windows:
+    for window_id, window, devices, owners in windows:
         lines = window.lines
-        devices = [device_ids[device.key] for device in window.devices]
-        owners = [owner_ids.get(owner) for owner in window.owners]
         yield from zip(
             repeat(window_id, len(lines.device)),
             count(),

@@ -8,9 +8,9 @@ that accepts the windows.
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, bindparam, delete, select
 
@@ -35,8 +35,7 @@ _DROP = delete(gap).where(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Covered:
+class Covered(NamedTuple):
     """The time of a device that an accepted window covers."""
 
     node_id: int
@@ -46,8 +45,7 @@ class Covered:
     end_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(NamedTuple):
     """Wall time that a forward step of a node's clock skipped: no gap of any of its devices."""
 
     node_id: int
@@ -55,8 +53,7 @@ class Skip:
     end_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Gap:
+class _Gap(NamedTuple):
     start_us: int
     end_us: int
     before_id: int | None = None
@@ -78,8 +75,8 @@ class _Gaps:
         row = self.rows[at]
         if row.start_us > covered.start_us:
             raise ValueError(f"no gap of device {covered.device_id} holds the accepted window {covered.window_id}")
-        left = replace(row, end_us=covered.start_us, after_id=covered.window_id)
-        right = replace(row, start_us=covered.end_us, before_id=covered.window_id)
+        left = _Gap(row.start_us, covered.start_us, row.before_id, covered.window_id)
+        right = _Gap(covered.end_us, row.end_us, covered.window_id, row.after_id)
         self.rows[at : at + 1] = [part for part in (left, right) if part.start_us < part.end_us]
         first_us = covered.start_us if row.before_id is None else row.start_us
         self.touched += [(first_us, covered.end_us), (covered.end_us, row.end_us)]

@@ -11,7 +11,7 @@ from gputally.accounting.keys import Holding
 from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.collector.ingest.columns import WindowColumns, read
 from gputally.collector.ingest.identities import Key, owner_key
-from gputally.collector.ingest.rows import device_rows, line_rows
+from gputally.collector.ingest.rows import device_rows, line_rows, number
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
@@ -33,8 +33,9 @@ def test_rows_are_those_of_the_window_line_by_line(message: pb.Window) -> None:
         return
     columns = read(message)
     devices, owners = ids(columns)
-    assert list(device_rows([(WINDOW_ID, columns)], devices, owners)) == list(_device_rows(window, devices, owners))
-    assert list(line_rows([(WINDOW_ID, columns)], devices, owners)) == list(_line_rows(window, devices, owners))
+    numbered = number(WINDOW_ID, columns, devices, owners)
+    assert list(device_rows([numbered])) == list(_device_rows(window, devices, owners))
+    assert list(line_rows([numbered])) == list(_line_rows(window, devices, owners))
 
 
 def _device_rows(window: Window, devices: Mapping[Key, int], owners: Mapping[Key, int]) -> Iterator[_Row]:
