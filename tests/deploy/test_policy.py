@@ -26,6 +26,9 @@ GKE_NEEDS = {
     Finding("privileged", f"{AGENT}/agent"),
     Finding("privilege-escalation", f"{AGENT}/agent"),
 }
+# What owns pods is read by its kinds: docs/workloads.md.
+WORKLOADS_NEED = {Finding("other-resources", "ClusterRole/gputally-collector-workloads")}
+MORE = {"daemonset/overlays/gke": GKE_NEEDS, "collector/overlays/workloads": WORKLOADS_NEED}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -33,7 +36,7 @@ def test_nothing_breaks_a_rule_but_what_is_named_here(folder: str) -> None:
     """Equal and not a subset: an exception that nothing needs any more has to go."""
     objects = all_folders()[folder]
     allowed = AGENT_NEEDS if any(each["kind"] == "DaemonSet" for each in objects) else set()
-    assert findings(objects) == allowed | (GKE_NEEDS if folder == "daemonset/overlays/gke" else set())
+    assert findings(objects) == allowed | MORE.get(folder, set())
 
 
 def test_the_one_privileged_container_is_told_of() -> None:

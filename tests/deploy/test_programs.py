@@ -23,6 +23,7 @@ from gputally.collector.doors import AgentAuth, ReaderAuth
 from gputally.collector.rates.check import check as check_rates
 from gputally.collector.settings import CollectorSettings, DatabaseSettings, ReadSettings, load
 from gputally.collector.teams import parse_mapping
+from gputally.collector.workloads.parse import parse_shipped
 
 CONFIG = {
     ("gputally", "cluster"): "prod",
@@ -230,6 +231,15 @@ def named_in(folder: str, pattern: str) -> set[str]:
 def test_the_agent_may_see_what_its_code_asks_for() -> None:
     assert resources("daemonset/base", "gputally-agent") == named_in("agent", r'"/api/v1/(\w+)"')
     assert resources("daemonset/overlays/dra", "gputally-agent-dra") == named_in("agent/kube", r'"(resource\w+s)"')
+
+
+def test_the_collector_may_read_every_kind_that_a_rule_knows_as_an_owner() -> None:
+    """And none that no rule knows."""
+    rules = parse_shipped((ROOT / "collector" / "workloads" / "rules.yaml").read_bytes())
+    known = {key for rule in rules.owners for key in (*rule.owner, *(rule.claimed.above if rule.claimed else ()))}
+    kinds = {tuple(key.split(".", 1)) for key in known if "." in key}
+    rights = granted("collector/overlays/workloads", "gputally-collector-workloads")
+    assert rights == {(group, f"{kind.lower()}s", "get") for kind, group in kinds}
 
 
 def listed() -> set[str]:

@@ -4,6 +4,9 @@ import re
 import textwrap
 from pathlib import Path
 
+import pytest
+
+from gputally.collector.cluster.pod_row import label_of
 from gputally.collector.workloads.parse import shipped_book
 from gputally.collector.workloads.pod import LONGEST, VARIABLES, OwnerReference, PodFacts
 from gputally.collector.workloads.workload import CLAIMS, NUMBERS, TEXTS, Evidence
@@ -12,8 +15,18 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "workloads.md").read_text
 EXAMPLE = re.search(r"(?:^    .*\n|^\n)+", PAGE[PAGE.index("    version: 1") :], re.MULTILINE)
 
 
-def test_the_page_says_at_once_that_it_is_not_in_the_reports() -> None:
-    assert "**Not yet in the reports.**" in PAGE[:80]
+@pytest.mark.parametrize(
+    "workload",
+    [
+        ("kubernetes", "Deployment", "web"),
+        ("kubeflow", "PyTorchJob", "bert"),
+        ("volcano", "Job", "etl"),
+        (None, "Sweep", "lr"),
+        ("kubernetes", "Pod", "train-0"),
+    ],
+)
+def test_the_page_names_rows_as_reports_do(workload: tuple[str | None, str, str]) -> None:
+    assert f"`{label_of(*workload)}`" in PAGE
 
 
 def test_the_example_is_a_file_of_rules_and_does_what_the_page_says() -> None:
