@@ -17,6 +17,7 @@ from gputally.proto import telemetry_pb2 as pb
 _METHOD = f"/{pb.DESCRIPTOR.services_by_name['Telemetry'].full_name}/Stream"
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 _PATIENCE_S = 120
+_TRIES = 5
 _AT_ONCE = 64  # connections that are opened together
 _T = TypeVar("_T")
 _RUNNER = asyncio.Runner()  # one loop for all: what grpc.aio still has to say would come to a closed one
@@ -85,8 +86,15 @@ async def connected(target: str, count: int) -> AsyncIterator[list[Agent]]:
 
 
 async def _open(channel: grpc.aio.Channel) -> Agent:
-    agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)(None))
-    await agent.call.wait_for_connection()
+    """Of thousands some are cancelled on their way, on a machine that is busy; they try again, as agents do."""
+    for left in reversed(range(_TRIES)):
+        agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)(None))
+        try:
+            await agent.call.wait_for_connection()
+            break
+        except grpc.aio.AioRpcError:
+            if not left:
+                raise
     agent.reader = asyncio.ensure_future(agent.read())
     return agent
 
