@@ -56,6 +56,6 @@ def _pods(
     place: KubePlace, cluster: str, rules: RuleBook, engine: Engine, now_us: Clock, monotonic_us: Clock
 ) -> ClusterWatch[WatchedPod]:
     owners = Owners(open_owners(place, rules.wanted, Plurals(open_plurals(place), monotonic_us)), monotonic_us)
-    history = PodHistory(engine, cluster, rules, owners, now_us)
+    history = PodHistory(engine, cluster, rules, owners, now_us, monotonic_us)
     api = open_watched(place, rules.wanted, history.keep)
     return ClusterWatch(api, history, kinds=[ObjectKind.POD], optional=True)

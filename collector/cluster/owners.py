@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from gputally.collector.cluster.watch import NotThere, Refused
+from gputally.collector.cluster.watch import ClusterError, NotThere
 from gputally.collector.workloads.pod import OwnerFacts, OwnerReference
 
 MOST = 8192  # owners, some KiB each; the one that was not asked for the longest time goes
@@ -52,9 +52,9 @@ class Plurals:
 
 
 class Owners:
-    """A `Lookup` that asks `read` once for each owner and, where that is refused, not again for any of its kind.
+    """A `Lookup` that asks `read` once for each owner and, where that fails, not again soon for any of its kind.
 
-    It raises ClusterError where the API cannot be asked: that is no answer.
+    A platform whose API is broken, or refuses, holds up the pods of no other.
     """
 
     def __init__(
@@ -63,29 +63,28 @@ class Owners:
         self._read = read
         self._monotonic_us = monotonic_us
         self._memory: _Memory[OwnerFacts] = _Memory(MOST, monotonic_us)
-        self._refused: OrderedDict[str, int] = OrderedDict()
+        self._failed: OrderedDict[str, int] = OrderedDict()  # kinds, and when
 
     def __call__(self, namespace: str, reference: OwnerReference) -> OwnerFacts | None:
-        """The owner that a reference names in a namespace; None where it is not there or may not be read."""
-        if self._refused.get(reference.key, -AGAIN_US) + AGAIN_US > self._monotonic_us():
+        """The owner that a reference names in a namespace; None where it is not there or cannot be read."""
+        if self._failed.get(reference.key, -AGAIN_US) + AGAIN_US > self._monotonic_us():
             return None
         key = (namespace, reference.key, reference.name, reference.uid)
-        return self._memory.get(key, lambda: self._ask(namespace, reference))
-
-    def _ask(self, namespace: str, reference: OwnerReference) -> OwnerFacts | None:
         try:
-            return _or_none(lambda: self._read(namespace, reference))
-        except Refused as error:
+            found = self._memory.get(key, lambda: _or_none(lambda: self._read(namespace, reference)))
+        except ClusterError as error:
             self._note(reference.key, error)
             return None
+        self._failed.pop(reference.key, None)
+        return found
 
-    def _note(self, kind: str, error: Refused) -> None:
-        if kind not in self._refused:
+    def _note(self, kind: str, error: ClusterError) -> None:
+        if kind not in self._failed:
             _LOG.info("owners of the kind %s are not read, so labels are believed: %s", kind, error)
-        self._refused[kind] = self._monotonic_us()
-        self._refused.move_to_end(kind)
-        if len(self._refused) > MOST_KINDS:
-            self._refused.popitem(last=False)
+        self._failed[kind] = self._monotonic_us()
+        self._failed.move_to_end(kind)
+        if len(self._failed) > MOST_KINDS:
+            self._failed.popitem(last=False)
 
 
 def _or_none(ask: Callable[[], V | None]) -> V | None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, and_, insert, select, text, update
 from gputally.accounting.states import OwnerKind
 from gputally.collector.cluster.pod import WatchedPod
 from gputally.collector.cluster.pod_row import Values, changes, row_of
-from gputally.collector.cluster.watch import Listing, ObjectKind
+from gputally.collector.cluster.watch import Listing, ObjectKind, VersionGone
 from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema import owner
 from gputally.collector.database.schema_workload import pod_workload
@@ -23,19 +23,31 @@ from gputally.collector.workloads.rule_book import RuleBook
 
 _LOCK = 0x6770_7470_6F64_776B  # "gptpodwk"
 _PIECE = 200  # pods of one transaction
+LIST_AGAIN_US = 3_600_000_000  # while an owner could not be read: a right may have been granted
 _table = pod_workload.c
 _Rows = Mapping[str, Mapping[str, Any]]  # by UID
 
 
 class PodHistory:
-    """The pods of one cluster. `lookup` reads their owners and may raise ClusterError; `now_us` is the wall clock."""
+    """The pods of one cluster. `lookup` reads their owners; `now_us` is the wall clock, `monotonic_us` the other."""
 
-    def __init__(self, engine: Engine, cluster: str, book: RuleBook, lookup: Lookup, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        cluster: str,
+        book: RuleBook,
+        lookup: Lookup,
+        now_us: Callable[[], int],
+        monotonic_us: Callable[[], int],
+    ) -> None:
         self._engine = engine
         self._cluster = cluster
         self._book = book
         self._lookup = lookup
         self._now_us = now_us
+        self._monotonic_us = monotonic_us
+        self._listed_us = 0
+        self._incomplete = False  # an owner could not be read since the last list
 
     def keep(self, pods: Sequence[WatchedPod]) -> Sequence[WatchedPod]:
         """Those that matter: they ask for a GPU, or time of a GPU is booked for them."""
@@ -45,6 +57,7 @@ class PodHistory:
 
     def replace(self, kind: ObjectKind, listing: Listing[WatchedPod]) -> None:  # noqa: ARG002 - of pods only
         """Take over a complete list: what is not on it is gone, unless it is younger than the list."""
+        self._listed_us, self._incomplete = self._monotonic_us(), False
         pods = sorted(listing.objects, key=lambda pod: pod.uid)
         for at in range(0, len(pods), _PIECE):
             self._take(pods[at : at + _PIECE], listed=True)
@@ -69,8 +82,10 @@ class PodHistory:
         with self._writing() as connection:
             self._set(connection, [seen.uid], gone_us=self._now_us())
 
-    def synced(self, kind: ObjectKind) -> None:
-        """Nothing rests on how far the pods are known."""
+    def synced(self, kind: ObjectKind) -> None:  # noqa: ARG002
+        """Nothing rests on how far pods are known; VersionGone where another list could tell whose work some are."""
+        if self._incomplete and self._monotonic_us() - self._listed_us >= LIST_AGAIN_US:
+            raise VersionGone
 
     def _billed(self, pods: Sequence[WatchedPod]) -> frozenset[str]:
         names = owner.c  # by namespace and name, as the table's key begins
@@ -100,6 +115,7 @@ class PodHistory:
     def _row(self, pod: WatchedPod) -> Values:
         lookup = _Noting(self._lookup)
         workload = self._book.resolve(pod.facts, lookup)
+        self._incomplete |= lookup.failed
         return row_of(self._cluster, pod, workload, complete=not lookup.failed, now_us=self._now_us())
 
     def _write(self, connection: Connection, row: Mapping[str, Any] | None, new: Values, *, listed: bool) -> None:

@@ -103,7 +103,7 @@ class History(Protocol[T_contra]):
         """Take over that an object is gone."""
 
     def synced(self, kind: ObjectKind) -> None:
-        """Everything of a kind is known as of now."""
+        """Everything of a kind is known as of now; raises VersionGone where it wants to see all of it again."""
 
 
 class ClusterWatch(Generic[T]):

@@ -13,8 +13,8 @@ from tests.watched_pods import failed, gpu_pod, owner
 from tests.windows import MINUTE_US, START_US, all_received, device, pod, reserved, window
 
 from gputally.collector.cluster.pod import WatchedPod, watched_pod
-from gputally.collector.cluster.pod_history import PodHistory
-from gputally.collector.cluster.watch import Listing, ObjectKind
+from gputally.collector.cluster.pod_history import LIST_AGAIN_US, PodHistory
+from gputally.collector.cluster.watch import Listing, ObjectKind, VersionGone
 from gputally.collector.database.engine import reading
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.ingest.commit import Committer
@@ -41,7 +41,8 @@ def everybody(_namespace: str, reference: OwnerReference) -> OwnerFacts:
 def history(
     engine: Engine, lookup: Lookup = everybody, clock: Clock | None = None, cluster: str = "east"
 ) -> PodHistory:
-    return PodHistory(engine, cluster, BOOK, lookup, clock or Clock())
+    clock = clock or Clock()
+    return PodHistory(engine, cluster, BOOK, lookup, clock, clock)
 
 
 def read(raw: dict[str, Any]) -> WatchedPod:
@@ -142,6 +143,19 @@ def test_an_answer_without_owners_gives_way_to_one_with_them(engine: Engine) -> 
     )
     listed(history(engine, unreadable), 2, replica_set)
     assert row(engine)["evidence"] == "owner"
+
+
+def test_while_an_owner_cannot_be_read_all_are_listed_again_now_and_then(engine: Engine) -> None:
+    clock = Clock()
+    to = history(engine, unreadable, clock)
+    listed(to, 1, gpu_pod())
+    clock.us += LIST_AGAIN_US
+    to.synced(ObjectKind.POD)
+    put(to, gpu_pod("owned", owner=owner()))
+    with pytest.raises(VersionGone):
+        to.synced(ObjectKind.POD)
+    listed(to, 2, gpu_pod(), gpu_pod("owned", owner=owner()))
+    to.synced(ObjectKind.POD)
 
 
 def test_what_is_older_or_known_writes_nothing(engine: Engine) -> None:
