@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gputally.collector.cli import budgets, export, migrate, notify, rates, report, statement, teams, top
+from gputally.collector.cli import budgets, export, migrate, notify, rates, report, statement, teams, top, workloads
 
 COMMANDS = "gputally.commands"  # the entry points' group: each names a Typer app
 
@@ -25,6 +25,7 @@ app.command()(migrate.migrate)
 app.add_typer(rates.app, name="rates")
 app.add_typer(teams.teams, name="teams")
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(workloads.app, name="workloads")
 app.add_typer(notify.app, name="notify")
 app.add_typer(statement.app, name="statement")
 app.command()(export.export)
