@@ -23,7 +23,9 @@ from gputally.collector.ingest.rules import (
 )
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
+from gputally.proto.columns import STATES
 
+_FIRST_SEEN = 5  # its place among an owner's columns
 _DENOMINATORS = 16  # of one edge; a sum over more is left to those who take their time
 
 
@@ -52,7 +54,7 @@ def is_sound(received: Received, zone: tzinfo) -> bool:
         and bool(window.cluster and window.node)
         and _texts_fit(_texts(received))
         and max(received.sequence, window.skipped_us, window.waited_us) <= MAX_INT
-        and min((int(owner[5]) for owner in window.owners), default=0) >= 0
+        and min((int(owner[_FIRST_SEEN]) for owner in window.owners), default=0) >= 0
         and _lines_fit(window)
         and _keys_differ(window)
         and _devices_agree(window)
@@ -85,7 +87,7 @@ def _lines_fit(window: WindowColumns) -> bool:
     """Whether no line holds too much. Its states cannot, where they sum to the capacity of a device."""
     lines = window.lines
     columns: Sequence[Amounts] = (
-        *lines.times[5:],
+        *lines.times[len(STATES) :],
         lines.energy_idle_mj,
         lines.energy_dynamic_mj,
         lines.memory_byte_s,
