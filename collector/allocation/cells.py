@@ -37,6 +37,7 @@ MAX_CELLS = 200_000  # some 200 MB; finer answers are asked for piece by piece
 
 _PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
 _WORK_MEM = "128MB"  # a fleet's month is summed in memory; PostgreSQL's own 4 MB would sort it on disk
+_FITS = "fits"  # by its name, because a text in it is another parameter in each place that it stands
 _LOW_BITS = 20  # a fleet's byte-seconds outgrow 64 bits, so they are summed in two halves
 _posting = schema.posting.c
 _held = _posting.used_us + _posting.idle_us + _posting.unobserved_us
@@ -94,17 +95,25 @@ def _statement(query: Query, columns: Sequence[By], edges: Sequence[int]) -> Sel
             return whose.name(schema.owner, pod_workload)
         return ids.c[COLUMNS[key].name] if COLUMNS[key].table is schema.posting else COLUMNS[key]
 
-    keys = [ids.c.piece, *map(named, _PLACE), schema.owner.c.kind, ids.c.matches, *map(named, columns)]
+    before, after = [ids.c.piece, *map(named, _PLACE), schema.owner.c.kind], list(map(named, columns))
     statement = (
-        select(*keys, *_sums(ids.c))
+        select(*before, _matches(query, ids), *after, *_sums(ids.c))
         .join_from(ids, schema.node, schema.node.c.id == ids.c.node_id)
         .join(schema.device, schema.device.c.id == ids.c.device_id)
         .join(schema.owner, schema.owner.c.id == ids.c.owner_id)
-        .group_by(*keys)
+        .group_by(*before, text(_FITS), *after)
     )
-    if By.WORKLOAD not in columns:
+    if By.WORKLOAD not in columns and not query.where.asks_whose:
         return statement
-    return statement.outerjoin(pod_workload, whose.learnt(schema.node, schema.owner, pod_workload))
+    statement = statement.outerjoin(pod_workload, whose.learnt(schema.node, schema.owner, pod_workload))
+    return statement if query.spread is not Spread.NONE else statement.where(query.where.whose())
+
+
+def _matches(query: Query, ids: Subquery) -> ColumnElement[int]:
+    """Whether the filter lets sums in; where the platform is spread, what it does not let in is needed as well."""
+    if query.spread is Spread.NONE or not query.where.asks_whose:
+        return ids.c.matches.label(_FITS)
+    return case((query.where.whose(), ids.c.matches), else_=literal_column("0")).label(_FITS)
 
 
 def _by_ids(query: Query, own: Sequence[Column[Any]], edges: Sequence[int]) -> Subquery:

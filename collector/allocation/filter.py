@@ -19,6 +19,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation import whose
 from gputally.collector.allocation.grouping import COLUMNS, READ, By, of_posting
+from gputally.collector.database.schema import owner
+from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.settings import nearest
 
 MAX_CHARACTERS = 4096
@@ -70,9 +72,7 @@ class Clause:
         return fits is not self.operator.negative
 
     def condition(self) -> ColumnElement[bool]:
-        """The same in SQL, of a posting; for keys that the database reads."""
-        if self.key is By.WORKLOAD:
-            return whose.of_posting(self.fits)
+        """The same in SQL, of a posting; for keys that are columns."""
         return of_posting(COLUMNS[self.key], self.fits(COLUMNS[self.key]))
 
     def fits(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -92,7 +92,17 @@ class Filter:
 
     def condition(self) -> ColumnElement[bool]:
         """What the database can decide."""
-        return and_(true(), *(clause.condition() for clause in self.clauses if clause.key in READ))
+        return and_(true(), *(clause.condition() for clause in self.clauses if clause.key in COLUMNS))
+
+    @property
+    def asks_whose(self) -> bool:
+        """Whether it can be decided only where postings are joined with what is known of pods."""
+        return any(clause.key is By.WORKLOAD for clause in self.clauses)
+
+    def whose(self) -> ColumnElement[bool]:
+        """What the database can decide where they are."""
+        name = whose.name(owner, pod_workload)
+        return and_(true(), *(clause.fits(name) for clause in self.clauses if clause.key is By.WORKLOAD))
 
     def holds(self, names: Mapping[By, str]) -> bool:
         """What it cannot: the clauses on keys that are looked up."""

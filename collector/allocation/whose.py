@@ -4,15 +4,12 @@ A pod is found by its cluster, UID and namespace, so it has one workload at most
 whose agent did not know the UID is the pod's own.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import FromClause, and_, case, exists, func, literal_column, select
+from sqlalchemy import FromClause, and_, case, func, literal_column
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.states import OwnerKind
-from gputally.collector.database.schema import node, owner, posting
-from gputally.collector.database.schema_workload import pod_workload
 
 _POD: ColumnElement[str] = literal_column(
     f"'{OwnerKind.POD.value}'"
@@ -35,12 +32,3 @@ def name(owner: FromClause, workload: FromClause) -> ColumnElement[Any]:
     """The workload's name, after an outer join by `learnt`."""
     known = func.coalesce(workload.c.label, _ITSELF.concat(owner.c.pod))
     return case((owner.c.kind == _POD, known), else_=_NOBODY)
-
-
-def of_posting(fits: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> ColumnElement[bool]:
-    """Whether the name of a posting's workload fits, without a join."""
-    nodes, owners, known = node.alias(), owner.alias(), pod_workload.alias()
-    places = owners.join(nodes, nodes.c.id == posting.c.node_id).outerjoin(known, learnt(nodes, owners, known))
-    one: ColumnElement[int] = literal_column("1")
-    found = select(one).select_from(places)
-    return exists(found.where(owners.c.id == posting.c.owner_id, fits(name(owners, known))).correlate(posting))

@@ -14,8 +14,10 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation.cells import NAMED, in_scope
 from gputally.collector.allocation.query import Query
+from gputally.collector.allocation.whose import learnt
 from gputally.collector.database import schema
 from gputally.collector.database.engine import is_sqlite
+from gputally.collector.database.schema_workload import pod_workload
 
 _AGGREGATE = "gputally_sum_of_hashes"
 _posting, _owner = schema.posting.c, schema.owner.c
@@ -43,13 +45,14 @@ class _SumOfHashes:
 
 def ledger_hash(connection: Connection, query: Query) -> str:
     """64 hexadecimal digits for the postings of the query's period that the asker may see and the filter lets in."""
-    found = select(func.count(), _sum(connection)).select_from(NAMED)
+    places = NAMED.outerjoin(pod_workload, learnt(schema.node, schema.owner, pod_workload))
+    found = select(func.count(), _sum(connection)).select_from(places if query.where.asks_whose else NAMED)
     count, total = connection.execute(found.where(_postings(query))).one()
     return hashlib.sha256(f"{count}:{total}".encode()).hexdigest()
 
 
 def _postings(query: Query) -> ColumnElement[bool]:
-    return and_(in_scope(query.period, query.scope), query.where.condition())
+    return and_(in_scope(query.period, query.scope), query.where.condition(), query.where.whose())
 
 
 def _sum(connection: Connection) -> ColumnElement[Any]:
