@@ -42,7 +42,7 @@ pytestmark = pytest.mark.timeout(400)
 
 SCENARIOS = Path(__file__).resolve().parent.parent / "demo" / "scenarios"
 SENDER = Path(__file__).with_name("send_spool.py")
-NODES = ("node-a", "node-b")
+NODES = ("node-a", "node-c")  # whole GPUs; and shared ones, with a process of the host
 DAY_US = 86_400_000_000
 START_US = 1_751_995_800_000_000  # Tuesday, 2025-07-08T17:30:00Z: pods leave, others' work begins, hours change
 END_US = START_US + 150 * MINUTE_US
@@ -232,7 +232,7 @@ def test_the_reference_is_the_sum_of_what_the_agents_measured(reference: Books, 
     assert (reference.windows, reference.quarantined) == (len(windows), 0)
     assert told["total"]["capacity_us"] == sum(device.capacity_us for device in devices(windows))
     assert told["total"]["energy_mj"] == sum(line.energy_mj or 0 for each in devices(windows) for line in each.lines)
-    assert {row["namespace"] for row in told["rows"]} == {"", "inference", "notebooks", "training"}
+    assert {row["namespace"] for row in told["rows"]} == {"", "inference", "notebooks", "research", "training"}
     assert {row["owner"] for row in told["rows"]} == {"pod", "host", "platform"}
 
 

@@ -93,7 +93,7 @@ def unit(text: str) -> str:
 
 def _escaped(odd: re.Match[str]) -> str:
     """As systemd writes what has no place in a unit's name."""
-    return "".join(f"\\x{byte:02x}" for byte in odd[0].encode())
+    return "".join(f"\\x{byte:02x}" for byte in odd[0].encode(errors="surrogatepass"))
 
 
 def slice_uid(text: str) -> int | None:

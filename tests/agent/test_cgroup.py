@@ -213,6 +213,7 @@ def test_the_unit_is_the_innermost_one_and_systemds_own_hierarchy_is_asked_first
         ("\x1b[2J.scope", "\\x1b\\x5b2J.scope"),
         ("ä\ufffd.scope", "\\xc3\\xa4\\xef\\xbf\\xbd.scope"),
         ("a b\u2028,;.slice", "a\\x20b\\xe2\\x80\\xa8\\x2c\\x3b.slice"),
+        ("\udc80.scope", "\\xed\\xb2\\x80.scope"),
         ("app-vte\\x2dspawn@1.service", "app-vte\\x2dspawn@1.service"),
     ],
 )
