@@ -37,6 +37,8 @@ def layout(rows: Sequence[Row], headings: Mapping[Column, str], hidden: frozense
         if column not in hidden
     }
     least = {column: min(full[column], _LEAST.get(column, full[column])) for column in full}
+    # The heading that shows by what rows are sorted says so at its end.
+    least |= {column: max(least[column], cell_len(headings[column])) for column in full if headings[column] != column}
     wide, narrow = GAPS
     if width is None:
         return Layout(full, wide)

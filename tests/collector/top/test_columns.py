@@ -28,6 +28,11 @@ def test_without_a_width_everything_is_there_in_full() -> None:
     assert found.widths[Column.POD] == len("chat-7c9d8b6f5-x2k4q")
 
 
+def test_the_heading_by_which_rows_are_sorted_is_whole_however_narrow_the_terminal_is() -> None:
+    sorted_by = {**HEADINGS, Column.NAMESPACE: f"{Column.NAMESPACE.value}▲"}
+    assert layout(some(), sorted_by, NONE, 80).widths[Column.NAMESPACE] >= len("NAMESPACE▲")
+
+
 def test_eighty_columns_tell_who_holds_how_much_since_when_and_for_how_much() -> None:
     found = layout(some(), HEADINGS, NONE, 80)
     asked = (Column.NAMESPACE, Column.POD, Column.NODE, Column.GPUS, Column.STATE, Column.BUSY, Column.LASTS)
