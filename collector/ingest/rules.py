@@ -11,6 +11,7 @@ from gputally.collector.ingest.admission import MAX_WINDOW_US, Received
 
 MAX_DEVICES = 1_024  # of a node; the largest have 16, and MIG does not make more of them
 MAX_LINES = 50_000  # of a window: 16 devices × 7 instances × hundreds of containers
+MAX_DENOMINATORS = 64  # of the shares of one device: slices and replicas; to add thousands up would take minutes
 MAX_TEXT_BYTES = 256  # a Kubernetes name has at most 253; the keys of names must fit PostgreSQL's index rows
 MAX_AMOUNT = 10**14  # µs, mJ, byte-seconds: 3 years, 27 GWh, 1.6 TB for a minute; thousands still fit a total
 LATEST_US = 4_102_444_800_000_000  # the year 2100: past it a clock is not wrong but nonsense
@@ -72,6 +73,9 @@ def _large(device: DeviceWindow) -> Iterator[str]:
         yield f"{device.uuid}: an energy counter is negative, or larger than 2^63 - 1"
     if max(device.ghost_memory_byte_s, device.idle_power_mw or 0) > MAX_AMOUNT:
         yield f"{device.uuid}: its memory or idle power is more than {MAX_AMOUNT} byte-seconds or mW"
+    for edge in (device.start_holders, device.end_holders):
+        if len({held.share.denominator for held in edge}) > MAX_DENOMINATORS:
+            yield f"{device.uuid}: its shares have more than {MAX_DENOMINATORS} denominators"
     for line in device.lines:
         if _largest(line) > MAX_AMOUNT:
             yield f"{device.uuid}: a line of {line.key.owner.text} holds more than {MAX_AMOUNT} us, mJ or byte-seconds"

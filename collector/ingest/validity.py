@@ -14,6 +14,7 @@ from gputally.collector.ingest.admission import Received, Refusal, RefusalReason
 from gputally.collector.ingest.columns import Amounts, Device, Holder, WindowColumns
 from gputally.collector.ingest.rules import (
     MAX_AMOUNT,
+    MAX_DENOMINATORS,
     MAX_DEVICES,
     MAX_INT,
     MAX_LINES,
@@ -26,7 +27,6 @@ from gputally.proto import telemetry_pb2 as pb
 from gputally.proto.columns import STATES
 
 _FIRST_SEEN = 5  # its place among an owner's columns
-_DENOMINATORS = 16  # of one edge; a sum over more is left to those who take their time
 
 
 def invalidity(received: Received, zone: tzinfo) -> Refusal | None:
@@ -132,7 +132,7 @@ def _edges_fit(device: Device) -> bool:
 def _are_within_a_device(holders: Sequence[Holder]) -> bool:
     """Whether each holds a part, each another one, and all together no more than the whole."""
     denominators = {holder[3] for holder in holders}
-    if not denominators or len(denominators) > _DENOMINATORS:
+    if not denominators or len(denominators) > MAX_DENOMINATORS:
         return not denominators
     whole = lcm(*denominators)
     parts = [numerator * (whole // denominator) for _, _, numerator, denominator in holders]

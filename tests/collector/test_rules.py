@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, tzinfo
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.windows import MINUTE_US, START_US, device, histories, pod, received, reserved, unallocated, window
 
+from gputally.accounting.keys import REPLICA, Holding
 from gputally.accounting.line import Window
 from gputally.collector.ingest import rules
 from gputally.collector.ingest.admission import RefusalReason
@@ -36,6 +38,13 @@ def test_states_that_do_not_sum_to_capacity_are_invalid() -> None:
     """I1 is checked at the door."""
     part = replace(device(reserved(pod(), 1, 2)), capacity_us=4)
     assert "(I1)" in fault(window(part))
+
+
+def test_shares_that_would_take_minutes_to_add_up_are_refused_at_once() -> None:
+    """A node may say what it likes of itself, and must not hold up the others with it."""
+    held = tuple(Holding(pod(name=f"p{n}"), REPLICA, Fraction(1, 10**6 + n)) for n in range(20_000))
+    part = replace(device(reserved(pod(), 1, 2)), start_holders=held, end_holders=held)
+    assert "denominators" in fault(window(part))
 
 
 @pytest.mark.parametrize("length_us", [0, -1, MINUTE_US + 1])
