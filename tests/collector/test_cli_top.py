@@ -231,7 +231,9 @@ class Terminal:
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
         self.before = termios.tcgetattr(self.theirs)
         command = [sys.executable, "-m", "gputally.collector.cli.main", "top", *arguments]
-        environment = {**os.environ, "TERM": term, "PYTHONUTF8": "1"}
+        sizes = ("COLUMNS", "LINES")  # some who run tests set them, and they would count for more than the terminal
+        environment = {name: value for name, value in os.environ.items() if name not in sizes}
+        environment |= {"TERM": term, "PYTHONUTF8": "1"}
         self.process = subprocess.Popen(
             command, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=environment, start_new_session=True
         )
