@@ -375,6 +375,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, request: Request) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")  # as is done below: whoever used it again would run into the end
         self.end_headers()
         if request.too_old:
             gone = status(410, f"too old resource version: {request.query['resourceVersion']}", "Expired")
