@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from gputally.collector.cli.main import app
 from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.migrate import is_current, migrate
-from gputally.collector.database.schema_queue import metadata  # which knows every table
+from gputally.collector.database.schema_waste import metadata  # which knows every table
 from gputally.collector.ledger.postings import dump
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -48,7 +48,8 @@ def copy_rows(source: Engine, target: Engine) -> None:
     for name in [table.name for table in metadata.sorted_tables if table.name in there]:
         old = Table(name, MetaData(), autoload_with=target)
         with reading(source) as connection:
-            rows = connection.execute(metadata.tables[name].select()).mappings().all()
+            new = Table(name, MetaData(), autoload_with=source)  # its numbers, not the words that they stand for
+            rows = connection.execute(new.select()).mappings().all()
         with writing(target) as connection:
             connection.execute(old.delete())
             kept = [{key: value for key, value in row.items() if key in old.columns} for row in rows]
