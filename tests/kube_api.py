@@ -24,6 +24,9 @@ _KINDS = {
     "resourceclaims": "ResourceClaim",
     "namespaces": "Namespace",
     "nodes": "Node",
+    "clusterqueues": "ClusterQueue",
+    "localqueues": "LocalQueue",
+    "queues": "Queue",
 }
 
 

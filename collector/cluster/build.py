@@ -12,8 +12,11 @@ from gputally.collector.cluster.owners import Owners, Plurals
 from gputally.collector.cluster.place import KubePlace, kube_place
 from gputally.collector.cluster.pod import WatchedPod
 from gputally.collector.cluster.pod_history import PodHistory
-from gputally.collector.cluster.watch import ClusterWatch, ObjectKind
+from gputally.collector.cluster.watch import QUEUED, ClusterWatch, ObjectKind
 from gputally.collector.files.yaml_file import FileMistakes
+from gputally.collector.queues.history import QueueHistory
+from gputally.collector.queues.kube_queues import open_queues
+from gputally.collector.queues.quota import SeenLocalQueue, SeenQueue
 from gputally.collector.settings import CollectorSettings, SettingsError
 from gputally.collector.workloads.parse import shipped_book
 from gputally.collector.workloads.rule_book import RuleBook
@@ -49,7 +52,8 @@ def watches_of(
     labels = ClusterWatch(open_api(place), ClusterHistory(engine, settings.cluster, settings.zone, now_us))
     if not settings.workloads:
         return (labels,)
-    return labels, _pods(place, settings.cluster, rules, engine, now_us, monotonic_us)
+    pods = _pods(place, settings.cluster, rules, engine, now_us, monotonic_us)
+    return labels, pods, _queues(place, settings.cluster, engine, now_us)
 
 
 def _pods(
@@ -59,3 +63,7 @@ def _pods(
     history = PodHistory(engine, cluster, rules, owners, now_us, monotonic_us)
     api = open_watched(place, rules.wanted, history.keep)
     return ClusterWatch(api, history, kinds=[ObjectKind.POD], optional=True)
+
+
+def _queues(place: KubePlace, cluster: str, engine: Engine, now_us: Clock) -> ClusterWatch[SeenQueue | SeenLocalQueue]:
+    return ClusterWatch(open_queues(place), QueueHistory(engine, cluster, now_us), kinds=QUEUED, optional=True)

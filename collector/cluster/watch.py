@@ -30,9 +30,13 @@ class ObjectKind(StrEnum):
     NAMESPACE = "namespaces"
     NODE = "nodes"
     POD = "pods"
+    CLUSTER_QUEUE = "clusterqueues"  # of Kueue
+    LOCAL_QUEUE = "localqueues"  # of Kueue
+    QUEUE = "queues"  # of Volcano
 
 
 LABELLED = (ObjectKind.NAMESPACE, ObjectKind.NODE)  # those whose labels are kept
+QUEUED = (ObjectKind.CLUSTER_QUEUE, ObjectKind.LOCAL_QUEUE, ObjectKind.QUEUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class ClusterWatch(Generic[T]):
         *,
         optional: bool = False,
     ) -> None:
-        """`optional`: where the right is missing, that is told once and asked for again now and then; no error."""
+        """`optional`: where the right or the kind is missing, that is told once and asked for again now and then."""
         self._api = api
         self._history = history
         self._retry_s = retry_s
@@ -173,7 +177,7 @@ class ClusterWatch(Generic[T]):
 
     def _failed(self, kind: ObjectKind, error: Exception) -> None:
         told = f"the cluster's {kind} cannot be followed: {str(error).partition(chr(10))[0]}"
-        if not (self._optional and isinstance(error, Refused)):
+        if not (self._optional and isinstance(error, Refused | NotThere)):
             self._refused.discard(kind)
             self._errors[kind] = told
             _LOG.warning("%s; trying again in %g s", told, self._retry_s)

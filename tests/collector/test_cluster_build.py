@@ -44,14 +44,15 @@ def test_pods_are_followed_into_the_database_by_rules_of_ones_own(engine: Engine
     with FakeKubeApi() as server:
         server.put(gpu_pod(owner=owner("Sweep", "lr", "acme.example/v1")))
         asked = settings(cluster="east", kube_api=server.url, workload_rules_file=file)
-        labels, pods = watches_of(asked, rules_of(asked), engine, {}, lambda: 1, lambda: 1)
+        labels, pods, queues = watches_of(asked, rules_of(asked), engine, {}, lambda: 1, lambda: 1)
         assert pods.follow(ObjectKind.POD, lambda: True)
         with reading(engine) as connection:
             assert connection.scalars(select(pod_workload.c.label)).all() == ["sweep.acme/lr"]
         server.documents["/api/v1/pods"] = Trouble(403, "forbidden")
         assert not pods.follow(ObjectKind.POD, lambda: True)
         assert labels.follow(ObjectKind.NODE, lambda: True)
-        assert (pods.last_error, labels.last_error) == ("", "")
+        assert queues.follow(ObjectKind.QUEUE, lambda: True) is False  # Volcano is not there
+        assert (pods.last_error, labels.last_error, queues.last_error) == ("", "", "")
 
 
 def test_every_mistake_in_the_rules_is_told_before_anything_starts(tmp_path: Path) -> None:

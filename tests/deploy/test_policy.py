@@ -28,7 +28,13 @@ GKE_NEEDS = {
 }
 # What owns pods is read by its kinds: docs/workloads.md.
 WORKLOADS_NEED = {Finding("other-resources", "ClusterRole/gputally-collector-workloads")}
-MORE = {"daemonset/overlays/gke": GKE_NEEDS, "collector/overlays/workloads": WORKLOADS_NEED}
+# Quotas are read where queues are: docs/queues.md.
+QUEUES_NEED = {Finding("other-resources", "ClusterRole/gputally-collector-queues")}
+MORE = {
+    "daemonset/overlays/gke": GKE_NEEDS,
+    "collector/overlays/workloads": WORKLOADS_NEED,
+    "collector/overlays/queues": QUEUES_NEED,
+}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -17,9 +17,10 @@ from gputally.collector import main as collector_main
 from gputally.collector.api import server
 from gputally.collector.auth import access_review, token_review
 from gputally.collector.budgets import parse_budgets
-from gputally.collector.cluster.watch import ObjectKind
+from gputally.collector.cluster.watch import QUEUED, ObjectKind
 from gputally.collector.command_line import read_settings
 from gputally.collector.doors import AgentAuth, ReaderAuth
+from gputally.collector.queues.kube_queues import QUEUES
 from gputally.collector.rates.check import check as check_rates
 from gputally.collector.settings import CollectorSettings, DatabaseSettings, ReadSettings, load
 from gputally.collector.teams import parse_mapping
@@ -248,10 +249,18 @@ def listed() -> set[str]:
     return {f"{kind}s" for kind in methods if kind in ("namespace", "node", "pod")}
 
 
+def test_the_collector_may_see_the_queues_whose_quotas_it_knows() -> None:
+    rights = granted("collector/overlays/queues", "gputally-collector-queues")
+    assert rights == {
+        (group, str(kind), verb) for kind, (group, _) in QUEUES.items() for verb in ("get", "list", "watch")
+    }
+    assert set(QUEUES) == set(QUEUED)
+
+
 def test_the_collector_may_see_what_its_code_asks_for() -> None:
     reviews = {path.rpartition("/")[2] for path in (token_review.PATH, access_review.PATH)}
     rights = granted("collector/base", "gputally-collector")
-    watched = {str(kind) for kind in ObjectKind}
+    watched = {str(kind) for kind in ObjectKind if kind not in QUEUED}
     assert {resource for _, resource, _ in rights} == reviews | watched | listed()
     assert {(resource, verb) for _, resource, verb in rights if resource in reviews} == {
         (each, "create") for each in reviews

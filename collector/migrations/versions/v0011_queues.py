@@ -13,7 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Create the tables of `schema_queue`."""
-    key = ("cluster", "system", "queue", "uid", "resource", "flavor")
+    key: tuple[str, ...] = ("cluster", "system", "queue", "uid", "resource", "flavor")
     op.create_table(
         "queue_quota",
         *(sa.Column(name, sa.String, nullable=False, comment=_COMMENTS.get(name)) for name in key),
