@@ -36,7 +36,7 @@ from gputally.collector.exposition.itself import Work
 from gputally.collector.exposition.page import make_registry
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ingest.stream import Ingest, make_server
-from gputally.collector.ingest.writer import Writer
+from gputally.collector.ingest.writer import GATHER_S, Writer
 from gputally.collector.ledger.billing_zone import OtherZone, claim_zone
 from gputally.collector.ledger.retention import Policy, Retention
 from gputally.collector.ledger.settler import Settler
@@ -90,7 +90,8 @@ async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = open_database(settings.database_url)
     database = Database(engine, shown(settings.database_url), RETRY_DATABASE_S, _claim(settings))
-    writer = Writer(Committer(engine, settings.zone, _policy(settings).lines_us), _now_us, settings.writer_queue)
+    commits = Committer(engine, settings.zone, _policy(settings).lines_us)
+    writer = Writer(commits, _now_us, settings.writer_queue, GATHER_S)
     retention = Retention(engine, settings.zone, _policy(settings), _now_us)
     absent_after_us = settings.absent_after_hours * _HOUR_US
     upkeep = Upkeep(engine, settings.zone, absent_after_us, retention, _now_us)

@@ -8,9 +8,9 @@ sender's, goes to the writer too, marked as refused: it is quarantined, never dr
 import asyncio
 import contextlib
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol, TypeAlias
 
@@ -28,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 FLAGGED_SKEW_US = 2_000_000  # an agent's clock that is further off is counted,
 REFUSED_SKEW_US = 300_000_000  # and one that is further off than this cannot be booked
 MAX_MESSAGE_BYTES = 16 << 20  # a batch; agents send a quarter of a MiB
+_AT_ONCE = 8  # windows of a stream that are decoded before others have their turn
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -112,10 +113,10 @@ class Progress:
             self._settled.add(sequence)
         if refusal:
             self._refusals.append(pb.Refusal(sequence=sequence, reason=_REASONS[refusal.reason], detail=refusal.detail))
-        self._advance()
 
     def news(self) -> pb.Ack | None:
         """The acknowledgement that is due, once; None where nothing changed since the last."""
+        self._advance()
         if self._committed_through == self._told_through and not self._refusals:
             return None
         ack = pb.Ack(committed_through=self._committed_through, refusals=self._refusals)
@@ -125,6 +126,8 @@ class Progress:
 
     def _advance(self) -> None:
         """Up to the highest sequence below which nothing that was received waits."""
+        if not self._settled:
+            return
         first = min(self._pending, default=None)
         done = {sequence for sequence in self._settled if first is None or sequence < first}
         self._settled -= done
@@ -167,6 +170,8 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         self._readers: set[asyncio.Future[None]] = set()
         self._draining = False
         self._room = asyncio.Event()
+        self._outcomes: deque[tuple[_Stream, int, Outcome]] = deque()
+        self._is_told = False  # the loop knows that there are outcomes
         self._last_turned_away = ""
         self._counts: Counter[str] = Counter()
 
@@ -245,13 +250,17 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         for number, message in enumerate(batch.windows, start=1):
             refusal = identity_refusal(identity, message) or clock
             spool = spool_state(batch) if number == len(batch.windows) else None
-            await self._admit(stream, replace(receive(message, arrived_us, refusal), spool=spool))
-            await asyncio.sleep(0)  # decoding takes its time: let other streams have theirs
+            await self._admit(stream, receive(message, arrived_us, refusal, spool))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # decoding takes its time: let other streams have theirs
 
     async def _admit(self, stream: "_Stream", received: Received) -> None:
         def done(outcome: Outcome) -> None:  # on the writer's thread
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-                self._loop.call_soon_threadsafe(self._settle, stream, received.sequence, outcome)
+            self._outcomes.append((stream, received.sequence, outcome))
+            if not self._is_told:  # a group of windows wakes the loop once
+                self._is_told = True
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                    self._loop.call_soon_threadsafe(self._settle)
 
         while True:
             self._room.clear()
@@ -261,9 +270,13 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
                 return
             await self._room.wait()
 
-    def _settle(self, stream: "_Stream", sequence: int, outcome: Outcome) -> None:
-        stream.progress.settled(sequence, outcome.refusal)
-        stream.changed.set()
+    def _settle(self) -> None:
+        """Tell the streams what became of their windows."""
+        self._is_told = False  # before looking: what comes later says so again
+        while self._outcomes:
+            stream, sequence, outcome = self._outcomes.popleft()
+            stream.progress.settled(sequence, outcome.refusal)
+            stream.changed.set()
         self._room.set()
 
 
@@ -306,7 +319,7 @@ def spool_state(batch: pb.Batch) -> SpoolState | None:
     return state if fits and said.oldest_us >= 0 else None
 
 
-def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None) -> Received:
+def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None, spool: SpoolState | None = None) -> Received:
     """A window as the writer takes it; one that contradicts itself is refused, and has no devices."""
     try:
         window = columns.read(message)
@@ -314,7 +327,7 @@ def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None) -> Rec
         window = columns.head(message)
         refusal = refusal or Refusal(RefusalReason.INVALID, str(error))
     content = message.SerializeToString(deterministic=True)
-    return Received(content, window, message.agent_id, message.boot_id, message.sequence, arrived_us, refusal)
+    return Received(content, window, message.agent_id, message.boot_id, message.sequence, arrived_us, refusal, spool)
 
 
 def clock_refusal(skew_us: int) -> Refusal | None:

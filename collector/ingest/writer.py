@@ -13,6 +13,7 @@ from gputally.collector.ingest.admission import Outcome, Received, Verdict
 
 _LOG = logging.getLogger(__name__)
 _GROUP = 256  # windows of one transaction: past this a commit's fixed cost is spread thin enough
+GATHER_S = 0.5  # between commits of groups that are not full: a commit costs as much as ten windows
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 15.0
 
@@ -53,11 +54,15 @@ class Writer:
     then ever later up to 15 s; nothing is answered and nothing is lost meanwhile, the queue just fills.
     """
 
-    def __init__(self, commits: Commits, now_us: Callable[[], int], queue_size: int) -> None:
-        """`queue_size` is how many windows may wait (not counting the group that is being committed)."""
+    def __init__(self, commits: Commits, now_us: Callable[[], int], queue_size: int, gather_s: float = 0.0) -> None:
+        """`queue_size` is how many windows may wait (not counting the group that is being committed). A group that is
+        not full is not committed before `gather_s` have gone by since the last one."""
         self._commits = commits
         self._now_us = now_us
         self._queue_size = queue_size
+        self._gather_s = gather_s
+        self._next_s = monotonic()  # when a group that is not full may be committed
+        self._enough = min(_GROUP, queue_size)
         self._queue: deque[tuple[Received, Done]] = deque()
         self._change = threading.Condition()
         self._closing = threading.Event()
@@ -81,7 +86,8 @@ class Writer:
                 self._counts["full"] += 1
                 return False
             self._queue.append((received, done))
-            self._change.notify()
+            if len(self._queue) in (1, self._enough):  # what comes between need not wake anybody
+                self._change.notify()
             return True
 
     def queue_free(self) -> int:
@@ -136,12 +142,18 @@ class Writer:
                 return
             for (_, done), outcome in zip(group, outcomes, strict=True):
                 done(outcome)
+            self._next_s = monotonic() + self._gather_s
 
     def _take(self) -> list[tuple[Received, Done]]:
-        """What waits, up to a group, as soon as anything does; empty when closing and nothing is left."""
+        """What waits, up to a group, once anything does and it is time; empty when closing and nothing is left."""
         with self._change:
             self._change.wait_for(lambda: self._queue or self._closing.is_set())
+            if (ahead_s := self._next_s - monotonic()) > 0:
+                self._change.wait_for(self._is_enough, ahead_s)
             return [self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))]
+
+    def _is_enough(self) -> bool:
+        return len(self._queue) >= self._enough or self._closing.is_set()
 
     def _put_back(self, group: Sequence[tuple[Received, Done]]) -> None:
         with self._change:

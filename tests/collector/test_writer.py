@@ -94,6 +94,36 @@ def test_windows_that_wait_are_committed_in_one_group_and_answered_in_order() ->
     assert under_test.close(DEADLINE_S)
 
 
+def test_windows_that_come_one_by_one_are_committed_together() -> None:
+    """A commit costs as much as ten windows: the first is committed at once, those that follow soon wait for others,
+    until they are a group, or nobody will come any more."""
+    database, answers = FakeDatabase(), Answers()
+    under_test = Writer(database, lambda: NOW_US, 1000, gather_s=10 * DEADLINE_S)
+    under_test.start()
+    first, *rest = all_received(minutes(260))
+    assert under_test.submit(first, answers)
+    assert answers.wait_for(1) == [ACCEPTED]
+    for each in rest:
+        assert under_test.submit(each, answers)
+    assert answers.wait_for(257) == [ACCEPTED] * 257
+    assert under_test.close(DEADLINE_S)
+    assert database.groups == [1, 256, 3]
+
+
+def test_nobody_waits_for_more_windows_than_there_is_room_for() -> None:
+    """Else a short queue would be full, and the agents held up, until the time is over."""
+    database, answers = FakeDatabase(), Answers()
+    under_test = Writer(database, lambda: NOW_US, 2, gather_s=10 * DEADLINE_S)
+    under_test.start()
+    first, *rest = all_received(minutes(3))
+    assert under_test.submit(first, answers)
+    answers.wait_for(1)
+    for each in rest:
+        assert under_test.submit(each, answers)
+    assert answers.wait_for(3) == [ACCEPTED] * 3
+    assert under_test.close(DEADLINE_S)
+
+
 def test_nothing_is_answered_before_it_is_committed() -> None:
     """The agent deletes what is acknowledged."""
     database, answers = FakeDatabase(), Answers()
