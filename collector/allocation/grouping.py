@@ -24,6 +24,7 @@ class By(StrEnum):
     KIND = "kind"
     WORKLOAD = "workload"
     POD = "pod"
+    POD_UID = "pod_uid"
     CONTAINER = "container"
     USER = "user"
     BASIS = "basis"
@@ -42,6 +43,7 @@ COLUMNS: Mapping[By, Column[Any]] = {
     By.PROFILE: schema.posting.c.profile,
     By.KIND: schema.owner.c.kind,
     By.POD: schema.owner.c.pod,
+    By.POD_UID: schema.owner.c.pod_uid,
     By.CONTAINER: schema.owner.c.container,
     By.USER: schema.owner.c.user,
     By.BASIS: schema.posting.c.basis,
@@ -61,6 +63,7 @@ POINTERS: Mapping[Table, ColumnElement[Any]] = {
 _WITHIN: Mapping[By, tuple[By, ...]] = {
     By.WORKLOAD: (By.NAMESPACE,),
     By.POD: (By.NAMESPACE,),
+    By.POD_UID: (By.NAMESPACE, By.POD),
     By.CONTAINER: (By.NAMESPACE, By.POD),
     By.PARTITION: (By.DEVICE,),
 }

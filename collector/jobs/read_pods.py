@@ -1,0 +1,127 @@
+"""The pods that had time in a period, by the workload that they belong to."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Select, and_, func, select
+
+from gputally.accounting.ledger_hour import hour_end
+from gputally.collector.allocation import whose
+from gputally.collector.allocation.cells import in_scope
+from gputally.collector.allocation.query import Query, QueryError
+from gputally.collector.database.schema import node, owner, posting, window
+from gputally.collector.database.schema_workload import pod_workload
+from gputally.collector.jobs.pod import JobPod, outcome_of
+
+MAX_PODS = 200_000  # of one answer, some 200 MB
+QUIET_US = 900_000_000  # windows of its node that go on for so long without a pod say that it has ended
+
+
+class JobName(NamedTuple):
+    """What a workload is named by: the one of this label in a namespace of a cluster."""
+
+    cluster: str
+    namespace: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How a workload is known: its platform (None: no rule knows it), the rules that matched, and their evidence."""
+
+    platform: str | None
+    rules: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The pods of a workload by their start; `known` is None where nothing was learnt of any of them."""
+
+    pods: tuple[JobPod, ...]
+    known: Known | None
+
+
+def read_members(connection: Connection, zone: ZoneInfo, query: Query) -> Mapping[JobName, Members]:
+    """What a query about pods finds of them, as far as the database decides it; raises QueryError where too many."""
+    rows: dict[JobName, dict[tuple[str, str], list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for row in _rows(connection, query):
+        rows[JobName(row.cluster, row.namespace, row.label)][row.pod, row.pod_uid].append(row)
+    return {name: _members(list(of.values()), zone) for name, of in rows.items()}
+
+
+def _rows(connection: Connection, query: Query) -> Iterator[Any]:
+    for count, row in enumerate(connection.execute(_statement(query).limit(MAX_PODS + 1)), start=1):
+        if count > MAX_PODS:
+            raise QueryError("window", "too many pods: ask for a shorter window, or for fewer namespaces")
+        yield row
+
+
+def _members(pods: Sequence[Sequence[Any]], zone: ZoneInfo) -> Members:
+    learnt = [of[0] for of in pods if of[0].rule is not None]
+    found = sorted((_pod(of, zone) for of in pods), key=lambda pod: (pod.from_us, pod.name, pod.uid))
+    return Members(tuple(found), _known(learnt) if learnt else None)
+
+
+def _known(rows: Sequence[Any]) -> Known:
+    rules, evidence = (tuple(sorted({getattr(row, name) for row in rows})) for name in ("rule", "evidence"))
+    return Known(rows[0].platform, rules, evidence)
+
+
+def _pod(rows: Sequence[Any], zone: ZoneInfo) -> JobPod:
+    """A pod from the rows of its containers and nodes, of which only the times differ."""
+    first = rows[0]
+    from_us = min(row.from_us for row in rows)
+    until_us = max(hour_end(row.until_us, zone) for row in rows)
+    if first.started_us is not None:
+        from_us = max(from_us, first.started_us)
+    ended_us = first.finished_us if first.finished_us is not None else first.gone_us
+    if ended_us is not None:
+        until_us = max(from_us, min(until_us, ended_us))
+    quiet = all(row.newest_us is None or row.newest_us > until_us + QUIET_US for row in rows)
+    return JobPod(
+        first.pod,
+        first.pod_uid,
+        tuple(sorted({row.node for row in rows})),
+        from_us,
+        until_us,
+        outcome_of(first.phase, lives=ended_us is None and not quiet),
+        *(first.reason, first.role, first.rank, first.replica, first.attempt, first.run),
+    )
+
+
+# One look into the index for each node, whatever the number of its windows.
+_NEWEST = (
+    select(node.c.id, select(func.max(window.c.start_us)).where(window.c.node_id == node.c.id).scalar_subquery())
+    .subquery()
+    .alias("newest")
+)
+_LEARNT = tuple(
+    pod_workload.c[name]
+    for name in (
+        *("platform", "rule", "evidence", "role", "rank", "replica", "attempt", "run"),
+        *("started_us", "finished_us", "gone_us", "phase", "reason"),
+    )
+)
+
+
+def _statement(query: Query) -> Select[*tuple[Any, ...]]:
+    """First and last hours by ids, which are cheap to group by; then the names."""
+    ids = (posting.c.node_id, posting.c.owner_id)
+    hours = (func.min(posting.c.hour_us).label("from_us"), func.max(posting.c.hour_us).label("until_us"))
+    within = and_(in_scope(query.period, query.scope), query.where.condition())
+    held = select(*ids, *hours).where(within).group_by(*ids).subquery()
+    names = (node.c.cluster, owner.c.namespace, whose.name(owner, pod_workload).label("label"))
+    return (
+        select(*names, node.c.name.label("node"), owner.c.pod, owner.c.pod_uid, held.c.from_us, held.c.until_us)
+        .add_columns(_NEWEST.c[1].label("newest_us"), *_LEARNT)
+        .join_from(held, node, node.c.id == held.c.node_id)
+        .join(_NEWEST, _NEWEST.c.id == held.c.node_id)
+        .join(owner, owner.c.id == held.c.owner_id)
+        .outerjoin(pod_workload, whose.learnt(node, owner, pod_workload))
+        .where(query.where.whose())
+        .order_by(*names, owner.c.pod, owner.c.pod_uid)
+    )
