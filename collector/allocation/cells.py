@@ -24,7 +24,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.states import Basis, OwnerKind
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.grouping import COLUMNS, POINTERS, READ, By, of_posting
+from gputally.collector.allocation.grouping import COLUMNS, POINTERS, READ, WHOSE, By, of_posting
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, QueryError, Scope, Spread
 from gputally.collector.allocation.spans import piece_of
@@ -38,6 +38,7 @@ MAX_CELLS = 200_000  # some 200 MB; finer answers are asked for piece by piece
 _PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
 _WORK_MEM = "128MB"  # a fleet's month is summed in memory; PostgreSQL's own 4 MB would sort it on disk
 _FITS = "fits"  # by its name, because a text in it is another parameter in each place that it stands
+_WHOSE = "whose_"  # likewise; no column is called so
 _LOW_BITS = 20  # a fleet's byte-seconds outgrow 64 bits, so they are summed in two halves
 _posting = schema.posting.c
 _held = _posting.used_us + _posting.idle_us + _posting.unobserved_us
@@ -91,19 +92,20 @@ def _statement(query: Query, columns: Sequence[By], edges: Sequence[int]) -> Sel
     ids = _by_ids(query, own, edges)
 
     def named(key: By) -> ColumnElement[Any]:
-        if key is By.WORKLOAD:
-            return whose.name(schema.owner, pod_workload)
+        if key in WHOSE:
+            return whose.NAMES[key](schema.owner, pod_workload).label(_WHOSE + key)
         return ids.c[COLUMNS[key].name] if COLUMNS[key].table is schema.posting else COLUMNS[key]
 
     before, after = [ids.c.piece, *map(named, _PLACE), schema.owner.c.kind], list(map(named, columns))
+    grouped = [text(_WHOSE + key) if key in WHOSE else named(key) for key in columns]
     statement = (
         select(*before, _matches(query, ids), *after, *_sums(ids.c))
         .join_from(ids, schema.node, schema.node.c.id == ids.c.node_id)
         .join(schema.device, schema.device.c.id == ids.c.device_id)
         .join(schema.owner, schema.owner.c.id == ids.c.owner_id)
-        .group_by(*before, text(_FITS), *after)
+        .group_by(*before, text(_FITS), *grouped)
     )
-    if By.WORKLOAD not in columns and not query.where.asks_whose:
+    if WHOSE.isdisjoint(columns) and not query.where.asks_whose:
         return statement
     statement = statement.outerjoin(pod_workload, whose.learnt(schema.node, schema.owner, pod_workload))
     return statement if query.spread is not Spread.NONE else statement.where(query.where.whose())

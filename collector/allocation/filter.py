@@ -18,7 +18,7 @@ from sqlalchemy import and_, func, not_, or_, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.grouping import COLUMNS, READ, By, of_posting
+from gputally.collector.allocation.grouping import COLUMNS, READ, WHOSE, By, of_posting
 from gputally.collector.database.schema import owner
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.settings import nearest
@@ -97,12 +97,12 @@ class Filter:
     @property
     def asks_whose(self) -> bool:
         """Whether it can be decided only where postings are joined with what is known of pods."""
-        return any(clause.key is By.WORKLOAD for clause in self.clauses)
+        return any(clause.key in WHOSE for clause in self.clauses)
 
     def whose(self) -> ColumnElement[bool]:
         """What the database can decide where they are."""
-        name = whose.name(owner, pod_workload)
-        return and_(true(), *(clause.fits(name) for clause in self.clauses if clause.key is By.WORKLOAD))
+        asked = [clause for clause in self.clauses if clause.key in WHOSE]
+        return and_(true(), *(clause.fits(whose.NAMES[clause.key](owner, pod_workload)) for clause in asked))
 
     def holds(self, names: Mapping[By, str]) -> bool:
         """What it cannot: the clauses on keys that are looked up."""

@@ -23,6 +23,10 @@ class By(StrEnum):
     PROFILE = "profile"
     KIND = "kind"
     WORKLOAD = "workload"
+    QUEUE = "queue"
+    CLUSTER_QUEUE = "cluster_queue"
+    PROJECT = "project"
+    SUBMITTER = "submitter"
     POD = "pod"
     POD_UID = "pod_uid"
     CONTAINER = "container"
@@ -50,8 +54,10 @@ COLUMNS: Mapping[By, Column[Any]] = {
     By.REASON: schema.posting.c.reason,
     By.SOURCE: schema.posting.c.source,
 }
+# What was learnt of pods.
+WHOSE: frozenset[By] = frozenset({By.WORKLOAD, By.QUEUE, By.CLUSTER_QUEUE, By.PROJECT, By.SUBMITTER})
 # What the database groups by; the rest is looked up, or taken apart.
-READ: frozenset[By] = frozenset({*COLUMNS, By.WORKLOAD})
+READ: frozenset[By] = frozenset({*COLUMNS, *WHOSE})
 # The tables that a posting points into, by what points there.
 POINTERS: Mapping[Table, ColumnElement[Any]] = {
     schema.node: schema.posting.c.node_id,
@@ -62,6 +68,7 @@ POINTERS: Mapping[Table, ColumnElement[Any]] = {
 # A name that means something only within another.
 _WITHIN: Mapping[By, tuple[By, ...]] = {
     By.WORKLOAD: (By.NAMESPACE,),
+    By.QUEUE: (By.NAMESPACE,),
     By.POD: (By.NAMESPACE,),
     By.POD_UID: (By.NAMESPACE, By.POD),
     By.CONTAINER: (By.NAMESPACE, By.POD),
