@@ -5,12 +5,24 @@ from collections.abc import Iterable, Sequence
 from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute
 
-from gputally.collector.api import allocation, budgets, coverage, devices, idle, namespaces, rates, statements
+from gputally.collector.api import (
+    allocation,
+    budgets,
+    coverage,
+    devices,
+    idle,
+    namespaces,
+    rates,
+    statements,
+    workloads,
+)
 from gputally.collector.api.problems import Problem, add_handlers
 from gputally.collector.api.service import Service
 
 PREFIX = "/api/v1"
-ROUTERS = tuple(of.router for of in (allocation, idle, devices, coverage, rates, namespaces, budgets, statements))
+ROUTERS = tuple(
+    of.router for of in (allocation, idle, workloads, devices, coverage, rates, namespaces, budgets, statements)
+)
 
 
 def make_app(service: Service, routers: Iterable[APIRouter] = (), status: Sequence[BaseRoute] = ()) -> FastAPI:

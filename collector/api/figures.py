@@ -63,6 +63,21 @@ def rows(found: Allocation, page: slice) -> list[models.Row]:
     ]
 
 
+def columns(parts: Sequence[tuple[Amounts, Money]]) -> list[dict[str, Any]]:
+    """The figures of some rows of their own, such as the pods of a workload; each column of costs adds up."""
+    costs = _costs([money for _, money in parts])
+    return [
+        {
+            **_amounts(amounts, apart=False),
+            **cost,
+            "unpriced_us": money.unpriced_us,
+            "no_factor_mj": money.no_factor_mj,
+            "shared_us": 0,
+        }
+        for (amounts, money), cost in zip(parts, costs, strict=True)
+    ]
+
+
 def total(found: Allocation) -> models.Figures:
     """The figures of all rows together."""
     (cost,) = _costs([found.money])

@@ -64,7 +64,8 @@ _HEADERS = {
     "Gputally-Ledger-Hash": "ledger_hash",
     "Gputally-Total-Rows": "total_rows",
 }
-_MAPS = ("reasons_us", "node_labels")  # one column of JSON: what is in them differs from row to row
+# One column of JSON: what is in them differs from row to row.
+_MAPS = ("reasons_us", "node_labels", "teams", "rules", "evidence")
 _NESTED: Mapping[str, Sequence[str]] = {
     "step": tuple(Span.model_fields),
     "quality": tuple(Quality.model_fields),

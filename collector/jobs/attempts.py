@@ -25,9 +25,14 @@ class Attempt:
     pods: tuple[JobPod, ...]
 
     @property
-    def from_us(self) -> int:
+    def start_us(self) -> int:
         """When its first pod began to hold GPUs."""
-        return min(pod.from_us for pod in self.pods)
+        return min(pod.start_us for pod in self.pods)
+
+    @property
+    def end_us(self) -> int | None:
+        """When the last of its pods ended; None while one lives."""
+        return None if self.outcome is Outcome.RUNNING else max(pod.until_us for pod in self.pods)
 
     @property
     def outcome(self) -> Outcome:
@@ -49,7 +54,7 @@ def attempts_of(pods: Iterable[JobPod]) -> tuple[Attempt, ...]:
         return ()
     by_run = sorted(ordered, key=lambda pod: pod.run or "")
     found = [_of_run([*of_run]) for _, of_run in groupby(by_run, key=lambda pod: pod.run or "")]
-    return tuple(sorted((one for of_run in found for one in of_run), key=lambda one: (one.from_us, one.run or "")))
+    return tuple(sorted((one for of_run in found for one in of_run), key=lambda one: (one.start_us, one.run or "")))
 
 
 def _have_places(pods: Sequence[JobPod]) -> bool:
@@ -118,13 +123,13 @@ def _takes_over(before: Sequence[JobPod], pod: JobPod) -> bool:
 
 def _begins_with(other: JobPod, pod: JobPod) -> bool:
     """Whether a pod has only just begun when another begins, and goes on."""
-    return other.from_us > pod.from_us - OVERLAP_US and not _over(other, pod)
+    return other.start_us > pod.start_us - OVERLAP_US and not _over(other, pod)
 
 
 def _over(other: JobPod, pod: JobPod) -> bool:
     """Whether a pod had ended when another began, or ended soon after it."""
-    return other.outcome is not Outcome.RUNNING and other.until_us <= pod.from_us + OVERLAP_US
+    return other.outcome is not Outcome.RUNNING and other.until_us <= pod.start_us + OVERLAP_US
 
 
 def _order(pod: JobPod) -> tuple[int, str, str]:
-    return pod.from_us, pod.name, pod.uid
+    return pod.start_us, pod.name, pod.uid

@@ -41,7 +41,7 @@ def course_of(pods: Sequence[JobPod]) -> Course:
     attempts = attempts_of(pods)
     outcome = _outcome(pods, attempts)
     return Course(
-        min(pod.from_us for pod in pods),
+        min(pod.start_us for pod in pods),
         None if outcome is Outcome.RUNNING else max(pod.until_us for pod in pods),
         outcome,
         ranks(pods),
@@ -59,7 +59,7 @@ def ranks(pods: Iterable[JobPod]) -> int | None:
 
 def most_at_once(pods: Iterable[JobPod]) -> int:
     """The most places that were taken at a time."""
-    edges = [(pod.from_us, True, pod.slot) for pod in pods]
+    edges = [(pod.start_us, True, pod.slot) for pod in pods]
     edges += [(pod.end_us, False, pod.slot) for pod in pods if pod.end_us is not None]
     taken: Counter[object] = Counter()
     most = 0

@@ -76,11 +76,14 @@ class Drilled:
 
 
 def read_job(
-    connection: Connection, zone: ZoneInfo, query: Query, namespace: str, label: str
+    connection: Connection, zone: ZoneInfo, query: Query, namespace: str, label: str, more: Sequence[Clause] = ()
 ) -> tuple[Sequence[Drilled], Allocation]:
-    """The workload of a namespace in each cluster that has one, and their sum; raises QueryError."""
+    """The workload of a namespace in each cluster that has one, and their sum; raises QueryError.
+
+    `more` are further conditions, beside the query's filter.
+    """
     names = ((By.NAMESPACE, namespace), (By.WORKLOAD, label))
-    where = Filter((*query.where.clauses, *(Clause(key, Operator.IS, (name,)) for key, name in names)))
+    where = Filter((*query.where.clauses, *(Clause(key, Operator.IS, (name,)) for key, name in names), *more))
     asked = of_pods(replace(query, where=where), _KEYS)
     members = read_members(connection, zone, asked)
     found = read_allocation(connection, zone, asked)

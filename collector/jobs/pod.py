@@ -18,7 +18,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobPod:
-    """A pod that held GPUs from `from_us` until `until_us`, microseconds since the epoch, by the ledger.
+    """A pod that held GPUs from `start_us` until `until_us`, microseconds since the epoch, by the ledger.
 
     `uid` is empty where its agent did not know it: then all pods of the name are one. `nodes` has one name; more only
     without a UID. `rank`, `replica`, `role`, `attempt` and `run` are as its platform tells; None is unknown. `reason`
@@ -28,7 +28,7 @@ class JobPod:
     name: str
     uid: str
     nodes: tuple[str, ...]
-    from_us: int
+    start_us: int
     until_us: int
     outcome: Outcome
     reason: str | None = None

@@ -62,7 +62,7 @@ def _rows(connection: Connection, query: Query) -> Iterator[Any]:
 
 def _members(pods: Sequence[Sequence[Any]], zone: ZoneInfo) -> Members:
     learnt = [of[0] for of in pods if of[0].rule is not None]
-    found = sorted((_pod(of, zone) for of in pods), key=lambda pod: (pod.from_us, pod.name, pod.uid))
+    found = sorted((_pod(of, zone) for of in pods), key=lambda pod: (pod.start_us, pod.name, pod.uid))
     return Members(tuple(found), _known(learnt) if learnt else None)
 
 

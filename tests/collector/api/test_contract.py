@@ -34,6 +34,8 @@ CHECKS = [
 ADDRESSES = [
     "allocation",
     "idle",
+    "workloads",
+    "workload",
     "devices",
     "coverage",
     "rates",
