@@ -153,12 +153,14 @@ _STATES = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved
 _MEMOS = ("reserved_us", "burst_us", "intruder_us")
 _QUALITY = ("quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
 _PLAIN = (*_STATES, *_MEMOS, "energy_idle_mj", "energy_dynamic_mj", "gap_us", *_QUALITY)
+_SELDOM = (*schema.SELDOM, "gap_us")
 _SUMMED = (*_PLAIN, "memory_high", "memory_low")
 
 
 def _sums(facts: Any) -> list[ColumnElement[Any]]:
     # PostgreSQL sums bigints to numeric, which is slow to read; these sums fit.
-    return [cast(func.sum(facts[name]), BigInteger) for name in _SUMMED]
+    sums = {name: cast(func.sum(facts[name]), BigInteger) for name in _SUMMED}
+    return [func.coalesce(sums[name], literal_column("0")) if name in _SELDOM else sums[name] for name in _SUMMED]
 
 
 def _cell(row: Row[*tuple[Any, ...]], names: int) -> Cell:

@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation import whose
 from gputally.collector.allocation.grouping import COLUMNS, READ, WHOSE, By, of_posting
+from gputally.collector.database.coded import Coded
 from gputally.collector.database.schema import owner
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.settings import nearest
@@ -77,6 +78,8 @@ class Clause:
 
     def fits(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
         """Whether a column fits."""
+        if isinstance(column.type, Coded):
+            return column.in_([word for word, _ in column.type.words if self.holds(word)])
         if self.operator.begins:  # not LIKE, which SQLite does without regard to case
             fits: ColumnElement[bool] = or_(*(func.substr(column, 1, len(value)) == value for value in self.values))
         else:

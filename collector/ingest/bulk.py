@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, Table, func, select
+from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, SmallInteger, Table, TypeDecorator, func, select
 
 from gputally.collector.database.engine import is_sqlite
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows whose values are in the order of the table's columns, without looking for conflicts."""
+    """Insert rows whose values are in the order of the table's columns, and as they stand there: words as their codes.
+
+    It does not look for conflicts.
+    """
     if not rows:
         return
     if is_sqlite(connection):
@@ -68,8 +71,14 @@ def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]])
 
 
 def _type_name(kind: object) -> str:
+    """What PostgreSQL calls a column's type. A number that is too large for its type goes by COPY without its upper
+    bits: who makes rows has seen that none is."""
+    if isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
     if isinstance(kind, BigInteger):
         return "int8"
+    if isinstance(kind, SmallInteger):
+        return "int2"
     if isinstance(kind, LargeBinary):
         return "bytea"
     return "int4" if isinstance(kind, Integer) else "text"

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, repeat
 from typing import NamedTuple, TypeAlias
 
+from gputally.collector.database.coded import BASIS, REASON, SOURCE
 from gputally.collector.ingest.columns import Holder, WindowColumns
 from gputally.collector.ingest.identities import Key
-from gputally.proto.columns import BASES, REASONS, SOURCES
+from gputally.proto.columns import BASES, REASONS, SOURCES, STATES
 
 _Value: TypeAlias = int | str | None
-_BASES = tuple(basis.value for basis in BASES)
-_REASONS = tuple(reason.value for reason in REASONS)
-_SOURCES = tuple(source.value for source in SOURCES)
+_BASES = BASIS.codes(BASES)
+_REASONS = REASON.codes(REASONS)
+_SOURCES = SOURCE.codes(SOURCES)
+_KNOWN = len(STATES)
 
 
 class Numbered(NamedTuple):
@@ -76,16 +78,22 @@ def line_rows(windows: Iterable[Numbered]) -> Iterator[tuple[_Value, ...]]:
             repeat(window_id, len(lines.device)),
             count(),
             map(devices.__getitem__, lines.device),
-            map(window.partitions.__getitem__, lines.partition),
             map(owners.__getitem__, lines.owner),
+            *lines.times[:_KNOWN],
+            lines.energy_idle_mj,
+            lines.energy_dynamic_mj,
+            lines.memory_byte_s,
+            *map(_seldom, lines.times[_KNOWN:]),
+            *lines.quality,
             map(_BASES.__getitem__, lines.basis),
             map(_REASONS.__getitem__, lines.reason),
             map(_SOURCES.__getitem__, lines.source),
-            *lines.times,
-            lines.energy_idle_mj,
-            lines.energy_dynamic_mj,
+            map(window.partitions.__getitem__, lines.partition),
             map(window.profiles.__getitem__, lines.partition),
-            lines.memory_byte_s,
-            *lines.quality,
             strict=False,  # the positions have no end
         )
+
+
+def _seldom(times: Sequence[int]) -> Iterable[int | None]:
+    """A column of a memo as it stands in the table."""
+    return (us or None for us in times) if any(times) else repeat(None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, or_, select
+from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.gap import Edge, Gap, Span, extent, overlap, without
@@ -82,6 +82,20 @@ _OWNERS = select(owner).where(owner.c.id.in_(bindparam("owners", expanding=True)
 _PLATFORM = select(owner.c.id).where(
     *(owner.c[column.name] == value for column, value in zip(list(owner.c)[1:], owner_key(PLATFORM), strict=True))
 )
+_KEY = tuple(posting.primary_key.columns)
+_THERE = select(*_KEY).where(posting.c.hour_us == bindparam("hour"), posting.c.node_id.in_(_NODES))
+
+
+def _grown(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    more = bindparam(f"gap_{name}", type_=column.type)
+    return func.coalesce(column + more, column, more)
+
+
+_GROW = (
+    update(posting)
+    .where(*(column == bindparam(f"gap_{column.name}", type_=column.type) for column in _KEY))
+    .values({name: _grown(posting.c[name], name) for name in (*AMOUNTS, "gap_us")})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +119,7 @@ def add_gaps(connection: Connection, hour_us: int, end_us: int, nodes: Sequence[
     platform_id = _platform_id(connection)
     spans_of = _spans(connection, found, state)
     booked = [one for row in found for one in _divide(row, spans_of(row), owners, platform_id, (hour_us, end_us))]
-    rows = _posting_rows(booked, hour_us)
-    if rows:
-        connection.execute(_add(connection), rows)
+    _add(connection, _posting_rows(booked, hour_us), of_hour)
 
 
 def _divide(
@@ -228,15 +240,13 @@ def _amounts(line: Line) -> dict[str, int | None]:
     return {**{name: getattr(line, name) for name in AMOUNTS}, "gap_us": line.capacity_us}
 
 
-def _add(connection: Connection) -> Any:
+def _add(connection: Connection, rows: Iterable[dict[str, Any]], of_hour: Mapping[str, Any]) -> None:
     """Where the lines have the same posting, the gap's amounts are added; what is known stays known."""
-    insert = upsert(connection, posting)
-
-    def both(name: str) -> ColumnElement[Any]:
-        old, new = posting.c[name], insert.excluded[name]
-        return func.coalesce(old + new, old, new)
-
-    names = (*AMOUNTS, "gap_us")
-    return insert.on_conflict_do_update(
-        index_elements=[column.name for column in posting.primary_key], set_={name: both(name) for name in names}
-    )
+    there = {tuple(key) for key in connection.execute(_THERE, of_hour)}
+    found: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for row in rows:
+        found[tuple(row[column.name] for column in _KEY) in there].append(row)
+    if found[False]:
+        connection.execute(insert(posting), found[False])
+    if found[True]:
+        connection.execute(_GROW, [{f"gap_{name}": value for name, value in row.items()} for row in found[True]])

@@ -7,26 +7,19 @@ from operator import itemgetter
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import BindParameter, Connection, Engine, bindparam, case, delete, func, insert, select, text, tuple_
+from sqlalchemy import BindParameter, Connection, Engine, bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import OperationalError
 
 from gputally.accounting.ledger_hour import hour_end
-from gputally.accounting.states import Source
 from gputally.collector.database.engine import is_sqlite, reading, writing
-from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, line, node, owner, posting, window
+from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, node, owner, posting
 from gputally.collector.ledger.gap_postings import add_gaps
 from gputally.collector.ledger.marks import Mark
 from gputally.collector.ledger.state import read_state
+from gputally.collector.ledger.sums import sum_lines
 
 _BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
 _WAIT_S = 10  # for another that recomputes an hour: far longer than a batch takes
-
-# Never least certain: `none` counts only where nothing else was measured.
-_CERTAINTY = {source.value: 0 if source is Source.NONE else rank for rank, source in enumerate(Source, start=1)}
-_SOURCES = {rank: source for source, rank in _CERTAINTY.items()}
-
-_KEY = (line.c.device_id, line.c.partition, line.c.owner_id, line.c.basis, line.c.reason, line.c.profile)
-_LEAST_CERTAIN = case(_SOURCES, value=func.max(case(_CERTAINTY, value=line.c.source)))
 
 _TAKE = (
     select(dirty_hour.c.hour_us, dirty_hour.c.node_id)
@@ -41,20 +34,6 @@ _WAIT_FOR = (
     .with_for_update()
 )
 _NODES: BindParameter[int] = bindparam("nodes", expanding=True)
-_SUM_LINES = insert(posting).from_select(
-    ["hour_us", "node_id", *(column.name for column in _KEY), "source", *AMOUNTS, *MEMOS],
-    select(
-        bindparam("hour", type_=posting.c.hour_us.type),
-        window.c.node_id,
-        *_KEY,
-        _LEAST_CERTAIN,
-        *(func.sum(line.c[name]) for name in (*AMOUNTS, *MEMOS)),
-    )
-    .select_from(window)
-    .join(line, line.c.window_id == window.c.id)
-    .where(window.c.node_id.in_(_NODES), window.c.start_us >= bindparam("hour"), window.c.start_us < bindparam("end"))
-    .group_by(window.c.node_id, *_KEY),
-)
 _DROP_POSTINGS = delete(posting).where(posting.c.hour_us == bindparam("hour"), posting.c.node_id.in_(_NODES))
 _DROP_MARKS = delete(dirty_hour).where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id.in_(_NODES))
 
@@ -156,5 +135,5 @@ def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -
 def _recompute(connection: Connection, hour_us: int, end_us: int, nodes: Sequence[int]) -> None:
     of_hour = {"hour": hour_us, "end": end_us, "nodes": nodes}
     connection.execute(_DROP_POSTINGS, of_hour)
-    connection.execute(_SUM_LINES, of_hour)
+    sum_lines(connection, of_hour)
     add_gaps(connection, hour_us, end_us, nodes)

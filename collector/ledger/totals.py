@@ -3,19 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.database.among import among
 from gputally.collector.database.engine import upsert
-from gputally.collector.database.schema import AMOUNTS, device, line, namespace_total, node, owner, window
+from gputally.collector.database.schema import AMOUNTS, SELDOM, device, line, namespace_total, node, owner, window
 
 _KEY = (node.c.cluster, owner.c.kind, owner.c.namespace, device.c.model)
 _KEY_NAMES = ("cluster", "owner_kind", "namespace", "model")
 
+
+
+def _sum(name: str) -> ColumnElement[Any]:
+    total = func.sum(line.c[name])
+    return func.coalesce(total, literal_column("0")) if name in SELDOM else total
+
+
 # Ordered, so that two writers never wait for each other in a circle.
 _SUMS = (
-    select(*_KEY, *(func.sum(line.c[name]) for name in AMOUNTS))
+    select(*_KEY, *(_sum(name) for name in AMOUNTS))
     .select_from(line)
     .join(window, window.c.id == line.c.window_id)
     .join(node, node.c.id == window.c.node_id)

@@ -16,7 +16,7 @@ from gputally.collector.database.engine import (
     upsert,
     writing,
 )
-from gputally.collector.database.schema import node, window_device
+from gputally.collector.database.schema import dirty_hour, node
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,8 @@ def test_sqlite_flushes_every_commit_and_lets_readers_go_on(tmp_path: Path) -> N
 
 def test_foreign_keys_are_kept(engine: Engine) -> None:
     """SQLite does not keep them unless it is told to."""
-    row = {"window_id": 7, "device_id": 7, "capacity_us": 0, "energy_estimated": 0, "energy_breaks": 0}
     with pytest.raises(IntegrityError), writing(engine) as connection:
-        connection.execute(insert(window_device).values(row))
+        connection.execute(insert(dirty_hour).values(hour_us=0, node_id=7))
 
 
 def test_a_block_that_raises_leaves_nothing(engine: Engine) -> None:

@@ -181,7 +181,7 @@ def test_the_source_is_the_least_certain_of_what_was_measured(engine: Engine) ->
             commit(engine, [window(part, start_us=start_us + n * MINUTE_US) for n, part in enumerate(parts)])
     settle(engine, UTC)
     with reading(engine) as connection:
-        measured = select(posting.c.source).where(posting.c.gap_us == 0).order_by(posting.c.hour_us)
+        measured = select(posting.c.source).where(posting.c.gap_us.is_(None)).order_by(posting.c.hour_us)
         found = connection.execute(measured).scalars().all()
     assert found == [first.least_certain(second).value for first in Source for second in Source]
 

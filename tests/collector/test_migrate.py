@@ -18,9 +18,19 @@ def test_the_history_leads_to_the_tables_of_the_schema(empty_database_url: str) 
     engine = open_database(empty_database_url)
     migrate(engine)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "include_object": is_of_every_database}
+        )
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def is_of_every_database(item: Any, name: str, kind: str, reflected: bool, _other: Any) -> bool:
+    """Pointers of large tables stand in no database, and some of their indexes only on PostgreSQL; alembic does not
+    know that. The next test looks at these, too."""
+    if kind == "foreign_key_constraint" and not reflected:
+        return item.table.name not in ("window", "window_device", "line", "posting")
+    return name not in ("ix_line_window_id", "ix_posting_hour_us_node_id")
 
 
 def test_migrated_and_created_databases_look_the_same(

@@ -5,10 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hypothesis import given
+from sqlalchemy import Column
 from tests.spoiled import messages
 
 from gputally.accounting.keys import Holding
 from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.collector.database import schema
+from gputally.collector.database.coded import Coded
+from gputally.collector.database.seldom import Seldom
 from gputally.collector.ingest.columns import WindowColumns, read
 from gputally.collector.ingest.identities import Key, owner_key
 from gputally.collector.ingest.rows import device_rows, line_rows, number
@@ -67,31 +71,35 @@ def _holders(holdings: Sequence[Holding], part: DeviceWindow, owners: Mapping[Ke
 def _line_rows(window: Window, devices: Mapping[Key, int], owners: Mapping[Key, int]) -> Iterator[_Row]:
     lines = [(part, line) for part in window.devices for line in part.lines]
     for position, (part, line) in enumerate(lines):
-        profile = part.profiles.get(line.key.partition, "")
-        place = (WINDOW_ID, position, devices[part.uuid, part.model])
-        yield (*place, *_line(line, owners[owner_key(line.key.owner)], profile))
+        place = {
+            "window_id": WINDOW_ID,
+            "position": position,
+            "device_id": devices[part.uuid, part.model],
+            "owner_id": owners[owner_key(line.key.owner)],
+            "profile": part.profiles.get(line.key.partition, ""),
+        }
+        values = place | _line(line)
+        yield tuple(_as_it_stands(column, values[column.name]) for column in schema.line.columns)
 
 
-def _line(line: Line, owner_id: int, profile: str) -> _Row:
-    key, quality = line.key, line.quality
-    return (
-        key.partition,
-        owner_id,
-        key.basis.value,
-        key.reason.value,
-        line.source.value,
-        line.used_us,
-        line.idle_us,
-        line.unallocated_us,
-        line.unavailable_us,
-        line.unobserved_us,
-        line.burst_us,
-        line.intruder_us,
-        line.held_us,
-        line.energy_idle_mj,
-        line.energy_dynamic_mj,
-        profile,
-        line.memory_byte_s,
-        *((quality.measured_us, quality.sm_us, quality.occupancy_us) if quality else (None,) * 3),
-        *((quality.tensor_us, quality.dram_us) if quality else (None,) * 2),
+def _as_it_stands(column: Column[Any], value: Any) -> Any:
+    """Words as their numbers, and nothing as NULL."""
+    kind: Any = column.type
+    return kind.process_bind_param(value, None) if isinstance(kind, Coded | Seldom) else value
+
+
+def _line(line: Line) -> dict[str, Any]:
+    quality = line.quality
+    figures = (
+        (quality.measured_us, quality.sm_us, quality.occupancy_us, quality.tensor_us, quality.dram_us)
+        if quality
+        else (None,) * 5
     )
+    return {
+        **{name: getattr(line, name) for name in (*schema.AMOUNTS, "memory_byte_s")},
+        **dict(zip(("quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us"), figures, strict=True)),
+        "partition": line.key.partition,
+        "basis": line.key.basis.value,
+        "reason": line.key.reason.value,
+        "source": line.source.value,
+    }
