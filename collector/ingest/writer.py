@@ -13,6 +13,7 @@ from gputally.collector.ingest.admission import Outcome, Received, Verdict
 
 _LOG = logging.getLogger(__name__)
 _GROUP = 256  # windows of one transaction: past this a commit's fixed cost is spread thin enough
+_QUIET_S = 0.05  # nobody came for so long: nobody is waited for
 GATHER_S = 0.5  # between commits of groups that are not full: a commit costs as much as ten windows
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 15.0
@@ -55,8 +56,8 @@ class Writer:
     """
 
     def __init__(self, commits: Commits, now_us: Callable[[], int], queue_size: int, gather_s: float = 0.0) -> None:
-        """`queue_size` is how many windows may wait (not counting the group that is being committed). A group that is
-        not full is not committed before `gather_s` have gone by since the last one."""
+        """`queue_size` is how many windows may wait (not counting the group that is being committed). While windows
+        keep coming, a group that is not full is not committed before `gather_s` have gone by since the last one."""
         self._commits = commits
         self._now_us = now_us
         self._queue_size = queue_size
@@ -148,9 +149,16 @@ class Writer:
         """What waits, up to a group, once anything does and it is time; empty when closing and nothing is left."""
         with self._change:
             self._change.wait_for(lambda: self._queue or self._closing.is_set())
-            if (ahead_s := self._next_s - monotonic()) > 0:
-                self._change.wait_for(self._is_enough, ahead_s)
+            self._gather()
             return [self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))]
+
+    def _gather(self) -> None:
+        """Wait until there is a group, until it is time for one that is not full, or until no more come."""
+        there = -1
+        while there < len(self._queue) and (ahead_s := self._next_s - monotonic()) > 0:
+            there = len(self._queue)
+            if self._change.wait_for(self._is_enough, min(ahead_s, _QUIET_S)):
+                break
 
     def _is_enough(self) -> bool:
         return len(self._queue) >= self._enough or self._closing.is_set()

@@ -94,9 +94,10 @@ def test_windows_that_wait_are_committed_in_one_group_and_answered_in_order() ->
     assert under_test.close(DEADLINE_S)
 
 
-def test_windows_that_come_one_by_one_are_committed_together() -> None:
+def test_windows_that_come_one_by_one_are_committed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit costs as much as ten windows: the first is committed at once, those that follow soon wait for others,
     until they are a group, or nobody will come any more."""
+    monkeypatch.setattr(writer, "_QUIET_S", DEADLINE_S)
     database, answers = FakeDatabase(), Answers()
     under_test = Writer(database, lambda: NOW_US, 1000, gather_s=10 * DEADLINE_S)
     under_test.start()
@@ -110,8 +111,20 @@ def test_windows_that_come_one_by_one_are_committed_together() -> None:
     assert database.groups == [1, 256, 3]
 
 
-def test_nobody_waits_for_more_windows_than_there_is_room_for() -> None:
+def test_a_group_does_not_wait_for_windows_that_do_not_come() -> None:
+    """Few agents, and the last windows of a back-fill, are answered at once."""
+    database, answers = FakeDatabase(), Answers()
+    under_test = Writer(database, lambda: NOW_US, 1000, gather_s=10 * DEADLINE_S)
+    under_test.start()
+    for at, each in enumerate(all_received(minutes(3)), start=1):
+        assert under_test.submit(each, answers)
+        assert answers.wait_for(at) == [ACCEPTED] * at
+    assert under_test.close(DEADLINE_S)
+
+
+def test_nobody_waits_for_more_windows_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a short queue would be full, and the agents held up, until the time is over."""
+    monkeypatch.setattr(writer, "_QUIET_S", DEADLINE_S)
     database, answers = FakeDatabase(), Answers()
     under_test = Writer(database, lambda: NOW_US, 2, gather_s=10 * DEADLINE_S)
     under_test.start()
