@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from gputally.collector.cli.main import app
 from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.migrate import is_current, migrate
-from gputally.collector.database.schema_waste import metadata  # which knows every table
+from gputally.collector.database.schema_day import metadata  # which knows every table
 from gputally.collector.ledger.postings import dump
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
