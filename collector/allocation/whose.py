@@ -20,6 +20,7 @@ _POD: ColumnElement[str] = literal_column(
 _ITSELF: ColumnElement[str] = literal_column("'pod/'")
 _NOBODY: ColumnElement[str] = literal_column("''")
 _KUEUE: ColumnElement[str] = literal_column("'%kueue.x-k8s.io/%'")
+_VOLCANO: ColumnElement[str] = literal_column("'%volcano.sh/%'")
 
 
 def learnt(node: FromClause, owner: FromClause, workload: FromClause) -> ColumnElement[bool]:
@@ -41,6 +42,15 @@ def name(owner: FromClause, workload: FromClause) -> ColumnElement[Any]:
 def of_kueue(workload: FromClause) -> ColumnElement[bool]:
     """Whether a pod names its queue in Kueue's words."""
     return func.coalesce(workload.c.sources, _NOBODY).like(_KUEUE)
+
+
+def system(workload: FromClause) -> ColumnElement[str]:
+    """In whose words a pod names its queue: kueue, volcano, or empty."""
+    return case(
+        (of_kueue(workload), literal_column("'kueue'")),
+        (func.coalesce(workload.c.sources, _NOBODY).like(_VOLCANO), literal_column("'volcano'")),
+        else_=_NOBODY,
+    )
 
 
 def led_into(workload: FromClause) -> ColumnElement[str]:
