@@ -58,12 +58,15 @@ def learn(
     uid: str = "",
     cluster: str = "east",
     seen_us: int = 1,
+    status: Object | None = None,
+    **fields: Any,
 ) -> None:
-    """Let a pod be known to be the work of `kind.platform/name`, since `seen_us`."""
+    """Let a pod be known to be the work of `kind.platform/name`, since `seen_us`; `fields` are its workload's."""
     kind, _, of = label.partition("/")
     kind, _, platform = kind.partition(".")
-    pod = watched_pod(gpu_pod(name, namespace, uid=uid or f"uid-of-{name}"), Wanted())
+    told = {} if status is None else {"status": status}
+    pod = watched_pod(gpu_pod(name, namespace, uid=uid or f"uid-of-{name}", **told), Wanted())
     assert pod is not None
-    work = Workload(namespace, platform or "kubernetes", kind, of, None, Evidence.OWNER, "test")
+    work = Workload(namespace, platform or "kubernetes", kind, of, None, Evidence.OWNER, "test", **fields)
     with writing(engine) as connection:
         connection.execute(insert(pod_workload).values(row_of(cluster, pod, work, complete=True, now_us=seen_us)))

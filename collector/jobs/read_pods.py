@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, Subquery, and_, func, select
 
 from gputally.accounting.ledger_hour import hour_end
 from gputally.collector.allocation import whose
 from gputally.collector.allocation.cells import in_scope
 from gputally.collector.allocation.query import Query, QueryError
 from gputally.collector.database.schema import node, owner, posting, window
+from gputally.collector.database.schema_waste import tenure
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.jobs.pod import JobPod, outcome_of
 
@@ -74,23 +75,27 @@ def _known(rows: Sequence[Any]) -> Known:
 def _pod(rows: Sequence[Any], zone: ZoneInfo) -> JobPod:
     """A pod from the rows of its containers and nodes, of which only the times differ."""
     first = rows[0]
-    from_us = min(row.from_us for row in rows)
-    until_us = max(hour_end(row.until_us, zone) for row in rows)
-    if first.started_us is not None:
-        from_us = max(from_us, first.started_us)
     ended_us = first.finished_us if first.finished_us is not None else first.gone_us
-    if ended_us is not None:
-        until_us = max(from_us, min(until_us, ended_us))
+    start_us, until_us = _times(rows, zone, ended_us)
     quiet = all(row.newest_us is None or row.newest_us > until_us + QUIET_US for row in rows)
     return JobPod(
         first.pod,
         first.pod_uid,
         tuple(sorted({row.node for row in rows})),
-        from_us,
+        start_us,
         until_us,
         outcome_of(first.phase, lives=ended_us is None and not quiet),
         *(first.reason, first.role, first.rank, first.replica, first.attempt, first.run),
     )
+
+
+def _times(rows: Sequence[Any], zone: ZoneInfo, ended_us: int | None) -> tuple[int, int]:
+    """From when until when a pod held something; by its hours, and what the API says, where no window is known."""
+    if all(row.held_from_us is not None for row in rows):
+        return min(row.held_from_us for row in rows), max(row.held_until_us for row in rows)
+    start_us = max(min(row.first_us for row in rows), rows[0].started_us or 0)
+    until_us = max(hour_end(row.last_us, zone) for row in rows)
+    return start_us, until_us if ended_us is None else max(start_us, min(until_us, ended_us))
 
 
 # One look into the index for each node, whatever the number of its windows.
@@ -109,14 +114,15 @@ _LEARNT = tuple(
 
 
 def _statement(query: Query) -> Select[*tuple[Any, ...]]:
-    """First and last hours by ids, which are cheap to group by; then the names."""
+    """First and last hours by ids, which are cheap to group by; then the pods' own times, and names."""
     ids = (posting.c.node_id, posting.c.owner_id)
-    hours = (func.min(posting.c.hour_us).label("from_us"), func.max(posting.c.hour_us).label("until_us"))
+    hours = (func.min(posting.c.hour_us).label("first_us"), func.max(posting.c.hour_us).label("last_us"))
     within = and_(in_scope(query.period, query.scope), query.where.condition())
-    held = select(*ids, *hours).where(within).group_by(*ids).subquery()
+    held = _timed(select(*ids, *hours).where(within).group_by(*ids).subquery())
     names = (node.c.cluster, owner.c.namespace, whose.name(owner, pod_workload).label("label"))
+    times = (held.c[name] for name in ("first_us", "last_us", "held_from_us", "held_until_us"))
     return (
-        select(*names, node.c.name.label("node"), owner.c.pod, owner.c.pod_uid, held.c.from_us, held.c.until_us)
+        select(*names, node.c.name.label("node"), owner.c.pod, owner.c.pod_uid, *times)
         .add_columns(_NEWEST.c[1].label("newest_us"), *_LEARNT)
         .join_from(held, node, node.c.id == held.c.node_id)
         .join(_NEWEST, _NEWEST.c.id == held.c.node_id)
@@ -124,4 +130,15 @@ def _statement(query: Query) -> Select[*tuple[Any, ...]]:
         .outerjoin(pod_workload, whose.learnt(node, owner, pod_workload))
         .where(query.where.whose())
         .order_by(*names, owner.c.pod, owner.c.pod_uid)
+    )
+
+
+def _timed(held: Subquery) -> Subquery:
+    """With the windows that a container first and last held something in, whenever that was; NULL: not known."""
+    edges = (func.min(tenure.c.held_from_us), func.max(tenure.c.held_until_us))
+    return (
+        select(*held.c, edges[0].label("held_from_us"), edges[1].label("held_until_us"))
+        .outerjoin(tenure, and_(tenure.c.owner_id == held.c.owner_id, tenure.c.node_id == held.c.node_id))
+        .group_by(*held.c)
+        .subquery()
     )

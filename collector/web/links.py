@@ -2,7 +2,11 @@
 
 from urllib.parse import quote, urlencode
 
+from gputally.collector.jobs.read_pods import JobName
+
 OVERVIEW = "/"
+WORKLOADS = "/workloads"
+WORKLOAD = "/workload"
 IDLE = "/idle"
 GPUS = "/gpus"
 STATEMENT = "/statement"
@@ -19,3 +23,8 @@ def link(path: str, **parameters: str | None) -> str:
 def namespace(name: str, *, month: str | None = None, cluster: str | None = None) -> str:
     """The page of a namespace."""
     return link(NAMESPACES + quote(name, safe=""), month=month, cluster=cluster)
+
+
+def workload(of: JobName, *, month: str | None = None) -> str:
+    """The page of a workload."""
+    return link(WORKLOAD, namespace=of.namespace, name=of.label, cluster=of.cluster, month=month)

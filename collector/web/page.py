@@ -42,6 +42,7 @@ class Page:
 
 MENU = (
     ("Overview", links.OVERVIEW),
+    ("Workloads", links.WORKLOADS),
     ("Idle now", links.IDLE),
     ("GPUs", links.GPUS),
     ("Statement", links.STATEMENT),

@@ -13,7 +13,18 @@ from gputally.collector.api.service import Service
 from gputally.collector.auth.errors import Forbidden, Unauthenticated, Undecided
 from gputally.collector.database.deadline import TooSlow
 from gputally.collector.database.engine import DATABASE_ERRORS
-from gputally.collector.web import about, gpus, idle, links, namespace, overview, page, statement
+from gputally.collector.web import (
+    about,
+    gpus,
+    idle,
+    links,
+    namespace,
+    overview,
+    page,
+    statement,
+    workload,
+    workloads,
+)
 from gputally.collector.web.asked import Asked
 from gputally.collector.web.page import Page
 
@@ -21,6 +32,8 @@ View = Callable[[Asked], Awaitable[Page]]
 
 _PAGES: Mapping[str, View] = {
     links.OVERVIEW: overview.overview,
+    links.WORKLOADS: workloads.workloads,
+    links.WORKLOAD: workload.workload,
     links.IDLE: idle.idle,
     links.GPUS: gpus.gpus,
     links.NAMESPACES + "{namespace:path}": namespace.namespace,

@@ -86,9 +86,16 @@ class Table:
 def table(found: Sequence[Usage], sort: Sort, what: str, currency: str, link: Callable[[Sort], str]) -> Table:
     """The rows in order; `what` they stand for, `link` is where a heading leads."""
     ordered = sorted(found, key=lambda one: (_ORDERS[sort](one), one.name))
+    rows, last = lines(ordered, currency)
+    left_out = max(0, len(found) - MOST_ROWS)
+    return Table(_headings(sort, what, currency, link), tuple(rows[:MOST_ROWS]), last, left_out)
+
+
+def lines(found: Sequence[Usage], currency: str) -> tuple[Sequence[Row], Row]:
+    """Rows in the order that they are given in, and their total."""
     whole = Usage("Total", None, summed(one.amounts for one in found), total(one.money for one in found))
-    rows = _rows(ordered, whole, currency)
-    return Table(_headings(sort, what, currency, link), rows[:-1][:MOST_ROWS], rows[-1], max(0, len(found) - MOST_ROWS))
+    *rows, last = _rows(found, whole, currency)
+    return rows, last
 
 
 def _rows(found: Sequence[Usage], whole: Usage, currency: str) -> tuple[Row, ...]:

@@ -75,6 +75,11 @@ def duration(us: int) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "less than a minute"
 
 
+def number(count: int, noun: str) -> str:
+    """`1 node`, `1,024 nodes`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def moment(us: int, zone: ZoneInfo) -> Moment:
     """An instant in the billing time zone."""
     local = from_us(us).astimezone(zone)

@@ -1,0 +1,116 @@
+"""The table of workloads, in words: what each is made of, when and how it went, and what it had."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from gputally.collector.jobs.attempts import Attempt
+from gputally.collector.jobs.course import Course
+from gputally.collector.jobs.job import Job
+from gputally.collector.jobs.order import Sort, ordered
+from gputally.collector.jobs.pod import JobPod
+from gputally.collector.web import links, usage, words
+from gputally.collector.web.asked import Asked
+from gputally.collector.web.usage import Heading, Usage
+
+MOST_ROWS = 200  # of one page; the API has all
+
+
+class Span(NamedTuple):
+    """From when until when something had GPUs, and how it ended; `until` is None while it goes on."""
+
+    outcome: str
+    since: words.Moment
+    until: words.Moment | None
+    lasts: str
+
+
+class Line(NamedTuple):
+    """A workload. `size` says what it is made of."""
+
+    figures: usage.Row
+    namespace: str
+    namespace_href: str
+    size: str
+    span: Span
+
+
+class Table(NamedTuple):
+    """`left_out` counts workloads that were too many for the page; they are in the total."""
+
+    headings: tuple[Heading, ...]
+    rows: tuple[Line, ...]
+    total: usage.Row
+    left_out: int
+
+
+def table(
+    jobs: Sequence[Job],
+    sort: Sort,
+    currency: str,
+    asked: Asked,
+    *,
+    month: str | None,
+    link: Callable[[Sort], str] | None = None,
+    most: int = MOST_ROWS,
+) -> Table:
+    """The workloads in order. `month` is what rows lead to (None: this one); `link` is where a heading leads."""
+    found = ordered(jobs, sort)
+    several = len({job.name.cluster for job in jobs}) > 1
+    rows, total = usage.lines([_usage(job, month, several=several) for job in found], currency)
+    lines = [_line(job, row, asked, month) for job, row in zip(found[:most], rows[:most], strict=True)]
+    return Table(_headings(sort, currency, link), tuple(lines), total, max(0, len(found) - most))
+
+
+def span(of: Course | Attempt | JobPod, asked: Asked) -> Span:
+    """When it was, for people."""
+    end_us = of.end_us
+    lasts = words.duration((asked.now_us if end_us is None else end_us) - of.start_us)
+    until = None if end_us is None else words.moment(end_us, asked.zone)
+    return Span(of.outcome.value, words.moment(of.start_us, asked.zone), until, lasts)
+
+
+def size(of: Course) -> str:
+    """What it is made of: `8 ranks on 2 nodes, 3 attempts`."""
+    parts = [f"{words.number(of.ranks or of.pods, 'rank' if of.ranks else 'pod')} on {words.number(of.nodes, 'node')}"]
+    if of.ranks is None and of.at_once < of.pods:
+        parts.append(f"at most {of.at_once} at a time")
+    if of.runs is not None and of.runs > 1:
+        parts.append(words.number(of.runs, "run"))
+    if len(of.attempts) > 1:
+        parts.append(words.number(len(of.attempts), "attempt"))
+    if of.restarts:
+        parts.append(words.number(of.restarts, "restart"))
+    return ", ".join(parts)
+
+
+def _usage(job: Job, month: str | None, *, several: bool) -> Usage:
+    name = f"{job.name.cluster}: {job.name.label}" if several else job.name.label
+    return Usage(name, links.workload(job.name, month=month), job.amounts, job.money)
+
+
+def _line(job: Job, row: usage.Row, asked: Asked, month: str | None) -> Line:
+    href = links.namespace(job.name.namespace, month=month)
+    return Line(row, job.name.namespace, href, size(job.course), span(job.course, asked))
+
+
+def _headings(sort: Sort, currency: str, link: Callable[[Sort], str] | None) -> tuple[Heading, ...]:
+    texts = {
+        Sort.NAME: "Workload",
+        Sort.START: "Began",
+        Sort.HOURS: "GPU-hours",
+        Sort.IDLE: "Idle",
+        Sort.EFFICIENCY: "Efficiency",
+        Sort.COST: f"Cost {currency}".rstrip(),
+        Sort.IDLE_COST: f"Idle cost {currency}".rstrip(),
+    }
+    orders = {Sort.NAME: "ascending"}
+    words_ = (Sort.NAME, Sort.START)
+    return tuple(
+        Heading(
+            text,
+            link(one) if link else "",
+            orders.get(one, "descending") if one is sort else "",
+            one not in words_,
+        )
+        for one, text in texts.items()
+    )
