@@ -26,15 +26,18 @@ from gputally.collector.settings import ReadSettings, SettingsError
 from gputally.collector.settings import load as load_settings
 from gputally.demo.backfill import DAY_US, MINUTE_US
 from gputally.demo.books import apply_books
+from gputally.demo.cluster import Cluster
 from gputally.demo.desktop import FirstPage, is_here
 from gputally.demo.fill import BackFill
 from gputally.demo.hardware import has_gpus
+from gputally.demo.kube_api import KubeApi
 from gputally.demo.processes import Program, ProgramError, stop_all
 from gputally.demo.screen import Screen
 
 CLUSTER = "demo"
 _SCENARIOS = Path(__file__).with_name("scenarios")
 MINUTES_A_DAY = DAY_US // MINUTE_US
+_CLUSTER_AGE_US = 14 * DAY_US  # on the month's first day: what is always there was there before
 _REFRESH_S = 2.0
 _START_S = 30.0
 _READY = r"agents on (\S+), metrics on (\S+), API on (\S+), pages on (\S+), database"
@@ -47,7 +50,7 @@ export GPUTALLY_DATABASE_URL={database_url}
 export API={api}
 """
 
-app = typer.Typer(help="A simulated fleet: three nodes, the month so far, and then live.")
+app = typer.Typer(help="A simulated fleet: five nodes, the month so far, and then live.")
 MayOpen = Annotated[bool, typer.Option("--open/--no-open", help="Open the overview in this desktop's browser.")]
 
 
@@ -81,9 +84,12 @@ def _run(folder: Path, stop: threading.Event, *, opens: bool) -> None:
     screen = Screen(Console())
     screen.say(f"starting a collector and {len(nodes)} simulated nodes")
     back_fill = BackFill(nodes, CLUSTER, month_start_us, now_us, folder)
+    kube_api = KubeApi(Cluster(nodes, month_start_us - _CLUSTER_AGE_US), wall_us)
     with ExitStack() as running:
         running.callback(screen.close)
-        programs = [_collector(folder, settings.database_url)]
+        kube_api.start()
+        running.callback(kube_api.close)
+        programs = [_collector(folder, settings.database_url, kube_api.url)]
         running.callback(stop_all, programs)
         found = programs[0].wait_for(_READY, _START_S, stop)
         if found is None:
@@ -98,10 +104,10 @@ def _run(folder: Path, stop: threading.Event, *, opens: bool) -> None:
         _show(settings, screen, back_fill, programs, stop, page)
 
 
-def _collector(folder: Path, database_url: str) -> Program:
+def _collector(folder: Path, database_url: str, kube_api: str) -> Program:
     arguments = [
         "--database-url", database_url, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
-        "--line-retention-days", "0",
+        "--line-retention-days", "0", "--cluster", CLUSTER, "--kube-api", kube_api,
     ]  # fmt: skip
     return Program("the collector", "gputally.collector.main", arguments, folder / "collector.log")
 

@@ -1,7 +1,8 @@
-"""Days that come back: what a node did on one day, it did a week before, so it need not be lived through again.
+"""Days that come back: what a node did on one day, it did on others, which need not be lived through again.
 
-Scenarios repeat each week, some each day. A day's windows are the same then but for their instants, for the energy
-counter, and for the names of pods that come and go. A test holds them against those of the day lived through.
+Scenarios repeat each week, and most Tuesdays are like Wednesdays. A day's windows are the same then but for their
+instants, for the energy counter, and for the names of pods that come and go. A test holds them against those of the day
+lived through.
 """
 
 import pickle
@@ -11,9 +12,12 @@ from dataclasses import replace
 
 from gputally.accounting.keys import REPLICA, Holding, Owner
 from gputally.accounting.line import DeviceWindow, Line, Window
-from gputally.agent.simulated.pattern import DAY_US, FOREVER_US, WEEK_US, Pattern
+from gputally.agent.simulated.pattern import DAY_US, Pattern
 from gputally.agent.simulated.scenario import Gpu, Pod, Scenario
 from gputally.demo.backfill import MINUTE_US, live_through
+
+Shape = tuple[tuple[int, ...], ...]
+_MARGIN_US = 10 * MINUTE_US  # a day knows of what was shortly before it
 
 
 class Days:
@@ -23,14 +27,13 @@ class Days:
         self._scenario = scenario
         self._cluster = cluster
         self._node = node
-        self._period_us = period_us(scenario)
-        self._kept: dict[int, tuple[int, bytes]] = {}  # by its place in the period: when it began, its windows
+        self._kept: dict[Shape, tuple[int, bytes]] = {}  # when a day of this shape began, and its windows
 
     def windows(self, start_us: int, end_us: int) -> Iterator[list[Window]]:
         """The windows of [start_us, end_us), which is a day or less."""
-        place = start_us % self._period_us if self._period_us and end_us - start_us == DAY_US else None
-        if place in self._kept:
-            kept_us, packed = self._kept[place]
+        shape = shape_of(self._scenario, start_us) if end_us - start_us == DAY_US else None
+        if shape in self._kept:
+            kept_us, packed = self._kept[shape]
             back = Back(self._scenario, kept_us - start_us, start_us)
             for window in pickle.loads(zlib.decompress(packed)):  # noqa: S301 - packed below
                 yield [back.window(window)]
@@ -39,31 +42,33 @@ class Days:
         for windows in live_through(self._scenario, self._cluster, self._node, start_us, end_us):
             lived += windows
             yield windows
-        if place is not None:
-            self._kept[place] = (start_us, zlib.compress(pickle.dumps(lived), level=1))
+        if shape is not None:
+            self._kept[shape] = (start_us, zlib.compress(pickle.dumps(lived), level=1))
 
 
-def period_us(scenario: Scenario) -> int | None:
-    """The shortest time after which all that a scenario does comes back: a day, a week, or None: something never does.
-
-    What begins or ends at an instant does not come back.
-    """
+def shape_of(scenario: Scenario, start_us: int) -> Shape:
+    """All that a scenario does in the day from `start_us` on, by its offsets: days of one shape are told alike."""
+    began = [pod.present.run_start(start_us) if pod.present.repeats else None for pod in scenario.pods]
+    names = tuple(0 if us is None else us - start_us for us in began)  # when it began is a part of a pod's name
     patterns = [pod.present for pod in scenario.pods]
     patterns += [pattern for load in scenario.workloads for pattern in (load.busy, load.present)]
     patterns += [fault.when for gpu in scenario.gpus for fault in gpu.faults]
-    if any((pattern.from_us, pattern.until_us) != (0, FOREVER_US) for pattern in patterns):
-        return None
-    return DAY_US if all(_is_daily(pattern) for pattern in patterns) else WEEK_US
+    return names, *(_steps(pattern, start_us) for pattern in patterns)
 
 
-def _is_daily(pattern: Pattern) -> bool:
-    """Whether it changes in the same way on every day."""
-    ways = ({pattern.at(edge % DAY_US + day * DAY_US) for day in range(1, 8)} for edge in pattern.edges)
-    return all(len(values) == 1 for values in ways)
+def _steps(pattern: Pattern, start_us: int) -> tuple[int, ...]:
+    """The value as the day begins; then each offset at which there is another, and the value."""
+    first_us, end_us = start_us - _MARGIN_US, start_us + DAY_US + _MARGIN_US
+    found = [pattern.at(first_us)]
+    bounds = (us for us in (pattern.from_us, pattern.until_us) if first_us < us < end_us)
+    for edge in sorted({*pattern.changes(first_us + 1, end_us), *bounds}):
+        if pattern.at(edge) != pattern.at(edge - 1):
+            found += [edge - start_us, pattern.at(edge)]
+    return tuple(found)
 
 
 class Back:
-    """Windows moved back by `by_us`, whole periods of a scenario, to a day that begins at `start_us`."""
+    """Windows moved back by `by_us`, to a day of the same shape that begins at `start_us`."""
 
     def __init__(self, scenario: Scenario, by_us: int, start_us: int) -> None:
         self._by_us = by_us

@@ -117,7 +117,7 @@ def _as_the_api_shows(pod: ScenarioPod, run: PodRun, of: Mapping[str, str]) -> P
         uid=run.uid,
         namespace=run.namespace,
         name=run.name,
-        labels=dict(pod.labels),
+        labels={key: run.filled(text) for key, text in pod.labels},
         phase="Running",
         started_us=run.start_us,
         gpu_requests=tuple(sorted(requested.items())),

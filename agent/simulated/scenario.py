@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from gputally.accounting.ledger_hour import from_us
 from gputally.agent.sample import ContainerRef, DeviceInfo, MigInstance, Process
 from gputally.agent.simulated.pattern import Pattern
 
@@ -42,6 +43,13 @@ class PodRun:
     uid: str
     start_us: int
 
+    def filled(self, text: str) -> str:
+        """A text in which `{day}` and `{minute}` (since 1970) stand for when this life began."""
+        if "{" not in text:
+            return text
+        day = from_us(self.start_us).strftime("%Y%m%d")
+        return text.replace("{day}", day).replace("{minute}", str(self.start_us // _MINUTE_US))
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -52,8 +60,26 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerObject:
+    """An object of a platform that owns a pod, or an owner of it, as its metadata names it.
+
+    Its texts, and those of a pod's labels and annotations, are filled for each life of the pod (`PodRun.filled`).
+    """
+
+    api: str
+    kind: str
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that is on the node while `present` is 1. `uid` is "" where it is to be derived from the name."""
+    """A pod that is on the node while `present` is 1. `uid` is "" where it is to be derived from the name.
+
+    The agent knows nothing of `annotations`, `owners` (the nearest first) and `fails` (the reason for which each of its
+    lives ends; "": it succeeds): whoever plays the cluster's API tells them.
+    """
 
     namespace: str
     name: str
@@ -61,6 +87,9 @@ class Pod:
     present: Pattern
     uid: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    owners: tuple[OwnerObject, ...] = ()
+    fails: str = ""
 
     def run(self, us: int) -> PodRun | None:
         """The pod that exists at this instant, if any; named as a CronJob names its pods where it repeats."""

@@ -19,6 +19,7 @@ from gputally.agent.simulated.scenario import (
     InContainer,
     Instance,
     OnHost,
+    OwnerObject,
     Pod,
     Scenario,
     Workload,
@@ -128,15 +129,18 @@ class _Parser:
         return uuid
 
     def _pod(self, field: Field) -> Pod:
-        fields = field.object(["namespace", "name", "containers"], ["uid", "labels", "when"])
+        optional = ["uid", "labels", "annotations", "owners", "fails", "when"]
+        fields = field.object(["namespace", "name", "containers"], optional)
         namespace, name = (fields[key].text() if key in fields else "?" for key in ("namespace", "name"))
         present = self._when(fields.get("when"))
         uid = fields["uid"].text() if "uid" in fields else ""
         if uid and present.repeats:
             fields["uid"].wrong("a pod that comes back has a new UID each time: leave `uid` out")
-        labels = fields["labels"].entries() if "labels" in fields else ()
         containers = tuple(self._container(each, present) for each in _items(fields, "containers"))
-        pod = Pod(namespace, name, containers, present, uid, tuple((key, each.text()) for key, each in labels))
+        owners = tuple(_owner(each) for each in _items(fields, "owners"))
+        fails = fields["fails"].text() if "fails" in fields else ""
+        labels, annotations = _texts(fields, "labels"), _texts(fields, "annotations")
+        pod = Pod(namespace, name, containers, present, uid, labels, annotations, owners, fails)
         for container in containers:
             place = f"{namespace}/{name}/{container.name}"
             if place in self._containers:
@@ -271,6 +275,16 @@ def _distinct(found: list[str], fields: dict[str, Field]) -> tuple[str, ...]:
     if len(set(found)) != len(found):
         fields["gpus"].wrong("a GPU stands twice")
     return tuple(found)
+
+
+def _owner(field: Field) -> OwnerObject:
+    fields = field.object(["api", "kind", "name"], ["labels", "annotations"])
+    api, kind, name = (fields[key].text() if key in fields else "?" for key in ("api", "kind", "name"))
+    return OwnerObject(api, kind, name, _texts(fields, "labels"), _texts(fields, "annotations"))
+
+
+def _texts(fields: dict[str, Field], name: str) -> tuple[tuple[str, str], ...]:
+    return tuple((key, each.text()) for key, each in fields[name].entries()) if name in fields else ()
 
 
 def _items(fields: dict[str, Field], name: str) -> list[Field]:

@@ -20,7 +20,7 @@ from gputally.agent.simulated.scenario_file import load
 from gputally.demo.backfill import DAY_US, MINUTE_US, days, live_through
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "demo" / "scenarios"
-NODES = ("node-a", "node-b", "node-c")
+NODES = ("node-a", "node-b", "node-c", "node-d", "node-e")
 MIDNIGHT_US = 1_751_932_800_000_000  # Tuesday, 2025-07-08T00:00:00Z
 EVENING = (MIDNIGHT_US + 17 * 60 * MINUTE_US, MIDNIGHT_US + 20 * 60 * MINUTE_US)
 ROUNDING_US = 180  # of one owner in those three hours: a microsecond a window, where shares are sevenths

@@ -14,6 +14,7 @@ import pytest
 from tests.programs import Running, running, wait_until
 
 TABLE_WITHIN_S = 60
+NODES = ("node-a", "node-b", "node-c", "node-d", "node-e")
 
 
 @contextmanager
@@ -50,12 +51,15 @@ def test_the_table_comes_soon_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         page = re.search(r"(?m)^Open the overview: (http://127.0.0.1:\d+/) ", demo.log)
         assert page, "the first hint"
         assert demo.log.splitlines()[1] == page.string[page.start() :].splitlines()[0]
-        idle = "vision/segment-v2-0</a> has 8"
-        wait_until(lambda: idle in httpx.get(page[1]).text, TABLE_WITHIN_S, "who holds eight GPUs and does nothing")
+        idle = r"segment-v2\S*</a> has 7"
+        wait_until(lambda: re.search(idle, httpx.get(page[1]).text), TABLE_WITHIN_S, "who uses one of eight GPUs")
+        by_workload = {"window": "month", "aggregate": "workload"}
+        found = httpx.get(f"{page[1]}api/v1/allocation", params=by_workload).text
+        assert "pytorchjob.kubeflow/llm-pretrain" in found, "workloads are known through the demo's Kubernetes API"
         started = children(demo)
         modules = " ".join(word for process in started for word in process.cmdline())
         assert "gputally.collector.main" in modules
-        assert [modules.count(f"--node {node}") for node in ("node-a", "node-b", "node-c")] == [1, 1, 1]
+        assert [modules.count(f"--node {node}") for node in NODES] == [1] * len(NODES)
         assert list(tmp_path.glob("gputally-demo-*"))
         assert demo.stop(signal.SIGINT, 40) == 0, demo.log
         _, alive = psutil.wait_procs(started, timeout=5)
@@ -71,7 +75,7 @@ def test_ctrl_c_while_it_starts_is_a_success_too(tmp_path: Path) -> None:
         assert demo.stop(signal.SIGINT, 30) == 0, demo.log
         _, alive = psutil.wait_procs(started, timeout=5)
         assert alive == []
-        assert demo.log.splitlines() == ["starting a collector and 3 simulated nodes"]
+        assert demo.log.splitlines() == ["starting a collector and 5 simulated nodes"]
 
 
 def test_a_collector_that_cannot_start_ends_it_with_the_collectors_words(tmp_path: Path) -> None:
