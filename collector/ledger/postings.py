@@ -10,13 +10,14 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import BindParameter, Connection, Engine, bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import OperationalError
 
-from gputally.accounting.ledger_hour import hour_end
 from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, node, owner, posting
 from gputally.collector.ledger.gap_postings import add_gaps
 from gputally.collector.ledger.marks import Mark
+from gputally.collector.ledger.one_at_a_time import hold_nodes
 from gputally.collector.ledger.state import read_state
 from gputally.collector.ledger.sums import sum_lines
+from gputally.collector.waste.parts import Hours, divide_idle, hours_beside
 
 _BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
 _WAIT_S = 10  # for another that recomputes an hour: far longer than a batch takes
@@ -124,16 +125,18 @@ def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> list[
 
 def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -> None:
     """Recompute pairs whose marks this transaction has locked, and remove the marks."""
+    hold_nodes(connection, (node_id for _, node_id in pairs))
     lines_from_us = read_state(connection).lines_from_us
     for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
         nodes = [node_id for _, node_id in of_hour]
         if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
-            _recompute(connection, hour_us, hour_end(hour_us, zone), nodes)
+            _recompute(connection, hours_beside(hour_us, zone, lines_from_us), nodes)
         connection.execute(_DROP_MARKS, {"hour": hour_us, "nodes": nodes})
 
 
-def _recompute(connection: Connection, hour_us: int, end_us: int, nodes: Sequence[int]) -> None:
-    of_hour = {"hour": hour_us, "end": end_us, "nodes": nodes}
+def _recompute(connection: Connection, hours: Hours, nodes: Sequence[int]) -> None:
+    of_hour = {"hour": hours.start_us, "end": hours.end_us, "nodes": nodes}
     connection.execute(_DROP_POSTINGS, of_hour)
-    sum_lines(connection, of_hour)
-    add_gaps(connection, hour_us, end_us, nodes)
+    idle = sum_lines(connection, of_hour)
+    add_gaps(connection, hours.start_us, hours.end_us, nodes)
+    divide_idle(connection, hours, nodes, idle)

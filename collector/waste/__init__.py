@@ -1,0 +1,1 @@
+"""What kind of waste idle time is: five kinds that divide it, first that fits, and two lenses across all time."""

@@ -1,0 +1,192 @@
+"""Which parts the idle time of an hour's postings has: written in the transaction that recomputes these.
+
+A spell goes on over the edge of an hour, so the hours beside it are looked at, and corrected where what changed here
+makes a spell of theirs long, or long no more.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import tzinfo
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from sqlalchemy import BindParameter, Connection, Row, bindparam, delete, insert, or_, select, update
+
+from gputally.accounting.ledger_hour import hour_end, hour_start
+from gputally.accounting.states import Basis
+from gputally.collector.database.among import among
+from gputally.collector.database.schema import line, window
+from gputally.collector.database.schema_waste import idle_part
+from gputally.collector.waste.part import HEAD, TAIL, Part, Use, links, part_of, relinked, whole_part
+from gputally.collector.waste.spell import Spell, Window
+
+Facts: TypeAlias = Row[*tuple[Any, ...]]  # as `ledger.sums` gives them
+
+_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
+_HOUR: BindParameter[int] = bindparam("hour")
+_END: BindParameter[int] = bindparam("end")
+_PLACE = (line.c.device_id, line.c.owner_id, line.c.partition)
+_WINDOWS = (
+    select(
+        window.c.node_id,
+        *_PLACE,
+        window.c.start_us,
+        window.c.end_us,
+        line.c.used_us,
+        line.c.idle_us,
+        line.c.memory_byte_s,
+    )
+    .join(line, line.c.window_id == window.c.id)
+    .where(
+        window.c.node_id.in_(_NODES),
+        window.c.start_us >= _HOUR,
+        window.c.start_us < _END,
+        line.c.basis == Basis.RESERVATION.value,
+        or_(line.c.idle_us > 0, line.c.used_us > 0),
+    )
+    .order_by(window.c.node_id, *_PLACE, window.c.start_us)
+)
+_KEY = ("node_id", "device_id", "owner_id", "partition")
+_STORED = select(*(idle_part.c[name] for name in (*_KEY, *Part._fields))).where(
+    idle_part.c.hour_us == _HOUR, idle_part.c.node_id.in_(_NODES)
+)
+_DROP = delete(idle_part).where(idle_part.c.hour_us == _HOUR, idle_part.c.node_id.in_(_NODES))
+_CORRECT = (
+    update(idle_part)
+    .where(
+        idle_part.c.hour_us == bindparam("hour_key"),
+        *(idle_part.c[name] == bindparam(f"{name}_key") for name in _KEY),
+    )
+    .values({name: bindparam(name) for name in Part._fields})
+)
+
+
+class Key(NamedTuple):
+    """A container's partition."""
+
+    node_id: int
+    device_id: int
+    owner_id: int
+    partition: str
+
+
+class Hours(NamedTuple):
+    """A ledger hour, where it ends, and the hours beside it as (start, end); None where no lines are kept of it."""
+
+    start_us: int
+    end_us: int
+    before: tuple[int, int] | None
+    after: tuple[int, int]
+
+
+def hours_beside(hour_us: int, zone: tzinfo, lines_from_us: int) -> Hours:
+    """The hour that begins at `hour_us` with those beside it; no lines are kept of what is before `lines_from_us`."""
+    end_us, before_us = hour_end(hour_us, zone), hour_start(hour_us - 1, zone)
+    before = (before_us, hour_us) if before_us >= lines_from_us else None
+    return Hours(hour_us, end_us, before, (end_us, hour_end(end_us, zone)))
+
+
+def divide_idle(connection: Connection, hours: Hours, nodes: Sequence[int], facts: Sequence[Facts]) -> None:
+    """Write the parts of an hour's postings anew, by the facts of all of these nodes' that had an idle window."""
+    of_hour = {"hour": hours.start_us, "end": hours.end_us, "nodes": list(nodes)}
+    before = _stored(connection, hours.before, nodes)
+    after = _stored(connection, hours.after, nodes)
+    parts = _parts(connection, of_hour, facts, before, after)
+    connection.execute(_DROP, of_hour)
+    if facts:
+        profiles = {_key(row): row.profile for row in facts}
+        connection.execute(insert(idle_part), [_row(hours.start_us, key, parts[key], profiles[key]) for key in parts])
+    if hours.before is not None:
+        _correct(connection, hours.before, {key: _tail(part, parts.get(key)) for key, part in before.items()}, before)
+    _correct(connection, hours.after, {key: _head(parts.get(key), part) for key, part in after.items()}, after)
+
+
+def _parts(
+    connection: Connection,
+    of_hour: Mapping[str, Any],
+    facts: Iterable[Facts],
+    before: Mapping[Key, Part],
+    after: Mapping[Key, Part],
+) -> dict[Key, Part]:
+    """By what was summed where that tells, else window by window."""
+    found: dict[Key, Part] = {}
+    unclear: dict[Key, Use | None] = {}
+    for row in facts:
+        use = None if row.pod_first_us is None else Use(row.pod_first_us, row.pod_last_us)
+        part = _whole(row, use)
+        if part is None:
+            unclear[_key(row)] = use
+        else:
+            found[_key(row)] = part
+    for key, windows in _windows(connection, of_hour, unclear):
+        tail = before[key].tail if key in before else None
+        head = after[key].head if key in after else None
+        found[key] = part_of(windows, unclear[key], tail, head)
+    return found
+
+
+def _whole(row: Facts, use: Use | None) -> Part | None:
+    if row.used_us or row.idle_length_us != row.idle_last_us - row.idle_first_us:
+        return None
+    return whole_part(row.idle_us, row.process_us, row.vacant_us, Spell(row.idle_first_us, row.idle_last_us), use)
+
+
+def _windows(
+    connection: Connection, of_hour: Mapping[str, Any], keys: Iterable[Key]
+) -> Iterable[tuple[Key, list[Window]]]:
+    """The windows of some of an hour's keys, in order."""
+    wanted = set(keys)
+    if not wanted:
+        return
+    statement = _WINDOWS.where(among(connection, line.c.owner_id, "owners"))
+    asked = {**of_hour, "nodes": sorted({key.node_id for key in wanted})}
+    rows = connection.execute(statement, {**asked, "owners": sorted({key.owner_id for key in wanted})})
+    for place, of_key in groupby(rows, key=itemgetter(0, 1, 2, 3)):
+        key = Key(*place)
+        if key in wanted:
+            yield key, [Window(*row[4:]) for row in of_key]
+
+
+def _stored(connection: Connection, hour: tuple[int, int] | None, nodes: Sequence[int]) -> dict[Key, Part]:
+    """The parts of an hour that stand at one of its edges."""
+    if hour is None:
+        return {}
+    at_edge = or_(idle_part.c.head_from_us.is_not(None), idle_part.c.tail_from_us.is_not(None))
+    rows = connection.execute(_STORED.where(at_edge), {"hour": hour[0], "nodes": list(nodes)})
+    return {Key(*row[:4]): Part(*row[4:]) for row in rows}
+
+
+def _tail(part: Part, next_part: Part | None) -> int:
+    """How a part is linked, by the hour after it."""
+    head = None if next_part is None else next_part.head
+    return (part.linked & HEAD) | links(None, part.tail, None, head)
+
+
+def _head(previous: Part | None, part: Part) -> int:
+    """How a part is linked, by the hour before it."""
+    tail = None if previous is None else previous.tail
+    return (part.linked & TAIL) | links(part.head, None, tail, None)
+
+
+def _correct(
+    connection: Connection, hour: tuple[int, int], linked: Mapping[Key, int], parts: Mapping[Key, Part]
+) -> None:
+    """Write the parts of another hour whose links are not what they were."""
+    changed = [key for key, links_now in linked.items() if links_now != parts[key].linked]
+    nodes = sorted({key.node_id for key in changed})
+    of_hour = {"hour": hour[0], "end": hour[1], "nodes": nodes}
+    rows = []
+    for key, windows in _windows(connection, of_hour, changed):
+        part = relinked(parts[key], windows, linked[key])
+        keys = {f"{name}_key": value for name, value in zip(_KEY, key, strict=True)}
+        rows.append({"hour_key": hour[0], **keys, **part._asdict()})
+    if rows:
+        connection.execute(_CORRECT, rows)
+
+
+def _key(row: Facts) -> Key:
+    return Key(row.node_id, row.device_id, row.owner_id, row.partition)
+
+
+def _row(hour_us: int, key: Key, part: Part, profile: str) -> dict[str, Any]:
+    return {"hour_us": hour_us, **key._asdict(), "profile": profile, **part._asdict()}
