@@ -17,6 +17,7 @@ _figures = attrgetter("measured_us", *QUALITY[1:])
 _BASIS_NUMBERS = {basis: number for number, basis in enumerate(BASES)}
 _REASON_NUMBERS = {reason: number for number, reason in enumerate(REASONS)}
 _SOURCE_NUMBERS = {source: number for number, source in enumerate(SOURCES)}
+_UUID_BYTES = 16
 _NO_QUALITY = (0,) * len(QUALITY)
 _Member = TypeVar("_Member", Basis, Reason, Source)
 
@@ -42,6 +43,8 @@ def encode(window: Window, agent_id: str, boot_id: str, sequence: int) -> bytes:
     rows = []
     for index, device in enumerate(window.devices):
         message.devices.append(_device(device, tables))
+        if index and device.model == window.devices[index - 1].model:
+            message.devices[index].model, message.devices[index].model_stays = "", True
         metered = any(line.energy_dynamic_mj is not None for line in device.lines)
         rows += [_row(index, line, tables, metered=metered) for line in device.lines]
     message.owners.extend(_owner(owner) for owner in tables.owners)
@@ -92,6 +95,7 @@ def _row(device: int, line: Line, tables: _Tables, *, metered: bool) -> tuple[in
 
 
 def _device(device: DeviceWindow, tables: _Tables) -> pb.Device:
+    stays = device.start_holders == device.end_holders
     return pb.Device(
         uuid=device.uuid,
         model=device.model,
@@ -103,7 +107,8 @@ def _device(device: DeviceWindow, tables: _Tables) -> pb.Device:
         energy_known=any(line.energy_mj is not None for line in device.lines),
         idle_energy_known=any(line.energy_idle_mj is not None for line in device.lines),
         start_holders=[_holder(holding, tables) for holding in device.start_holders],
-        end_holders=[_holder(holding, tables) for holding in device.end_holders],
+        end_holders=[] if stays else [_holder(holding, tables) for holding in device.end_holders],
+        holders_stay=stays and bool(device.start_holders),
         unavailable_at_end=device.unavailable_at_end,
         idle_power_mw=device.idle_power_mw,
         ghost_memory_byte_s=device.ghost_memory_byte_s,
@@ -120,16 +125,35 @@ def _holder(holding: Holding, tables: _Tables) -> pb.Holder:
 
 
 def _owner(owner: Owner) -> pb.Owner:
+    uid = uuid_bytes(owner.pod_uid)
     return pb.Owner(
         kind=owner.kind.value,
         namespace=owner.namespace,
         pod=owner.pod,
         container=owner.container,
-        pod_uid=owner.pod_uid,
+        pod_uid="" if uid else owner.pod_uid,
+        pod_uid_bytes=uid,
         first_seen_us=owner.first_seen_us,
         user=owner.user,
         unit=owner.unit,
     )
+
+
+def uuid_bytes(text: str) -> bytes:
+    """The 16 bytes of a UUID as Kubernetes writes it; b"" for any other text."""
+    try:
+        raw = bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        return b""
+    return raw if len(raw) == _UUID_BYTES and uuid_text(raw) == text else b""
+
+
+def uuid_text(raw: bytes) -> str:
+    """The text of 16 bytes; raises ValueError for another number of them."""
+    if len(raw) != _UUID_BYTES:
+        raise ValueError(f"a UUID of {len(raw)} bytes")
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def decode(message: pb.Window) -> Window:
@@ -144,8 +168,8 @@ def decode(message: pb.Window) -> Window:
             lines[device].append(read.line(device, row))
         profiles = _read_profiles(message)
         devices = tuple(
-            _read_device(device, tuple(rows), message, owners, profiles)
-            for device, rows in zip(message.devices, lines, strict=True)
+            _read_device(device, model, tuple(rows), message, owners, profiles)
+            for device, model, rows in zip(message.devices, models(message), lines, strict=True)
         )
     except (IndexError, ValueError, ZeroDivisionError) as error:
         raise WireError(f"window {message.sequence} of {message.node}: {error}") from error
@@ -237,24 +261,37 @@ def _read_owner(owner: pb.Owner) -> Owner:
         owner.namespace,
         owner.pod,
         owner.container,
-        owner.pod_uid,
+        uuid_text(owner.pod_uid_bytes) if owner.pod_uid_bytes else owner.pod_uid,
         owner.first_seen_us,
         owner.user,
         owner.unit,
     )
 
 
+def models(message: pb.Window) -> list[str]:
+    """Each device's model; raises IndexError where the first one's is said to be that of the device before."""
+    found: list[str] = []
+    for device in message.devices:
+        found.append(found[-1] if device.model_stays else device.model)
+    return found
+
+
 def _read_device(
-    device: pb.Device, lines: tuple[Line, ...], message: pb.Window, owners: list[Owner], profiles: dict[str, str]
+    device: pb.Device,
+    model: str,
+    lines: tuple[Line, ...],
+    message: pb.Window,
+    owners: list[Owner],
+    profiles: dict[str, str],
 ) -> DeviceWindow:
     start = _read_holders(device.start_holders, message, owners)
     # Mostly nobody came or went: then both edges are one tuple, which others need to look at once only.
-    stays = device.start_holders == device.end_holders
+    stays = device.holders_stay or device.start_holders == device.end_holders
     end = start if stays else _read_holders(device.end_holders, message, owners)
     partitions = {line.key.partition for line in lines} | {holding.partition for holding in (*start, *end)}
     return DeviceWindow(
         device.uuid,
-        device.model,
+        model,
         device.capacity_us,
         lines,
         device.energy_start_mj if device.HasField("energy_start_mj") else None,

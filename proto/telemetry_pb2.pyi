@@ -137,7 +137,7 @@ class Window(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., sequence: _Optional[int] = ..., cluster: _Optional[str] = ..., node: _Optional[str] = ..., start_us: _Optional[int] = ..., end_us: _Optional[int] = ..., skipped_us: _Optional[int] = ..., waited_us: _Optional[int] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., partitions: _Optional[_Iterable[str]] = ..., lines: _Optional[_Union[Lines, _Mapping]] = ..., profiles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("uuid", "model", "capacity_us", "energy_start_mj", "energy_end_mj", "energy_estimated", "energy_breaks", "energy_known", "idle_energy_known", "start_holders", "end_holders", "unavailable_at_end", "idle_power_mw", "ghost_memory_byte_s")
+    __slots__ = ("uuid", "model", "capacity_us", "energy_start_mj", "energy_end_mj", "energy_estimated", "energy_breaks", "energy_known", "idle_energy_known", "start_holders", "end_holders", "unavailable_at_end", "idle_power_mw", "ghost_memory_byte_s", "holders_stay", "model_stays")
     UUID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_US_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,8 @@ class Device(_message.Message):
     UNAVAILABLE_AT_END_FIELD_NUMBER: _ClassVar[int]
     IDLE_POWER_MW_FIELD_NUMBER: _ClassVar[int]
     GHOST_MEMORY_BYTE_S_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_STAY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_STAYS_FIELD_NUMBER: _ClassVar[int]
     uuid: str
     model: str
     capacity_us: int
@@ -166,7 +168,9 @@ class Device(_message.Message):
     unavailable_at_end: bool
     idle_power_mw: int
     ghost_memory_byte_s: int
-    def __init__(self, uuid: _Optional[str] = ..., model: _Optional[str] = ..., capacity_us: _Optional[int] = ..., energy_start_mj: _Optional[int] = ..., energy_end_mj: _Optional[int] = ..., energy_estimated: bool = ..., energy_breaks: _Optional[int] = ..., energy_known: bool = ..., idle_energy_known: bool = ..., start_holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., end_holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., unavailable_at_end: bool = ..., idle_power_mw: _Optional[int] = ..., ghost_memory_byte_s: _Optional[int] = ...) -> None: ...
+    holders_stay: bool
+    model_stays: bool
+    def __init__(self, uuid: _Optional[str] = ..., model: _Optional[str] = ..., capacity_us: _Optional[int] = ..., energy_start_mj: _Optional[int] = ..., energy_end_mj: _Optional[int] = ..., energy_estimated: bool = ..., energy_breaks: _Optional[int] = ..., energy_known: bool = ..., idle_energy_known: bool = ..., start_holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., end_holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., unavailable_at_end: bool = ..., idle_power_mw: _Optional[int] = ..., ghost_memory_byte_s: _Optional[int] = ..., holders_stay: bool = ..., model_stays: bool = ...) -> None: ...
 
 class Holder(_message.Message):
     __slots__ = ("owner", "partition", "share_numerator", "share_denominator")
@@ -181,7 +185,7 @@ class Holder(_message.Message):
     def __init__(self, owner: _Optional[int] = ..., partition: _Optional[int] = ..., share_numerator: _Optional[int] = ..., share_denominator: _Optional[int] = ...) -> None: ...
 
 class Owner(_message.Message):
-    __slots__ = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
+    __slots__ = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit", "pod_uid_bytes")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +194,7 @@ class Owner(_message.Message):
     FIRST_SEEN_US_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
+    POD_UID_BYTES_FIELD_NUMBER: _ClassVar[int]
     kind: str
     namespace: str
     pod: str
@@ -198,7 +203,8 @@ class Owner(_message.Message):
     first_seen_us: int
     user: str
     unit: str
-    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., pod_uid: _Optional[str] = ..., first_seen_us: _Optional[int] = ..., user: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
+    pod_uid_bytes: bytes
+    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ..., pod_uid: _Optional[str] = ..., first_seen_us: _Optional[int] = ..., user: _Optional[str] = ..., unit: _Optional[str] = ..., pod_uid_bytes: _Optional[bytes] = ...) -> None: ...
 
 class Lines(_message.Message):
     __slots__ = ("count", "device", "partition", "owner", "basis", "reason", "source", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "burst_us", "intruder_us", "held_us", "energy_idle_mj", "energy_dynamic_mj", "memory_byte_s_plus_one", "quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us", "energy_unknown")

@@ -88,7 +88,9 @@ def _edit_table(draw: st.DrawFn, field: FieldDescriptor, table: object) -> None:
             del table[at]
 
 
-def _other(draw: st.DrawFn, value: str | int | bool) -> str | int | bool:
+def _other(draw: st.DrawFn, value: str | bytes | int | bool) -> str | bytes | int | bool:
+    if isinstance(value, bytes):
+        return draw(st.sampled_from([b"", b"\0" * 15, b"\0" * 16, b"\0" * 17]))
     if isinstance(value, str):
         return draw(st.sampled_from(_TEXTS))
     if isinstance(value, bool):

@@ -19,7 +19,6 @@ Holder: TypeAlias = tuple[int, int, int, int]
 Amounts: TypeAlias = Sequence[int | None]
 
 _KINDS = frozenset(kind.value for kind in OwnerKind)
-_owner = attrgetter("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
 _holder = attrgetter("owner", "partition", "share_numerator", "share_denominator")
 
 
@@ -33,8 +32,8 @@ class Device(NamedTuple):
     energy_end_mj: int | None
     energy_estimated: bool
     energy_breaks: int
-    start_holders: Sequence[Holder]
-    end_holders: Sequence[Holder]  # the same object where nobody came or went
+    start_holders: tuple[Holder, ...]
+    end_holders: tuple[Holder, ...]  # the same object where nobody came or went
     unavailable_at_end: bool
     idle_power_mw: int | None
     ghost_memory_byte_s: int
@@ -103,8 +102,11 @@ class WindowColumns:
 
     def named(self) -> set[int]:
         """The places of the owners whom lines or edges name."""
-        edges = chain.from_iterable((*device.start_holders, *device.end_holders) for device in self.devices)
-        return {*self.lines.owner, *(holder[0] for holder in edges)}
+        places = set(self.lines.owner)
+        if len(places) < len(self.owners):
+            edges = chain.from_iterable((*device.start_holders, *device.end_holders) for device in self.devices)
+            places.update(holder[0] for holder in edges)
+        return places
 
 
 def read(message: pb.Window) -> WindowColumns:
@@ -122,7 +124,7 @@ def head(message: pb.Window) -> WindowColumns:
 
 
 def _read(message: pb.Window) -> WindowColumns:
-    owners = list(map(_owner, message.owners))
+    owners = [_owner(owner) for owner in message.owners]
     if not _KINDS.issuperset(owner[0] for owner in owners):
         raise ValueError("an owner of no known kind")
     partitions = list(message.partitions)
@@ -133,11 +135,29 @@ def _read(message: pb.Window) -> WindowColumns:
         message.end_us,
         message.skipped_us,
         message.waited_us,
-        [_device(device, len(owners), len(partitions)) for device in message.devices],
+        [
+            _device(device, model, len(owners), len(partitions))
+            for device, model in zip(message.devices, codec.models(message), strict=True)
+        ],
         owners,
         partitions,
         _profiles(message.profiles, partitions),
         _lines(message, len(owners), len(partitions)),
+    )
+
+
+def _owner(owner: pb.Owner) -> Key:
+    """The columns of its table."""
+    uid = owner.pod_uid_bytes
+    return (
+        owner.kind,
+        owner.namespace,
+        owner.pod,
+        owner.container,
+        codec.uuid_text(uid) if uid else owner.pod_uid,
+        owner.first_seen_us,
+        owner.user,
+        owner.unit,
     )
 
 
@@ -148,33 +168,34 @@ def _profiles(profiles: Sequence[str], partitions: Sequence[str]) -> Sequence[st
     return [known.get(name, "") for name in partitions]
 
 
-def _device(device: pb.Device, owners: int, partitions: int) -> Device:
+def _device(device: pb.Device, model: str, owners: int, partitions: int) -> Device:
     start = _holders(device.start_holders, owners, partitions)
     # Mostly nobody came or went: then both edges are one object, which others need to look at once only.
-    stays = device.start_holders == device.end_holders
+    stays = device.holders_stay or device.start_holders == device.end_holders
     return Device(
         device.uuid,
-        device.model,
+        model,
         device.capacity_us,
-        device.energy_start_mj if device.HasField("energy_start_mj") else None,
-        device.energy_end_mj if device.HasField("energy_end_mj") else None,
+        # To ask whether a field is there takes longer than to read it.
+        device.energy_start_mj or (0 if device.HasField("energy_start_mj") else None),
+        device.energy_end_mj or (0 if device.HasField("energy_end_mj") else None),
         device.energy_estimated,
         device.energy_breaks,
         start,
         start if stays else _holders(device.end_holders, owners, partitions),
         device.unavailable_at_end,
-        device.idle_power_mw if device.HasField("idle_power_mw") else None,
+        device.idle_power_mw or (0 if device.HasField("idle_power_mw") else None),
         device.ghost_memory_byte_s,
     )
 
 
-def _holders(holders: Iterable[pb.Holder], owners: int, partitions: int) -> list[Holder]:
+def _holders(holders: Iterable[pb.Holder], owners: int, partitions: int) -> tuple[Holder, ...]:
     found = []
     for owner, partition, numerator, denominator in map(_holder, holders):
         if owner >= owners or partition >= partitions:
             raise IndexError("a holder outside the tables")
         found.append((owner, partition, *_share(numerator, denominator)))
-    return found
+    return tuple(found)
 
 
 @lru_cache(1024)  # a fleet has a few dozen
@@ -206,7 +227,7 @@ def _lines(message: pb.Window, owners: int, partitions: int) -> Lines:
         _energies(idle_mj, idle_known, device, unmetered),
         _energies(dynamic_mj, known, device, unmetered),
         [amount - 1 if amount else None for amount in memory],
-        [_measured(column, quality_us) for column in (quality_us, sm, occupancy, tensor, dram)],
+        _measured(quality_us, (quality_us, sm, occupancy, tensor, dram)),
     )
 
 
@@ -219,9 +240,9 @@ def _full_columns(lines: pb.Lines) -> list[Sequence[int]]:
 def _in_order(found: list[Sequence[int]]) -> list[Sequence[int]]:
     """The columns with the lines of the first device first, whatever order they came in."""
     device = found[0]
-    order = sorted(range(len(device)), key=device.__getitem__)
-    if order == list(range(len(device))):
+    if list(device) == sorted(device):
         return found
+    order = sorted(range(len(device)), key=device.__getitem__)
     return [[column[at] for at in order] for column in found]
 
 
@@ -235,5 +256,11 @@ def _energies(
     return [amount if known[at] and not is_hidden else None for amount, at, is_hidden in lines]
 
 
-def _measured(figures: Sequence[int], quality_us: Sequence[int]) -> Amounts:
-    return [figure if measured_us else None for figure, measured_us in zip(figures, quality_us, strict=True)]
+def _measured(quality_us: Sequence[int], figures: Sequence[Sequence[int]]) -> Sequence[Amounts]:
+    """The figures of quality, None on lines of which nothing was measured."""
+    if not any(quality_us):
+        return ((None,) * len(quality_us),) * len(figures)
+    return [
+        [figure if measured_us else None for figure, measured_us in zip(column, quality_us, strict=True)]
+        for column in figures
+    ]

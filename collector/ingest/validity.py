@@ -6,6 +6,7 @@ window read line by line, for the verdict and its words.
 
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
+from functools import lru_cache
 from itertools import chain
 from math import lcm
 
@@ -27,6 +28,7 @@ from gputally.proto import telemetry_pb2 as pb
 from gputally.proto.columns import STATES
 
 _FIRST_SEEN = 5  # its place among an owner's columns
+_FEW = 8  # holders of one device
 
 
 def invalidity(received: Received, zone: tzinfo) -> Refusal | None:
@@ -108,7 +110,7 @@ def _devices_agree(window: WindowColumns) -> bool:
     lines, length_us = window.lines, window.end_us - window.start_us
     states = window.by_device(lines.capacity_us())
     energy = zip(lines.energy_idle_mj, lines.energy_dynamic_mj, strict=True)
-    energies = window.by_device((idle_mj or 0) + (dynamic_mj or 0) for idle_mj, dynamic_mj in energy)
+    energies = window.by_device([(idle_mj or 0) + (dynamic_mj or 0) for idle_mj, dynamic_mj in energy])
     return len({device.uuid for device in window.devices}) == len(window.devices) and all(
         us == device.capacity_us <= length_us and _counter_agrees(device, mj) and _edges_fit(device)
         for device, us, mj in zip(window.devices, states, energies, strict=True)
@@ -126,7 +128,18 @@ def _edges_fit(device: Device) -> bool:
     start, end = device.start_holders, device.end_holders
     if max(device.ghost_memory_byte_s, device.idle_power_mw or 0) > MAX_AMOUNT:
         return False
-    return _are_within_a_device(start) and (end is start or _are_within_a_device(end))
+    return _fits_a_device(start) and (end is start or _fits_a_device(end))
+
+
+def _fits_a_device(holders: tuple[Holder, ...]) -> bool:
+    """As `_are_within_a_device`, which remembers the few holders of most devices: they are places in tables, so that
+    nodes that are shared in one way have the same."""
+    return _known_to_fit(holders) if len(holders) <= _FEW else _are_within_a_device(holders)
+
+
+@lru_cache(4096)
+def _known_to_fit(holders: tuple[Holder, ...]) -> bool:
+    return _are_within_a_device(holders)
 
 
 def _are_within_a_device(holders: Sequence[Holder]) -> bool:

@@ -15,6 +15,7 @@ from gputally.accounting.states import Basis, OwnerKind, Reason, Source
 from gputally.proto import telemetry_pb2 as pb
 from gputally.proto.codec import WireError, decode, encode
 
+UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 POD = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
 MINE = reserved_key(Holding(POD, "replica", Fraction(1, 4)))
 WINDOW = Window(
@@ -62,7 +63,7 @@ OWNERS = (
         namespace=TEXT,
         pod=TEXT,
         container=TEXT,
-        pod_uid=TEXT,
+        pod_uid=TEXT | st.uuids().map(str),
         first_seen_us=st.integers(-(2**63), 2**63 - 1),
     )
     | st.builds(Owner, st.just(OwnerKind.HOST), user=TEXT, unit=TEXT)
@@ -174,6 +175,53 @@ def test_unknown_memory_stays_unknown_and_0_stays_0() -> None:
     ids=["owner", "partition", "share-of-nothing", "profiles"],
 )
 def test_holders_that_point_nowhere_are_refused(spoil: Callable[[pb.Window], object]) -> None:
+    with pytest.raises(WireError):
+        spoiled(spoil)
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "0F8FAD5B-D9CB-469F-A165-70867728950E",
+        "0f8fad5bd9cb469fa16570867728950e",
+        "0f8fad5b-d9cb-469f-a165-70867728950 ",
+        "kubelet-static-pod-uid-of-32-digits",
+        "",
+    ],
+)
+def test_a_uid_comes_back_as_it_was_and_takes_16_bytes_where_it_is_a_uuid(uid: str) -> None:
+    """A static pod's UID is no UUID; whatever is not written as Kubernetes writes them, stays a text."""
+    owner = replace(POD, pod_uid=uid)
+    held = replace(WINDOW.devices[0], start_holders=(Holding(owner),))
+    window = replace(WINDOW, devices=(held,))
+    assert received(sent(window)) == window
+    told = pb.Window.FromString(sent(window)).owners[0]
+    assert (told.pod_uid, len(told.pod_uid_bytes)) == ((uid, 0) if uid != UUID else ("", 16))
+
+
+def test_what_stays_is_sent_once() -> None:
+    """Holders who hold to the end, and the model of all GPUs of a node."""
+    held = (Holding(POD, "replica", Fraction(1, 4)),)
+    first = replace(WINDOW.devices[0], start_holders=held, end_holders=held)
+    others = [replace(first, uuid=f"GPU-{at}", model=model) for at, model in enumerate(("H100", "", "", "H100"), 1)]
+    window = replace(WINDOW, devices=(first, *others))
+    told = pb.Window.FromString(sent(window)).devices
+    assert [device.model for device in told] == ["H100", "", "", "", "H100"]
+    assert [device.model_stays for device in told] == [False, True, False, True, False]
+    assert all(device.holders_stay and not device.end_holders for device in told)
+    assert received(sent(window)) == window
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda m: setattr(m.devices[0], "model_stays", True),
+        lambda m: setattr(m.owners[0], "pod_uid_bytes", b"0" * 15),
+    ],
+    ids=["of-no-device", "short"],
+)
+def test_what_points_to_nothing_is_refused(spoil: Callable[[pb.Window], object]) -> None:
     with pytest.raises(WireError):
         spoiled(spoil)
 
