@@ -19,6 +19,7 @@ from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.content_hash import ledger_hash
 from gputally.collector.ledger.postings import catch_up
+from gputally.collector.queues.stakes import read_stakes
 from gputally.collector.rates.card import Quantity
 from gputally.collector.rates.pricing import PRICES, Pricer, keys_of, read_pricer
 
@@ -68,7 +69,7 @@ def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> 
     sheet = Sheet(query, pricer, changes)
     for cell in read_cells(connection, query, sheet.edges):
         sheet.add(cell)
-    rows = sheet.rows()
+    rows = sheet.rows(read_stakes(connection, query.steps(), query.spread))
     money = total(row.money for row in rows)
     return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground, sheet.everything)
 

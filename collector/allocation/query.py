@@ -28,6 +28,8 @@ class Spread(StrEnum):
     NONE = "none"
     PROPORTIONAL = "proportional"
     EVEN = "even"
+    QUOTA = "quota"  # of the queues that LocalQueues lead into
+    CLAIMED_QUOTA = "claimed-quota"  # of those that pods name, too
 
 
 @dataclass(frozen=True, slots=True)

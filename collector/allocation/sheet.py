@@ -12,7 +12,7 @@ from gputally.collector.allocation.grouping import READ, By
 from gputally.collector.allocation.money import Money, Purse
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, Spread
-from gputally.collector.allocation.spread import Part, Shared, spread
+from gputally.collector.allocation.spread import NO_STAKES, Part, Shared, Stakes, spread
 from gputally.collector.rates.pricing import Priced, Pricer, Rate
 
 
@@ -95,9 +95,9 @@ class Sheet:
             if self._query.spread is not Spread.NONE:
                 self._part(cell, key).add(values, priced.rate)
 
-    def rows(self) -> tuple[Row, ...]:
-        """The rows, step by step; within one the largest capacity first."""
-        shared = spread(self._taken(), self._query.spread)
+    def rows(self, stakes: Stakes = NO_STAKES) -> tuple[Row, ...]:
+        """The rows, step by step; within one the largest capacity first. `stakes`: what spreading by quota goes by."""
+        shared = spread(self._taken(), self._query.spread, stakes)
         rows = [(key, self._row(key, found, shared)) for key, found in self._sums.items() if key.fits]
         return tuple(row for _, row in sorted(rows, key=_order))
 

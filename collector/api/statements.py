@@ -154,8 +154,9 @@ async def statement(
     asked, scope = _month(month, service), scope_of(reader)
     if given.share_idle is not Spread.NONE and not scope.whole:
         raise QueryError("shareIdle", "the platform's cost is only for those who may see every namespace")
-    found = await service.settled(lambda connection: _find(connection, service, asked, scope))
-    view = View(found.statement, Who(given.namespace, given.team, scope), given.share_idle)
+    how = given.share_idle
+    found = await service.settled(lambda connection: _find(connection, service, asked, scope, how))
+    view = View(found.statement, Who(given.namespace, given.team, scope), how, found.stakes)
     return _written(found, view, given.format, scope)
 
 
@@ -166,9 +167,9 @@ def _month(text: str, service: Service) -> Month:
         raise QueryMistakes([("month", message) for message in error.mistakes]) from error
 
 
-def _find(connection: Connection, service: Service, month: Month, scope: Scope) -> Found:
+def _find(connection: Connection, service: Service, month: Month, scope: Scope, how: Spread) -> Found:
     try:
-        return find_statement(connection, service.zone, month, scope)
+        return find_statement(connection, service.zone, month, scope, how)
     except (Tampered, ZoneChanged) as error:  # an operator has to look, not the one who asks
         raise HTTPException(503, str(error)) from error
 

@@ -66,8 +66,8 @@ def show(
     form, how = choice("--format", format, Format, mistakes), choice("--spread", spread, Spread, mistakes)
     settings, asked = asked_month(month, database_url, timezone, mistakes)
     with ledger(settings) as engine, told():
-        found = read_statement(engine, settings.zone, asked)
-    view = View(found.statement, Who(namespace, team), how)
+        found = read_statement(engine, settings.zone, asked, how)
+    view = View(found.statement, Who(namespace, team), how, found.stakes)
     sys.stdout.write(_printed(found, view, form))
 
 

@@ -1,13 +1,15 @@
 """A month's statement for whoever asks: frozen where it is closed, drawn up now where it is open."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from gputally.collector.allocation.query import WHOLE, Scope
+from gputally.collector.allocation.query import WHOLE, Scope, Spread
+from gputally.collector.allocation.spread import Stakes
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.postings import catch_up
+from gputally.collector.queues.stakes import read_stakes
 from gputally.collector.statement.content import Statement, draw_up
 from gputally.collector.statement.corrections import unbilled
 from gputally.collector.statement.document import as_json, digest, from_json
@@ -20,11 +22,15 @@ from gputally.collector.statement.view import View
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A statement; `closed` and `document` are of a closed month, None of an open one."""
+    """A statement; `closed` and `document` are of a closed month, None of an open one.
+
+    `stakes` are what its platform is spread by, where that is by quota.
+    """
 
     statement: Statement
     closed: Closed | None = None
     document: str | None = None
+    stakes: Stakes = field(default_factory=dict)
 
     @property
     def content_hash(self) -> str | None:
@@ -41,26 +47,29 @@ class Tampered(RuntimeError):
     """What was frozen has not the hash any more that it was frozen with."""
 
 
-def read_statement(engine: Engine, zone: ZoneInfo, month: Month) -> Found:
+def read_statement(engine: Engine, zone: ZoneInfo, month: Month, how: Spread = Spread.NONE) -> Found:
     """The statement of a month; raises Tampered, ZoneChanged and QueryError.
 
     For an open month, what arrived and is not in the postings yet is settled first.
     """
     catch_up(engine, zone)
     with reading(engine) as connection:
-        return find_statement(connection, zone, month)
+        return find_statement(connection, zone, month, how=how)
 
 
-def find_statement(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope = WHOLE) -> Found:
-    """The same from the postings as they are; `scope` is whose part will be shown of it."""
+def find_statement(
+    connection: Connection, zone: ZoneInfo, month: Month, scope: Scope = WHOLE, how: Spread = Spread.NONE
+) -> Found:
+    """The same from the postings as they are; `scope` is whose part will be shown of it, `how` says how it is spread."""
     check_zone(closed_months(connection), zone)
     closed = closed_month(connection, month.name)
+    stakes = read_stakes(connection, (month.period,), how)
     if closed is None:
-        return Found(draw_up(connection, zone, month, scope))
+        return Found(draw_up(connection, zone, month, scope), stakes=stakes)
     document = read_document(connection, month.name)
     if digest(document) != closed.content_hash:
         raise Tampered(f"the statement of {month.name} is not the one that was frozen: its hash is {digest(document)}")
-    return Found(from_json(document), closed, document)
+    return Found(from_json(document), closed, document, stakes)
 
 
 def read_differences(engine: Engine, zone: ZoneInfo, month: Month) -> tuple[Found, list[Line]]:

@@ -5,12 +5,12 @@ Items keep the amounts that they have in the whole statement, so what all teams 
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.query import WHOLE, Scope, Spread
-from gputally.collector.allocation.spread import Part, spread
+from gputally.collector.allocation.spread import Part, Stakes, spread
 from gputally.collector.rates.cost import rounded
 from gputally.collector.statement.content import Statement
 from gputally.collector.statement.emission import Emission
@@ -71,6 +71,7 @@ class View:
     statement: Statement
     who: Who = EVERYBODY
     spread: Spread = Spread.NONE
+    stakes: Stakes = field(default_factory=dict, compare=False)  # what spreading by quota goes by
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
@@ -94,7 +95,7 @@ class View:
     @cached_property
     def shares(self) -> tuple[Share, ...]:
         """What spreading moves, as far as the part is concerned."""
-        found = _shares(self.statement, self.spread)
+        found = _shares(self.statement, self.spread, self.stakes)
         return tuple(one for one in found if self.who.has(_payer(one), one.cluster, one.namespace, one.team))
 
     def hours(self, digits: int) -> list[str]:
@@ -150,10 +151,10 @@ def _payer(share: Share) -> str:
     return (OwnerKind.POD if share.namespace else OwnerKind.PLATFORM).value
 
 
-def _shares(statement: Statement, how: Spread) -> list[Share]:
+def _shares(statement: Statement, how: Spread, stakes: Stakes) -> list[Share]:
     """Of the month's own time: what is corrected later was spread, or not, when its month was looked at."""
     own = [item for item in statement.items if item.key.is_time and not item.key.corrects]
-    shared = spread((_part(item) for item in own if item.key.payer != OwnerKind.HOST), how)
+    shared = spread((_part(item) for item in own if item.key.payer != OwnerKind.HOST), how, stakes)
     sums: dict[tuple[str, str, str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for item in own:
         given = shared.get(str(item.key))

@@ -36,8 +36,8 @@ async def statement(asked: Asked) -> Page:
     month = asked.month(given.month)
     if given.share_idle is not Spread.NONE and not asked.scope.whole:
         raise QueryError("shareIdle", "the platform's cost is only for those who may see every namespace")
-    found = await asked.service.settled(partial(_find, asked, month))
-    view = View(found.statement, Who(given.namespace, given.team, asked.scope), given.share_idle)
+    found = await asked.service.settled(partial(_find, asked, month, given.share_idle))
+    view = View(found.statement, Who(given.namespace, given.team, asked.scope), given.share_idle, found.stakes)
     spread = None if given.share_idle is Spread.NONE else given.share_idle.value
     kept = {"team": given.team, "namespace": given.namespace, "shareIdle": spread}
     values = {
@@ -57,8 +57,8 @@ async def statement(asked: Asked) -> Page:
     return Page("statement.html", printed.title(view), links.STATEMENT, values)
 
 
-def _find(asked: Asked, month: Month, connection: Connection) -> Found:
+def _find(asked: Asked, month: Month, how: Spread, connection: Connection) -> Found:
     try:
-        return find_statement(connection, asked.zone, month, asked.scope)
+        return find_statement(connection, asked.zone, month, asked.scope, how)
     except (Tampered, ZoneChanged) as error:  # an operator has to look, not the one who asks
         raise HTTPException(503, str(error)) from error

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.collector.allocation.query import Spread
-from gputally.collector.allocation.spread import Part, Shared, spread
+from gputally.collector.allocation.spread import Part, Shared, Stake, Stakes, spread
 
 EAST = (0, "east")
 
@@ -42,6 +42,32 @@ def test_a_namespace_without_time_gets_nothing() -> None:
     assert ("a" in found, found["b"]) == (False, Shared(4, 4))
 
 
+# By quota
+
+
+def test_a_queues_quota_weighs_for_its_namespaces_and_among_them_by_time() -> None:
+    """Whoever keeps more GPUs for itself pays more of what nobody held, however little it ran."""
+    stakes = {EAST: [Stake(3000, frozenset({"a"})), Stake(1000, frozenset({"b", "c"}))]}
+    found = spread([part("a", 1), part("b", 300), part("c", 100), part(None, 8, 400)], Spread.QUOTA, stakes)
+    assert [found[name].cost for name in ("a", "b", "c", "platform")] == [300, 75, 25, -400]
+
+
+def test_a_queue_whose_namespaces_had_no_time_weighs_nothing_and_who_has_no_quota_pays_nothing() -> None:
+    stakes = {EAST: [Stake(1, frozenset({"a"})), Stake(99, frozenset({"away"}))]}
+    found = spread([part("a", 1), part("free", 9), part(None, 8, 400)], Spread.CLAIMED_QUOTA, stakes)
+    assert found == {"a": Shared(8, 400), "free": Shared(), "platform": Shared(-8, -400)}
+
+
+def test_where_nobody_has_a_stake_the_platform_keeps_its_cost() -> None:
+    for stakes in ({}, {EAST: [Stake(5, frozenset({"away"}))]}, {(1, "east"): [Stake(5, frozenset({"a"}))]}):
+        assert not spread([part("a", 1), part(None, 8, 400)], Spread.QUOTA, stakes)
+
+
+def test_a_statements_namespace_goes_by_its_name() -> None:
+    found = spread([part("a/uid-1", 1), part(None, 8, 400)], Spread.QUOTA, {EAST: [Stake(5, frozenset({"a"}))]})
+    assert found["a/uid-1"] == Shared(8, 400)
+
+
 parts = st.lists(
     st.builds(
         part,
@@ -55,9 +81,15 @@ parts = st.lists(
 )
 
 
-@given(parts, st.sampled_from(list(Spread)))
-def test_it_is_conserved_and_nobody_is_given_a_negative_share(parts: list[Part], how: Spread) -> None:
-    found = spread(parts, how)
+stakes = st.dictionaries(
+    st.tuples(st.integers(0, 1), st.sampled_from(["east", "west"])),
+    st.lists(st.builds(Stake, st.integers(0, 10**15), st.frozensets(st.sampled_from(["a", "b", "x"]))), max_size=4),
+)
+
+
+@given(parts, st.sampled_from(list(Spread)), stakes)
+def test_it_is_conserved_and_nobody_is_given_a_negative_share(parts: list[Part], how: Spread, stakes: Stakes) -> None:
+    found = spread(parts, how, stakes)
     assert sum(shared.us for shared in found.values()) == 0
     assert sum(shared.cost for shared in found.values()) == 0
     given_away: dict[object, int] = defaultdict(int)
@@ -65,3 +97,13 @@ def test_it_is_conserved_and_nobody_is_given_a_negative_share(parts: list[Part],
         if one.namespace is None:
             given_away[one.row] += one.cost
     assert all(shared.cost >= -given_away[row] for row, shared in found.items())
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 10**9)), st.integers(0, 10**30), stakes)
+def test_by_quota_exactly_the_platforms_cost_is_given_away_or_none_of_it(
+    times: dict[str, int], cost: int, stakes: Stakes
+) -> None:
+    found = spread([*(part(name, us) for name, us in times.items()), part(None, 7, cost)], Spread.QUOTA, stakes)
+    takes = {name for stake in stakes.get(EAST, ()) if stake.us for name in stake.namespaces if times.get(name)}
+    assert sum(found[name].cost for name in takes if name in found) == (cost if takes else 0)
+    assert found.get("platform", Shared()).cost == (-cost if takes else 0)
