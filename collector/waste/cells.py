@@ -1,0 +1,156 @@
+"""Parts of idle time as an answer needs them: their kinds summed by the database as far as prices and teams let it.
+
+The sums follow those of `allocation.cells`: by ids first, then by names.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Select, Subquery, Table, and_, cast, func, select, text
+from sqlalchemy.sql.elements import ColumnElement
+
+from gputally.accounting.states import OwnerKind
+from gputally.collector.allocation import whose
+from gputally.collector.allocation.cells import MAX_CELLS
+from gputally.collector.allocation.filter import Clause
+from gputally.collector.allocation.grouping import COLUMNS, READ, WHOSE, By
+from gputally.collector.allocation.query import Query, QueryError
+from gputally.collector.allocation.spans import piece_of
+from gputally.collector.database import schema
+from gputally.collector.database.engine import is_sqlite
+from gputally.collector.database.schema_waste import idle_part
+from gputally.collector.database.schema_workload import pod_workload
+from gputally.collector.ledger.state import read_state
+from gputally.collector.rates.pricing import Key
+from gputally.collector.waste.division import Share
+from gputally.collector.waste.division_sql import kinds
+from gputally.collector.waste.kind import Kind
+from gputally.collector.waste.lives import lives
+
+_PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
+_WORK_MEM = "128MB"
+_WHOSE = "whose_"  # before the names of columns that PostgreSQL groups by name
+_POINTERS: Mapping[Table, Column[Any]] = {
+    schema.node: idle_part.c.node_id,
+    schema.device: idle_part.c.device_id,
+    schema.owner: idle_part.c.owner_id,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The parts of one piece of the period that have the same price, team and names."""
+
+    piece: int
+    place: Key
+    names: tuple[str, ...]
+    idle_us: int
+    kinds: tuple[Share, ...]
+
+
+def read_cells(connection: Connection, query: Query, edges: Sequence[int]) -> Iterator[Cell]:
+    """The cells of the query's period, cut at `edges` (the first is its start); raises QueryError where too many."""
+    columns = tuple(key for key in query.keys if key in READ)
+    statement = _statement(connection, query, columns, edges)
+    if not is_sqlite(connection):
+        connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
+    for count, row in enumerate(connection.execute(statement.limit(MAX_CELLS + 1)), start=1):
+        if count > MAX_CELLS:
+            raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
+        yield _cell(row, len(columns))
+
+
+def _cell(row: Sequence[Any], names: int) -> Cell:
+    piece, *place = row[: 1 + len(_PLACE)]
+    rest = row[1 + len(_PLACE) :]
+    idle_us, *sums = rest[names:]
+    shares = tuple(Share(*pair) for pair in zip(sums[::2], sums[1::2], strict=True))
+    return Cell(piece, Key(*place), tuple(rest[:names]), idle_us, shares)
+
+
+def _statement(
+    connection: Connection, query: Query, columns: Sequence[By], edges: Sequence[int]
+) -> Select[*tuple[Any, ...]]:
+    own = [_own(key) for key in columns if _is_own(key)]
+    ids = _by_ids(connection, query, own, edges)
+
+    def named(key: By) -> ColumnElement[Any]:
+        if key in WHOSE:
+            return whose.NAMES[key](schema.owner, pod_workload).label(_WHOSE + key)
+        return ids.c[COLUMNS[key].name] if _is_own(key) else COLUMNS[key]
+
+    before, after = [ids.c.piece, *map(named, _PLACE)], list(map(named, columns))
+    grouped = [text(_WHOSE + key) if key in WHOSE else named(key) for key in columns]
+    statement = (
+        select(*before, *after, *(_sum(ids.c[name]) for name in _SUMMED))
+        .join_from(ids, schema.node, schema.node.c.id == ids.c.node_id)
+        .join(schema.device, schema.device.c.id == ids.c.device_id)
+        .join(schema.owner, schema.owner.c.id == ids.c.owner_id)
+        .group_by(*before, *grouped)
+    )
+    if WHOSE.isdisjoint(columns) and not query.where.asks_whose:
+        return statement
+    learnt = whose.learnt(schema.node, schema.owner, pod_workload)
+    return statement.outerjoin(pod_workload, learnt).where(query.where.whose())
+
+
+def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], edges: Sequence[int]) -> Subquery:
+    """The kinds of the parts in scope, summed by piece and ids."""
+    within = _within(query)
+    asked = select(idle_part.c.owner_id, idle_part.c.node_id).where(within).distinct().subquery("asked")
+    life = lives(asked, read_state(connection))
+    same = and_(*(life.c[name] == idle_part.c[name] for name in ("owner_id", "node_id", "device_id", "partition")))
+    groups = {"piece": piece_of(idle_part.c.hour_us, edges)}
+    groups |= {column.name: column for column in (*_POINTERS.values(), idle_part.c.profile, *own)}
+    sums = [us for pair in kinds(idle_part, life).values() for us in pair]
+    facts = (
+        select(
+            *(column.label(name) for name, column in groups.items()),
+            *(us.label(name) for name, us in zip(_SUMMED, [idle_part.c.idle_us, *sums], strict=True)),
+        )
+        .join_from(idle_part, life, same)
+        .where(within)
+        .subquery("facts")
+    )
+    keys = [facts.c[name] for name in groups]
+    return select(*keys, *(_sum(facts.c[name]).label(name) for name in _SUMMED)).group_by(*keys).subquery("ids")
+
+
+def _within(query: Query) -> ColumnElement[bool]:
+    """Which parts may be seen and fit, as far as their ids tell."""
+    owner, node, scope = schema.owner.c, schema.node.c, query.scope
+    conditions = [idle_part.c.hour_us >= query.period.start_us, idle_part.c.hour_us < query.period.end_us]
+    if scope.namespaces is not None:
+        own = and_(owner.kind == OwnerKind.POD.value, owner.namespace.in_(sorted(scope.namespaces)))
+        conditions.append(_points(schema.owner, own))
+    if scope.clusters is not None:
+        conditions.append(_points(schema.node, node.cluster.in_(sorted(scope.clusters))))
+    return and_(*conditions, *(_condition(clause) for clause in query.where.clauses if clause.key in COLUMNS))
+
+
+def _condition(clause: Clause) -> ColumnElement[bool]:
+    if _is_own(clause.key):
+        return clause.fits(_own(clause.key))
+    column = COLUMNS[clause.key]
+    return _points(column.table, clause.fits(column))
+
+
+def _points(table: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return _POINTERS[table].in_(select(table.c.id).where(condition))
+
+
+def _is_own(key: By) -> bool:
+    """Whether a name stands in the parts themselves, as it does in the postings."""
+    return key in COLUMNS and COLUMNS[key].table is schema.posting
+
+
+def _own(key: By) -> Column[Any]:
+    return idle_part.c[COLUMNS[key].name]
+
+
+def _sum(column: ColumnElement[Any]) -> ColumnElement[int]:
+    return cast(func.sum(column), BigInteger)
+
+
+_SUMMED = ("idle_us", *(f"{kind}{of}" for kind in Kind for of in ("_us", "_provisional_us")))
