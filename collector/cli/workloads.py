@@ -1,4 +1,4 @@
-"""`gputally workloads`: whose work a pod is and how that is known, and rules of one's own."""
+"""`gputally workloads`: whose work a pod is and how that is known, and rules of one's own; jobs are in `jobs`."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ import typer
 from sqlalchemy import Engine, or_, select
 
 from gputally.collector.allocation.period import instant
+from gputally.collector.cli import jobs
 from gputally.collector.cli.database import DatabaseUrl, Timezone, fail, ledger, settings_of
 from gputally.collector.cli.files import File, read_file, refuse
 from gputally.collector.database.engine import reading
@@ -28,7 +29,11 @@ _HOW = {
 _TIMES = ("created", "started", "finished", "gone")
 _Row = Mapping[str, Any]
 
-app = typer.Typer(help="Workloads: whose work a pod is.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Workloads: one job, one row, and whose work a pod is.", no_args_is_help=True, rich_markup_mode=None
+)
+app.command("list")(jobs.list_)
+app.command("job")(jobs.job)
 
 
 @app.command("check")

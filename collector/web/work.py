@@ -71,7 +71,7 @@ def span(of: Course | Attempt | JobPod, asked: Asked) -> Span:
 
 def size(of: Course) -> str:
     """What it is made of: `8 ranks on 2 nodes, 3 attempts`."""
-    parts = [f"{words.number(of.ranks or of.pods, 'rank' if of.ranks else 'pod')} on {words.number(of.nodes, 'node')}"]
+    parts = [members(of.ranks if of.pods > 1 else None, of.pods, of.nodes)]
     if of.ranks is None and of.at_once < of.pods:
         parts.append(f"at most {of.at_once} at a time")
     if of.runs is not None and of.runs > 1:
@@ -81,6 +81,12 @@ def size(of: Course) -> str:
     if of.restarts:
         parts.append(words.number(of.restarts, "restart"))
     return ", ".join(parts)
+
+
+def members(ranks: int | None, pods: int, nodes: int) -> str:
+    """`8 ranks on 2 nodes`; pods where they have no rank."""
+    many = words.number(pods, "pod") if ranks is None else words.number(ranks, "rank")
+    return f"{many} on {words.number(nodes, 'node')}"
 
 
 def _usage(job: Job, month: str | None, *, several: bool) -> Usage:

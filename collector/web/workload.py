@@ -1,5 +1,6 @@
 """One workload: how it went, attempt by attempt, which pods took part, and what they had of which devices."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -9,13 +10,13 @@ from sqlalchemy import Connection
 
 from gputally.accounting.keys import WHOLE_GPU
 from gputally.collector.allocation.allocation import Allocation
-from gputally.collector.allocation.amounts import Amounts
+from gputally.collector.allocation.amounts import Amounts, summed
 from gputally.collector.allocation.filter import Clause, Operator
 from gputally.collector.allocation.grouping import By
-from gputally.collector.allocation.money import Money
+from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
 from gputally.collector.jobs.course import ranks
-from gputally.collector.jobs.drill import AttemptUse, Drilled, PodUse, read_job
+from gputally.collector.jobs.drill import AttemptUse, Device, DeviceUse, Drilled, PodUse, read_job
 from gputally.collector.jobs.job import Job
 from gputally.collector.jobs.pod import JobPod
 from gputally.collector.statement.month import Month
@@ -153,11 +154,9 @@ def _called(one: AttemptUse) -> str:
 
 def _made_of(one: AttemptUse) -> str:
     """Ranks, or pods; nodes; restarts."""
-    found = ranks(one.attempt.pods)
-    nodes = len({node for pod in one.attempt.pods for node in pod.nodes})
-    of = words.number(found, "rank") if found else words.number(len(one.pods), "pod")
-    again = f", {words.number(one.attempt.restarts, 'restart')}" if one.attempt.restarts else ""
-    return f"{of} on {words.number(nodes, 'node')}{again}"
+    pods = one.attempt.pods
+    of = work.members(ranks(pods), len(pods), len({node for pod in pods for node in pod.nodes}))
+    return of + (f", {words.number(one.attempt.restarts, 'restart')}" if one.attempt.restarts else "")
 
 
 def _pods(one: Drilled, currency: str, asked: Asked) -> Table:
@@ -188,18 +187,26 @@ def _part(use: PodUse, attempt: AttemptUse | None) -> str:
 
 
 def _devices(one: Drilled, currency: str) -> Table:
-    """The devices of every pod, by node."""
-    found = sorted(
-        ((use.pod, device) for use in one.pods for device in use.devices),
-        key=lambda pair: (pair[1].device, pair[0].start_us, pair[0].name),
-    )
-    used = [Usage(device.device.uuid, None, device.amounts, device.money) for _, device in found]
-    details = []
-    for pod, device in found:
-        of = device.device
-        part = "" if of.partition == WHOLE_GPU else f", {of.profile or of.partition}"
-        details.append(f"{of.model}{part} on {of.node}, held by {pod.name}")
-    return _table(used, details, [None] * len(found), currency)
+    """The devices by node, whoever of its pods had them."""
+    by_device: dict[Device, list[tuple[str, DeviceUse]]] = defaultdict(list)
+    for use in one.pods:
+        for device in use.devices:
+            by_device[device.device].append((use.pod.name, device))
+    found = sorted(by_device.items())
+    return _table([_device(*each) for each in found], [_held(*each) for each in found], [None] * len(found), currency)
+
+
+def _device(of: Device, uses: Sequence[tuple[str, DeviceUse]]) -> Usage:
+    amounts, money = summed(use.amounts for _, use in uses), total(use.money for _, use in uses)
+    return Usage(of.uuid, None, amounts, money)
+
+
+def _held(of: Device, uses: Sequence[tuple[str, DeviceUse]]) -> str:
+    """What it is, and who had it."""
+    part = "" if of.partition == WHOLE_GPU else f", {of.profile or of.partition}"
+    names = list(dict.fromkeys(name for name, _ in uses))
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{of.model}{part} on {of.node}, held by {names[0]}{more}"
 
 
 def _table(used: Sequence[Usage], details: Sequence[str], spans: Sequence[work.Span | None], currency: str) -> Table:

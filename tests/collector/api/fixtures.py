@@ -127,6 +127,6 @@ def get(app: FastAPI, path: str, token: str = "", **parameters: str) -> httpx.Re
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.get(path, params=parameters, headers=headers)
+            return await client.get(path, params=parameters or None, headers=headers)
 
     return asyncio.run(ask())

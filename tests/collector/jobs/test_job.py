@@ -110,7 +110,7 @@ def test_a_gang_of_two_attempts_is_one_row(gang: Engine) -> None:
     course = bert.course
     assert (course.ranks, course.nodes, course.pods, course.at_once, len(course.attempts)) == (2, 2, 4, 2, 2)
     assert (course.start_us, course.end_us, course.outcome) == (START_US, None, Outcome.RUNNING)
-    assert (bert.amounts.capacity_us, bert.amounts.used_us) == (6 * HOUR_US, HOUR_US // 3 * 8)
+    assert (bert.amounts.capacity_us, bert.amounts.used_us) == (6 * HOUR_US, 4 * HOUR_US)
     assert bert.money.cost == 6 * HOUR_US * 3_600_000_000
     assert (web.course.ranks, web.course.attempts, web.course.pods) == (None, (), 1)
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from fastapi import FastAPI
 from sqlalchemy import Engine, insert, select
 from tests.collector.api.fixtures import Tokens, get
+from tests.watched_pods import learn
 from tests.windows import all_received, device, pod, reserved, unallocated, window
 
 from gputally.accounting.division import platform_key
@@ -67,6 +68,13 @@ budgets:
   - {team: serving, gpu_hours: 1000, from: 2026-01}
   - {namespace: research, gpu_hours: 5000, from: 2026-01}
 """
+# Whose work the pods are; of the others nothing is known.
+WORK: Mapping[str, tuple[str, str, dict[str, Any]]] = {
+    "resnet-run-0": ("training", "PyTorchJob.kubeflow/resnet", {"role": "worker", "rank": 0}),
+    "pretrain-llm-0": ("research", "JobSet/pretrain-llm", {"rank": 0, "replica": 0, "attempt": 2}),
+    "chat-7c9d8b6f5-x2k4q": ("inference", "InferenceService.kserve/chat", {"role": "predictor"}),
+    "notebook-0": ("speech", "Notebook.kubeflow/ada", {}),
+}
 READERS = Tokens(
     {
         "all": Reader("ann", Role.VIEWER, None),
@@ -83,6 +91,8 @@ def fill(engine: Engine) -> None:
     apply_file(engine, Kind.RATES, CARD, "ann@laptop", MONTH_US)
     apply_file(engine, Kind.TEAMS, TEAMS, "ann@laptop", MONTH_US)
     apply_file(engine, Kind.BUDGETS, BUDGETS, "ann@laptop", MONTH_US)
+    for name, (namespace, label, fields) in WORK.items():
+        learn(engine, name, label, namespace=namespace, **fields)
     settle(engine, UTC)
     with writing(engine) as connection:
         pods = {row.id: row.pod for row in connection.execute(select(owner))}

@@ -17,8 +17,16 @@ from gputally.collector.auth.static_tokens import StaticTokens
 from gputally.collector.web.page import MENU
 
 AXE = pytest.importorskip("axe_core_python", reason="axe-core checks access: pip install axe-core-python")
-PATHS = (*(path for _, path in MENU), "/?by=namespace", "/?team=language", "/namespaces/research", "/?month=2026-10")
-MAIN = ("/", "/idle", "/gpus", "/namespaces/research")
+ONE = "/workload?namespace=research&name=jobset/pretrain-llm"
+PATHS = (
+    *(path for _, path in MENU),
+    ONE,
+    "/?by=namespace",
+    "/?team=language",
+    "/namespaces/research",
+    "/?month=2026-10",
+)
+MAIN = ("/", "/workloads", ONE, "/idle", "/gpus", "/namespaces/research")
 LIGHT = {"color_scheme": "light", "viewport": {"width": 1240, "height": 800}}
 DARK = {"color_scheme": "dark", "viewport": {"width": 1240, "height": 800}}
 PHONE = {"color_scheme": "light", "viewport": {"width": 360, "height": 780}, "is_mobile": True, "has_touch": True}

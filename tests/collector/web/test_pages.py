@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from fastapi import FastAPI
@@ -23,8 +24,17 @@ from gputally.collector.database.engine import open_database
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.web.page import STYLE, version
 
-PATHS = ("/", "/idle", "/gpus", "/namespaces/research", "/statement", "/about")
+ONE = "/workload?namespace=research&name=jobset/pretrain-llm"
+PATHS = ("/", "/workloads", ONE, "/idle", "/gpus", "/namespaces/research", "/statement", "/about")
 OTHERS = ("training", "inference", "playground", "speech", "sandbox", "vision", "serving", "ann@", "gpu-1", "gpu-3")
+
+
+def test_the_links_of_workloads_lead_to_what_they_name(app: FastAPI) -> None:
+    found = text(app, "/workloads")
+    for href in re.findall(r'href="(/workload\?[^"]*)"', found):
+        page = words_of(text(app, "/workload", **_query(unescape(href))))
+        assert "Pods" in page
+        assert "No GPU time" not in page
 
 
 def words_of(html: str) -> str:
@@ -53,8 +63,7 @@ def test_every_link_of_every_page_leads_somewhere(app: FastAPI, path: str) -> No
 
 
 def _query(href: str) -> dict[str, str]:
-    query = href.partition("?")[2]
-    return dict(part.split("=", 1) for part in query.split("&")) if query else {}
+    return dict(parse_qsl(href.partition("?")[2], strict_parsing=True, keep_blank_values=True)) if "?" in href else {}
 
 
 @pytest.mark.parametrize("path", PATHS)
