@@ -12,8 +12,10 @@ from gputally.collector.api import (
     devices,
     idle,
     namespaces,
+    queues,
     rates,
     statements,
+    waste,
     workloads,
 )
 from gputally.collector.api.problems import Problem, add_handlers
@@ -21,7 +23,8 @@ from gputally.collector.api.service import Service
 
 PREFIX = "/api/v1"
 ROUTERS = tuple(
-    of.router for of in (allocation, idle, workloads, devices, coverage, rates, namespaces, budgets, statements)
+    of.router
+    for of in (allocation, idle, waste, workloads, queues, devices, coverage, rates, namespaces, budgets, statements)
 )
 
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.allocation.allocation import Ground, read_allocation
+from gputally.collector.allocation.allocation import Allocation, Ground, read_allocation
 from gputally.collector.allocation.grouping import READ, By
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, QueryError, Spread
@@ -71,13 +71,22 @@ class WasteRow:
 @dataclass(frozen=True, slots=True)
 class Waste:
     """An answer. Rows come step by step, and within one the dearest idle time first, of those without a price the
-    longest. `total` is the whole of what was asked for. `currency` is empty where there are no prices."""
+    longest. `total` is the whole of what was asked for. `idle` is the idle time that was divided, of whomever."""
 
     query: Query
-    currency: str
     rows: tuple[WasteRow, ...]
     total: Mapping[Kind, Wasted]
-    ground: Ground
+    idle: Allocation
+
+    @property
+    def currency(self) -> str:
+        """Empty where there are no prices."""
+        return self.idle.currency
+
+    @property
+    def ground(self) -> Ground:
+        """What the answer rests on."""
+        return self.idle.ground
 
 
 def summed(parts: Iterable[Wasted]) -> Wasted:
@@ -112,7 +121,7 @@ def read_waste(connection: Connection, billing: ZoneInfo, query: Query) -> Waste
         (book.row(row) for row in idle.rows if row.owner == OwnerKind.POD and row.amounts.idle_us), key=_order
     )
     total = {kind: summed(row.kinds[kind] for row in rows) for kind in Kind}
-    return Waste(query, idle.currency, tuple(rows), total, idle.ground)
+    return Waste(query, tuple(rows), total, idle)
 
 
 def _check(query: Query, billing: ZoneInfo) -> None:

@@ -34,6 +34,7 @@ CHECKS = [
 ADDRESSES = [
     "allocation",
     "idle",
+    "waste",
     "workloads",
     "workload",
     "devices",
