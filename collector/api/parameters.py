@@ -162,6 +162,16 @@ def month_of(text: str, zone: ZoneInfo, now_us: int) -> Period:
     return period
 
 
+def period_of(window: str, tz: str | None, billing: ZoneInfo, now_us: int) -> tuple[Period, ZoneInfo]:
+    """The period that `window` names and the zone it is told in; raises QueryMistakes."""
+    mistakes: list[tuple[str, str]] = []
+    zone = _try(mistakes, "tz", lambda: zone_of(tz, billing), billing)
+    period = _try(mistakes, "window", lambda: asked_period(window, zone, now_us), Period(0, 1))
+    if mistakes:
+        raise QueryMistakes(mistakes)
+    return period, zone
+
+
 @cache
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones())

@@ -7,7 +7,19 @@ from importlib.metadata import entry_points
 
 import typer
 
-from gputally.collector.cli import budgets, export, migrate, notify, rates, report, statement, teams, top, workloads
+from gputally.collector.cli import (
+    budgets,
+    export,
+    migrate,
+    notify,
+    queues,
+    rates,
+    report,
+    statement,
+    teams,
+    top,
+    workloads,
+)
 
 COMMANDS = "gputally.commands"  # the entry points' group: each names a Typer app
 
@@ -20,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(report.report)
+app.command()(queues.queues)
 app.command()(top.top)
 app.command()(migrate.migrate)
 app.add_typer(rates.app, name="rates")

@@ -60,7 +60,7 @@ def read_statement(engine: Engine, zone: ZoneInfo, month: Month, how: Spread = S
 def find_statement(
     connection: Connection, zone: ZoneInfo, month: Month, scope: Scope = WHOLE, how: Spread = Spread.NONE
 ) -> Found:
-    """The same from the postings as they are; `scope` is whose part will be shown of it, `how` says how it is spread."""
+    """The same from the postings as they are; `scope` is whose part will be shown, `how` what spreads the platform."""
     check_zone(closed_months(connection), zone)
     closed = closed_month(connection, month.name)
     stakes = read_stakes(connection, (month.period,), how)

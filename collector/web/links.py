@@ -6,6 +6,7 @@ from gputally.collector.jobs.read_pods import JobName
 
 OVERVIEW = "/"
 WORKLOADS = "/workloads"
+QUEUES = "/queues"
 WORKLOAD = "/workload"
 IDLE = "/idle"
 GPUS = "/gpus"

@@ -43,6 +43,7 @@ class Page:
 MENU = (
     ("Overview", links.OVERVIEW),
     ("Workloads", links.WORKLOADS),
+    ("Queues", links.QUEUES),
     ("Idle now", links.IDLE),
     ("GPUs", links.GPUS),
     ("Statement", links.STATEMENT),

@@ -37,6 +37,7 @@ ADDRESSES = [
     "waste",
     "workloads",
     "workload",
+    "queues",
     "devices",
     "coverage",
     "rates",
