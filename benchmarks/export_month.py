@@ -21,6 +21,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine, text
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.states import Basis, Reason, Source
+from gputally.collector.database.coded import BASIS, REASON, SOURCE
 from gputally.collector.database.engine import is_sqlite, open_database, writing
 from gputally.collector.database.migrate import migrate
 from gputally.collector.exports.focus import Options, write_focus
@@ -41,13 +43,14 @@ OWNERS = """
     owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
     SELECT i + 1, 'pod', 'ns-' || (i % 40), 'pod-' || i, 'main', 'uid-' || i, 0, '', '' FROM n
 """
+[_HELD], [_PLAIN] = BASIS.codes([Basis.RESERVATION]), REASON.codes([Reason.NONE])
+[_SAMPLED] = SOURCE.codes([Source.DEVICE_SAMPLES])
 POSTINGS = f"""
     posting (hour_us, node_id, device_id, partition, owner_id, basis, reason, source, used_us, idle_us,
-        unallocated_us, unavailable_us, unobserved_us, burst_us, intruder_us, held_us, energy_dynamic_mj, profile,
-        gap_us)
+        unallocated_us, unavailable_us, unobserved_us, energy_dynamic_mj, profile)
     SELECT {MONTH.start_us} + (i / :devices) * {HOUR_US}, (i % :devices) / 8 + 1, i % :devices + 1, 'gpu',
-        (i / :devices / 24) * :devices + i % :devices + 1, 'reservation', '', 'device-samples',
-        (i * 2654435761) % {HOUR_US}, {HOUR_US} - (i * 2654435761) % {HOUR_US}, 0, 0, 0, 0, 0, 0, i % 2520000, '', 0
+        (i / :devices / 24) * :devices + i % :devices + 1, {_HELD}, {_PLAIN}, {_SAMPLED},
+        (i * 2654435761) % {HOUR_US}, {HOUR_US} - (i * 2654435761) % {HOUR_US}, 0, 0, 0, i % 2520000, ''
     FROM n
 """  # noqa: S608 - our own text
 CARD = b"""\

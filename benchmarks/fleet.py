@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, text
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.states import Basis, Reason, Source
 from gputally.collector.allocation.period import Period
+from gputally.collector.database.coded import BASIS, REASON, SOURCE
 from gputally.collector.database.engine import writing
 from gputally.collector.files.applied import Kind, apply_file
 
@@ -30,6 +32,10 @@ prices:
 energy:
   - {valid_from: 2026-01-01, per_kwh: 0.25, pue: 1.3}
 """
+
+_NOBODYS, _HELD = BASIS.codes([Basis.NONE, Basis.RESERVATION])
+[_PLAIN] = REASON.codes([Reason.NONE])
+[_SAMPLED] = SOURCE.codes([Source.DEVICE_SAMPLES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +77,15 @@ CREATE TEMP TABLE held AS
 
 _COLUMNS = """
 INSERT INTO posting (hour_us, node_id, device_id, partition, owner_id, basis, reason, source, used_us, idle_us,
-  unallocated_us, unavailable_us, unobserved_us, burst_us, intruder_us, held_us, energy_idle_mj, energy_dynamic_mj)
+  unallocated_us, unavailable_us, unobserved_us, energy_idle_mj, energy_dynamic_mj)
 """
 _POSTINGS = f"""
 {_COLUMNS}
-  SELECT hour_us, node_id, device_id, 'gpu', owner_id, 'reservation', '', 'device-samples', used_us, held_us - used_us,
-    0, 0, 0, 0, 0, 0, held_us * 7 / 100000, used_us * 63 / 100000 FROM held;
+  SELECT hour_us, node_id, device_id, 'gpu', owner_id, {_HELD}, {_PLAIN}, {_SAMPLED}, used_us, held_us - used_us,
+    0, 0, 0, held_us * 7 / 100000, used_us * 63 / 100000 FROM held;
 {_COLUMNS}
-  SELECT hour_us, node_id, device_id, 'gpu', 0, '', '', 'device-samples', 0, 0,
-    {HOUR_US} - held_us, 0, 0, 0, 0, 0, ({HOUR_US} - held_us) * 7 / 100000, NULL FROM held;
+  SELECT hour_us, node_id, device_id, 'gpu', 0, {_NOBODYS}, {_PLAIN}, {_SAMPLED}, 0, 0,
+    {HOUR_US} - held_us, 0, 0, ({HOUR_US} - held_us) * 7 / 100000, NULL FROM held;
 """
 _HOURS_THAT_DO_NOT_SUM = f"""
 SELECT count(*) FROM (

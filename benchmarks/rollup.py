@@ -10,6 +10,8 @@ from table import Figure, ratio_at_most
 from tests.databases import running_postgres
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.states import Basis, Reason, Source
+from gputally.collector.database.coded import BASIS, REASON, SOURCE
 from gputally.collector.database.engine import open_database, writing
 from gputally.collector.database.schema import AMOUNTS, MEMOS
 from gputally.collector.ledger.postings import settle
@@ -17,6 +19,8 @@ from gputally.collector.ledger.postings import settle
 NODES, MINUTES, LINES = 125, 60, 16
 HOUR = 1_782_864_000_000_000
 _MODEL = "NVIDIA H100 80GB HBM3"
+[_HELD], [_PLAIN] = BASIS.codes([Basis.RESERVATION]), REASON.codes([Reason.NONE])
+[_SAMPLED] = SOURCE.codes([Source.DEVICE_SAMPLES])
 _FILL = f"""
 INSERT INTO node (id, cluster, name) SELECT n, 'bench', 'node-' || n FROM generate_series(1, {NODES}) n;
 INSERT INTO device (id, uuid, model) SELECT n, 'GPU-' || n, '{_MODEL}' FROM generate_series(1, {NODES * LINES}) n;
@@ -28,10 +32,10 @@ INSERT INTO "window" (id, node_id, start_us, end_us, content_hash, agent_id, boo
   SELECT m * {NODES} + n, n, {HOUR} + m * 60000000::bigint, {HOUR} + (m + 1) * 60000000::bigint, sha256('x'), 'a', 'b',
     m, 0, 0, {HOUR} FROM generate_series(0, {MINUTES - 1}) m, generate_series(1, {NODES}) n;
 INSERT INTO line (window_id, position, device_id, partition, owner_id, basis, reason, source, used_us, idle_us,
-  unallocated_us, unavailable_us, unobserved_us, burst_us, intruder_us, held_us, energy_idle_mj, energy_dynamic_mj,
+  unallocated_us, unavailable_us, unobserved_us, energy_idle_mj, energy_dynamic_mj,
   profile, memory_byte_s)
-  SELECT m * {NODES} + n, p, (n - 1) * {LINES} + p + 1, 'gpu', (n - 1) * {LINES} + p + 1, 'reservation', '',
-    'device-samples', 20000000 + m * n * p, 40000000 - m * n * p, 0, 0, 0, 0, 0, 0, 4200000 + p, 16800000 + n, '',
+  SELECT m * {NODES} + n, p, (n - 1) * {LINES} + p + 1, 'gpu', (n - 1) * {LINES} + p + 1, {_HELD}, {_PLAIN},
+    {_SAMPLED}, 20000000 + m * n * p, 40000000 - m * n * p, 0, 0, 0, 4200000 + p, 16800000 + n, '',
     2061584302080 FROM generate_series(0, {MINUTES - 1}) m, generate_series(1, {NODES}) n,
     generate_series(0, {LINES - 1}) p
 """  # noqa: S608 - our own numbers

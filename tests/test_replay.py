@@ -23,6 +23,7 @@ import pytest
 from sqlalchemy import Engine, Select, Table, func, select, text
 from tests.programs import Running, module, running, wait_until
 from tests.send_spool import BOOT_ID, FOREVER_US, MAX_BYTES
+from tests.unkept import faults
 
 from gputally.accounting.line import DeviceWindow, Window
 from gputally.accounting.states import Basis
@@ -346,6 +347,7 @@ def payloads(folder: Path) -> list[bytes]:
 def assert_postings_are_lines(bench: Bench) -> None:
     """I7: every amount of the postings is the sum of the lines that were accepted, and of the gaps' time."""
     with bench.engine.connect() as connection:
+        assert faults(connection) == []
         posted = connection.execute(sums(posting)).one()._asdict()
         sent = connection.execute(sums(line)).one()._asdict()
         posted["unobserved_us"] -= connection.execute(select(func.sum(posting.c.gap_us))).scalar_one()

@@ -1,5 +1,6 @@
 """docs/operations.md, "Upgrade and rollback": the schema goes forward with all that is booked, and never back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -8,15 +9,21 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, MetaData, Table, inspect, text
+from sqlalchemy import Column, Engine, MetaData, SmallInteger, Table, TypeDecorator, inspect, select, text
 from tests.pages import ROOT
 from tests.statements import book
+from tests.unkept import LARGE
 from tests.windows import device, minutes, pod, reserved, unallocated, window
 from typer.testing import CliRunner
 
+from gputally.accounting.keys import WHOLE_GPU, LineKey
+from gputally.accounting.line import DeviceWindow, Line, Quality
+from gputally.accounting.states import Basis, Reason, Source
 from gputally.collector.cli.main import app
+from gputally.collector.database import schema
 from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.migrate import is_current, migrate
+from gputally.collector.database.schema import node, owner
 from gputally.collector.database.schema_day import metadata  # which knows every table
 from gputally.collector.ledger.postings import dump
 
@@ -42,14 +49,21 @@ def upgrade_to(engine: Engine, revision: str) -> None:
         command.upgrade(config, revision)
 
 
+def _kind(old: Column[Any], new: Column[Any] | None) -> Any:
+    """What turns a value of now into one that the column had: a word had no number, and nothing was 0, at first."""
+    known = isinstance(old.type, SmallInteger) or old.nullable
+    return new.type if new is not None and isinstance(new.type, TypeDecorator) and known else old.type
+
+
 def copy_rows(source: Engine, target: Engine) -> None:
     """What both have a column for, in the order in which tables refer to each other."""
     there = set(inspect(target).get_table_names())
     for name in [table.name for table in metadata.sorted_tables if table.name in there]:
         old = Table(name, MetaData(), autoload_with=target)
+        for column in old.columns:
+            column.type = _kind(column, metadata.tables[name].columns.get(column.name))
         with reading(source) as connection:
-            new = Table(name, MetaData(), autoload_with=source)  # its numbers, not the words that they stand for
-            rows = connection.execute(new.select()).mappings().all()
+            rows = connection.execute(metadata.tables[name].select()).mappings().all()
         with writing(target) as connection:
             connection.execute(old.delete())
             kept = [{key: value for key, value in row.items() if key in old.columns} for row in rows]
@@ -57,25 +71,47 @@ def copy_rows(source: Engine, target: Engine) -> None:
                 connection.execute(old.insert(), kept)
 
 
+def stored(engine: Engine) -> list[list[Any]]:
+    """What lies in the tables that an upgrade may have to make anew."""
+    with reading(engine) as connection:
+        return [sorted(map(repr, connection.execute(select(table)))) for table in (*LARGE, node, schema.device, owner)]
+
+
 def ledger(engine: Engine) -> list[tuple[Any, ...]]:
     with reading(engine) as connection:
         return dump(connection)
 
 
+def every_word(kind: Basis) -> DeviceWindow:
+    """A device of whose lines each has another reason and source, and one all that a line can say."""
+    share = 60_000_000 // len(Reason)
+    words = zip(Reason, [*Source, *Source], strict=False)
+    lines = [
+        Line(LineKey(WHOLE_GPU, pod(kind.value), kind, why), how, unobserved_us=share, held_us=at)
+        for at, (why, how) in enumerate(words)
+    ]
+    quality = Quality(share, sm_us=share // 2, occupancy_us=3, tensor_us=0, dram_us=share)
+    all_of_it = replace(lines[0], burst_us=7, intruder_us=8, memory_byte_s=2**45, quality=quality)
+    return device(all_of_it, *lines[1:], uuid=f"GPU-{kind.value}")
+
+
+@pytest.mark.parametrize("revision", [before_the_last(), "0011"])  # 0012 makes the large tables anew
 def test_what_the_version_before_has_booked_is_the_same_afterwards(
-    engine: Engine, empty_database_url: str, database_kind: str, tmp_path: Path
+    revision: str, engine: Engine, empty_database_url: str, database_kind: str, tmp_path: Path
 ) -> None:
-    """Whole, shared and silent time: windows of two nodes with a gap between."""
-    mixed = window(device(reserved(pod(), HALF // 2, HALF // 2), unallocated(HALF)), node="node-b")
+    """Whole, shared and silent time: windows of two nodes with a gap between; and every word that a line can have."""
+    parts = (reserved(pod(), HALF // 2, HALF // 2), unallocated(HALF))
+    mixed = window(device(*parts), every_word(Basis.RESERVATION), every_word(Basis.PROCESS), node="node-b")
     book(engine, [*minutes(3), *minutes(2, first_us=mixed.end_us + 10 * 60_000_000), mixed])
     url = f"sqlite:///{tmp_path}/before.sqlite" if database_kind == "sqlite" else empty_database_url
     of_before = open_database(url)
-    upgrade_to(of_before, before_the_last())
+    upgrade_to(of_before, revision)
     copy_rows(engine, of_before)
     assert not is_current(of_before)
     migrate(of_before)
     assert is_current(of_before)
     assert ledger(of_before) == ledger(engine) != []
+    assert stored(of_before) == stored(engine)
     of_before.dispose()
 
 

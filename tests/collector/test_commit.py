@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, text, update
 from tests.databases import empty
+from tests.unkept import faults
 from tests.windows import (
     MINUTE_US,
     START_US,
@@ -304,6 +305,8 @@ def test_two_replicas_at_once_accept_every_window_once(database_url: str) -> Non
     used, posted = schema.line.c.used_us, schema.posting.c.used_us
     assert sum(us for (us,) in rows(engine, used)) == sum(us for (us,) in rows(engine, posted)) == 90 * 45_000_000
     assert rows_by_text(engine) == total_of_lines(engine)
+    with reading(engine) as connection:
+        assert faults(connection) == []
     engine.dispose()
 
 

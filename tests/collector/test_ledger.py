@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select, text
 from tests.databases import empty
 from tests.gap_model import gap_lines
+from tests.unkept import faults
 from tests.windows import MINUTE_US, START_US, all_received, device, histories, minutes, pod, reserved, window
 
 from gputally.accounting.ledger_hour import hour_start, to_us
@@ -246,6 +247,8 @@ def test_two_replicas_share_the_work(database_url: str) -> None:
     assert len(done) == 2
     assert sum(done) == 120
     assert dumped(engine) == expected(windows, UTC)
+    with reading(engine) as connection:
+        assert faults(connection) == []
     engine.dispose()
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, Table, delete, func, insert, select
+from tests.unkept import faults
 from tests.watched_pods import learn
 from tests.windows import MINUTE_US, START_US, all_received, device, minutes, pod, received, reserved, window
 
@@ -163,6 +164,8 @@ def test_two_replicas_may_do_it_at_once(database_url: str) -> None:
     for thread in threads:
         thread.join(60)
     assert sum(removed) == 12 * 19
+    with reading(engine) as connection:
+        assert faults(connection) == []
     engine.dispose()
 
 
