@@ -141,6 +141,15 @@ class TeamBook:
         mapped = {(entry.cluster, entry.namespace) for entry in self._mapping.entries if entry.cluster is not None}
         return sorted({*self._namespaces.names, *mapped})
 
+    def changes(self, start_us: int, end_us: int) -> Iterator[tuple[str, int]]:
+        """Namespaces, by name, with the instants strictly within a period from which one may be another team's."""
+        for (_, name), series in self._series.items():
+            yield from ((name, us) for us in series.breakpoints if start_us < us < end_us)
+        for (cluster, name), us in self._namespaces.changes(start_us, end_us):
+            before, after = self.at(cluster, name, us - 1), self.at(cluster, name, us)
+            if (before.team, before.cost_center) != (after.team, after.cost_center):
+                yield name, us
+
     def breakpoints(self, cluster: str, namespace: str) -> list[int]:
         """The instants from which another assignment may hold, ascending."""
         edges = set(self._namespaces.breakpoints(cluster, namespace))

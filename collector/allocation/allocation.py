@@ -11,9 +11,14 @@ from sqlalchemy import Connection, Engine, func, select
 
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.cells import read_cells
+from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
+from gputally.collector.allocation.nodes import read_nodes_alike
 from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.places import count_places
+from gputally.collector.allocation.plan import detail
 from gputally.collector.allocation.query import Query, Scope
+from gputally.collector.allocation.read_plan import read_plan
 from gputally.collector.allocation.sheet import Row, Sheet
 from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
@@ -21,7 +26,8 @@ from gputally.collector.ledger.content_hash import ledger_hash
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.queues.stakes import read_stakes
 from gputally.collector.rates.card import Quantity
-from gputally.collector.rates.pricing import PRICES, Pricer, keys_of, read_pricer
+from gputally.collector.rates.changes import Changes
+from gputally.collector.rates.pricing import PRICES, Pricer, read_pricer
 
 MAX_CUTS = 20_000  # by changes of carbon alone, each for every place: more would slow down what costs are asked for
 
@@ -63,30 +69,35 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
 
 
 def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
-    """The same from the postings as they are; all of it sees one state of the database."""
+    """The same from the ledger as it is; all of it sees one state of the database."""
     ground = Ground(ledger_hash(connection, query), pending_in(connection, query.period, query.scope))
     pricer, changes = _changes(connection, billing, query)
-    sheet = Sheet(query, pricer, changes)
-    for cell in read_cells(connection, query, sheet.edges):
+    needed = detail({*query.keys, *query.where.keys}, by_node=pricer.asks_labels)
+    plan = read_plan(connection, query.period, [step.start_us for step in query.steps()], changes, needed)
+    sheet = Sheet(query, pricer, plan.pieces.edges)
+    for cell in read_cells(connection, query, plan, read_nodes_alike(connection, pricer, query.period)):
         sheet.add(cell)
     rows = sheet.rows(read_stakes(connection, query.steps(), query.spread))
     money = total(row.money for row in rows)
     return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground, sheet.everything)
 
 
-def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Pricer, list[int]]:
-    """Where rates and teams change: with carbon's, or without where it changes so often that there would be no sums."""
-    start_us, end_us = query.period.start_us, query.period.end_us
-    keys = keys_of(connection, start_us, end_us)
+def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Pricer, Changes]:
+    """When rates and teams change: with carbon's, or without where it changes so often that there would be no sums."""
     pricer = read_pricer(connection, billing, query.as_of_us)
-    changes = pricer.edges(keys, start_us, end_us)
-    if len(changes) * len(keys) <= MAX_CUTS or not pricer.has(Quantity.CARBON):
+    changes = _changes_of(pricer, query)
+    if not pricer.has(Quantity.CARBON):
         return pricer, changes
     money = read_pricer(connection, billing, query.as_of_us, PRICES)
-    of_money = money.edges(keys, start_us, end_us)
-    cut = {*of_money, *(step.start_us for step in query.steps())}
-    few = len(set(changes) - cut) * len(keys) <= MAX_CUTS
+    of_money = _changes_of(money, query)
+    of_carbon = {*changes.all} - {*of_money.all, *(step.start_us for step in query.steps())}
+    few = not of_carbon or len(of_carbon) * count_places(connection, query.period) <= MAX_CUTS
     return (pricer, changes) if few else (money, of_money)
+
+
+def _changes_of(pricer: Pricer, query: Query) -> Changes:
+    teams = By.TEAM in query.keys or By.TEAM in query.where.keys
+    return pricer.changes(query.period.start_us, query.period.end_us, of_teams=teams)
 
 
 def pending_in(connection: Connection, period: Period, scope: Scope) -> int:

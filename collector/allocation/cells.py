@@ -1,12 +1,13 @@
-"""Postings as an answer needs them: summed by the database as far as prices and teams let it, in one statement."""
+"""The ledger as an answer needs it: summed by the database as far as prices and teams let it, a statement a table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Row,
     Select,
@@ -16,17 +17,29 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    not_,
+    or_,
     select,
     text,
     true,
 )
-from sqlalchemy.sql.elements import ColumnElement
 
-from gputally.accounting.states import Basis, OwnerKind
+from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.grouping import COLUMNS, POINTERS, READ, WHOSE, By, of_posting
+from gputally.collector.allocation.grouping import READ, WHOSE, By
+from gputally.collector.allocation.nodes import Nodes
 from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.plan import Cut, Detail, Part, Pieces, Plan
 from gputally.collector.allocation.query import Query, QueryError, Scope, Spread
+from gputally.collector.allocation.sources import (
+    LOW_BITS,
+    NAMESPACE_DAYS,
+    POSTING_DAYS,
+    POSTINGS,
+    SELDOM,
+    SUMMED,
+    Source,
+)
 from gputally.collector.allocation.spans import piece_of
 from gputally.collector.database import schema
 from gputally.collector.database.engine import is_sqlite
@@ -35,15 +48,16 @@ from gputally.collector.rates.pricing import Key
 
 MAX_CELLS = 200_000  # some 200 MB; finer answers are asked for piece by piece
 
-_PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
+SOURCES: Mapping[Detail, Source] = {
+    Detail.NAMESPACE: NAMESPACE_DAYS,
+    Detail.POSTING_DAY: POSTING_DAYS,
+    Detail.POSTING: POSTINGS,
+}
+_PLACE = (By.CLUSTER, By.MODEL, By.PROFILE, By.NAMESPACE, By.KIND)
 _WORK_MEM = "128MB"  # a fleet's month is summed in memory; PostgreSQL's own 4 MB would sort it on disk
 _FITS = "fits"  # by its name, because a text in it is another parameter in each place that it stands
+_CLASS = "class_"  # likewise
 _WHOSE = "whose_"  # likewise; no column is called so
-_LOW_BITS = 20  # a fleet's byte-seconds outgrow 64 bits, so they are summed in two halves
-_posting = schema.posting.c
-_held = _posting.used_us + _posting.idle_us + _posting.unobserved_us
-
-NAMED = schema.posting.join(schema.node).join(schema.device).join(schema.owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,7 @@ class Cell:
     """The postings of one piece of the period that have the same price, team, names and kind of owner.
 
     `amounts` are those of `amounts.Amounts`, in its order. `matches` says whether they fit the query's filter.
+    `place.node` is a node that costs the same as theirs, and empty where all nodes do.
     """
 
     piece: int
@@ -61,54 +76,69 @@ class Cell:
     amounts: tuple[int | None, ...]
 
 
-def read_cells(connection: Connection, query: Query, edges: Sequence[int]) -> Iterator[Cell]:
-    """The cells of the query's period, cut at `edges` (the first is its start); raises QueryError where too many."""
+def read_cells(connection: Connection, query: Query, plan: Plan, nodes: Nodes) -> Iterator[Cell]:
+    """The cells of the query's period, part by part; raises QueryError where they are too many."""
     columns = tuple(key for key in query.keys if key in READ)
-    statement = _statement(query, columns, edges)
+    representatives = [*nodes.names, ""]  # -1 is the last
+    left = MAX_CELLS
     if not is_sqlite(connection):
         connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
-    rows = connection.execute(statement.limit(MAX_CELLS + 1))  # not through a cursor, which is planned for few rows
-    for count, row in enumerate(rows, start=1):
-        if count > MAX_CELLS:
-            raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
-        yield _cell(row, len(columns))
+    for part in plan.parts:
+        statement = _statement(query, columns, plan.pieces, part, nodes).limit(left + 1)
+        for row in connection.execute(statement):  # not through a cursor, which is planned for few rows
+            left -= 1
+            if left < 0:
+                raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
+            yield _cell(row, len(columns), representatives)
 
 
 def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:
     """Which postings of a period may be seen; what is hidden never leaves the database."""
-    conditions = [_posting.hour_us >= period.start_us, _posting.hour_us < period.end_us]
-    owner, node = schema.owner.c, schema.node.c
-    if scope.namespaces is not None:
-        own = and_(owner.kind == OwnerKind.POD.value, owner.namespace.in_(sorted(scope.namespaces)))
-        conditions.append(of_posting(owner.namespace, own))
-    if scope.clusters is not None:
-        conditions.append(of_posting(node.cluster, node.cluster.in_(sorted(scope.clusters))))
-    return and_(*conditions)
+    return and_(POSTINGS.within((period,)), POSTINGS.visible(scope))
 
 
-def _statement(query: Query, columns: Sequence[By], edges: Sequence[int]) -> Select[*tuple[Any, ...]]:
+def _statement(
+    query: Query, columns: Sequence[By], pieces: Pieces, part: Part, nodes: Nodes
+) -> Select[*tuple[Any, ...]]:
     """Sums by ids first, which takes a database a tenth of the time that sums by names take; then by names."""
-    own = [COLUMNS[key] for key in columns if key in COLUMNS and COLUMNS[key].table is schema.posting]
-    ids = _by_ids(query, own, edges)
+    source = SOURCES[part.detail]
+    own = [source.columns[key] for key in columns if key in source.columns and _is_own(source, key)]
+    ids = _by_ids(query, own, pieces, part)
+    if part.detail is Detail.NAMESPACE:
+        return _of_places(source, ids, columns)
 
     def named(key: By) -> ColumnElement[Any]:
         if key in WHOSE:
             return whose.NAMES[key](schema.owner, pod_workload).label(_WHOSE + key)
-        return ids.c[COLUMNS[key].name] if COLUMNS[key].table is schema.posting else COLUMNS[key]
+        return ids.c[source.columns[key].name] if _is_own(source, key) else source.columns[key]
 
-    before, after = [ids.c.piece, *map(named, _PLACE), schema.owner.c.kind], list(map(named, columns))
+    before, after = [ids.c.piece, *map(named, _PLACE)], list(map(named, columns))
     grouped = [text(_WHOSE + key) if key in WHOSE else named(key) for key in columns]
+    number = nodes.number(schema.node.c.id).label(_CLASS)
     statement = (
-        select(*before, _matches(query, ids), *after, *_sums(ids.c))
+        select(number, *before, _matches(query, ids), *after, *_sums(ids.c))
         .join_from(ids, schema.node, schema.node.c.id == ids.c.node_id)
         .join(schema.device, schema.device.c.id == ids.c.device_id)
         .join(schema.owner, schema.owner.c.id == ids.c.owner_id)
-        .group_by(*before, text(_FITS), *grouped)
+        .group_by(*([text(_CLASS)] if nodes.alike else []), *before, text(_FITS), *grouped)
     )
     if WHOSE.isdisjoint(columns) and not query.where.asks_whose:
         return statement
     statement = statement.outerjoin(pod_workload, whose.learnt(schema.node, schema.owner, pod_workload))
     return statement if query.spread is not Spread.NONE else statement.where(query.where.whose())
+
+
+def _of_places(source: Source, ids: Subquery, columns: Sequence[By]) -> Select[*tuple[Any, ...]]:
+    """A place is all that these sums are told by, so names cannot sum them up further."""
+    ((names, pointer),) = source.pointers.items()
+    told = [source.columns[key] for key in (*_PLACE, *columns)]
+    about, after = told[: len(_PLACE)], told[len(_PLACE) :]
+    named = select(literal_column("-1").label(_CLASS), ids.c.piece, *about, ids.c.matches.label(_FITS), *after)
+    return named.add_columns(*(ids.c[name] for name in SUMMED)).join_from(ids, names, names.c.id == ids.c[pointer.name])
+
+
+def _is_own(source: Source, key: By) -> bool:
+    return source.columns[key].table is source.table
 
 
 def _matches(query: Query, ids: Subquery) -> ColumnElement[int]:
@@ -118,60 +148,71 @@ def _matches(query: Query, ids: Subquery) -> ColumnElement[int]:
     return case((query.where.whose(), ids.c.matches), else_=literal_column("0")).label(_FITS)
 
 
-def _by_ids(query: Query, own: Sequence[Column[Any]], edges: Sequence[int]) -> Subquery:
-    """The postings in scope summed by piece, ids and those of their own columns that are asked for."""
-    fits = query.where.condition()
+def _by_ids(query: Query, own: Sequence[Column[Any]], pieces: Pieces, part: Part) -> Subquery:
+    """The rows in scope summed by piece, ids and those of their own columns that are asked for."""
+    source = SOURCES[part.detail]
+    fits = source.holds(query.where)
     spread = query.spread is not Spread.NONE
-    # What is spread comes from postings that do not fit the filter, too.
+    # What is spread comes from rows that do not fit the filter, too.
     matches = case((fits, literal_column("1")), else_=literal_column("0")) if spread else literal_column("1")
-    groups = {"piece": piece_of(_posting.hour_us, edges), "matches": matches}
-    groups |= {column.name: column for column in (*POINTERS.values(), _posting.profile, *own)}
+    groups = {"piece": piece(source, pieces), "matches": matches}
+    own = [*own, *([source.columns[By.PROFILE]] if _is_own(source, By.PROFILE) else [])]
+    groups |= {column.name: column for column in (*source.pointers.values(), *own)}
     labelled = [column.label(name) for name, column in groups.items()]
-    facts = (
-        select(*labelled, *_facts()).where(in_scope(query.period, query.scope), true() if spread else fits).subquery()
-    )
+    within = rows_of(part), source.visible(query.scope)
+    facts = select(*labelled, *source.facts()).where(*within, true() if spread else fits).subquery()
     keys = [facts.c[name] for name in groups]
     return (
-        select(*keys, *(total.label(name) for name, total in zip(_SUMMED, _sums(facts.c), strict=True)))
+        select(*keys, *(total.label(name) for name, total in zip(SUMMED, _sums(facts.c), strict=True)))
         .group_by(*keys)
         .subquery()
     )
 
 
-def _facts() -> list[ColumnElement[Any]]:
-    """What is summed, of each posting."""
-    memory = _posting.memory_byte_s
-    return [
-        *(_posting[name] for name in _PLAIN if name != "reserved_us"),
-        case((_posting.basis == Basis.RESERVATION.value, _held), else_=0).label("reserved_us"),
-        memory.op(">>")(literal_column(str(_LOW_BITS))).label("memory_high"),
-        memory.op("&")(literal_column(str((1 << _LOW_BITS) - 1))).label("memory_low"),
-    ]
+def piece(source: Source, pieces: Pieces) -> ColumnElement[Any]:
+    """The number of the piece that a row lies in."""
+    numbers = {us: at for at, us in enumerate(pieces.edges)}
+    common = piece_of(source.first, pieces.common, [numbers[us] for us in pieces.common])
+    if len(pieces.edges) == len(pieces.common):
+        return common
+    changed = _named(source, pieces.namespaces, pieces.nodes)
+    return case((changed, piece_of(source.first, pieces.edges, range(len(pieces.edges)))), else_=common)
 
 
-_STATES = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us")
-_MEMOS = ("reserved_us", "burst_us", "intruder_us")
-_QUALITY = ("quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
-_PLAIN = (*_STATES, *_MEMOS, "energy_idle_mj", "energy_dynamic_mj", "gap_us", *_QUALITY)
-_SELDOM = (*schema.SELDOM, "gap_us")
-_SUMMED = (*_PLAIN, "memory_high", "memory_low")
+def rows_of(part: Part) -> ColumnElement[bool]:
+    """The rows of a part, in its own table."""
+    source = SOURCES[part.detail]
+    within = source.within(part.spans)
+    if part.only:
+        return and_(within, or_(*(_cut(source, cut) for cut in part.only)))
+    return and_(within, *(not_(_cut(source, cut)) for cut in part.without))
+
+
+def _cut(source: Source, cut: Cut) -> ColumnElement[bool]:
+    of_day = source.start >= cut.day.start_us, source.start < cut.day.end_us
+    return and_(*of_day, _named(source, cut.namespaces, cut.nodes))
+
+
+def _named(source: Source, namespaces: Sequence[str], nodes: Sequence[str]) -> ColumnElement[bool]:
+    found = [source.among(By.NAMESPACE, namespaces)] if namespaces else []
+    return or_(*found, *([source.among(By.NODE, nodes)] if nodes else []))
 
 
 def _sums(facts: Any) -> list[ColumnElement[Any]]:
     # PostgreSQL sums bigints to numeric, which is slow to read; these sums fit.
-    sums = {name: cast(func.sum(facts[name]), BigInteger) for name in _SUMMED}
-    return [func.coalesce(sums[name], literal_column("0")) if name in _SELDOM else sums[name] for name in _SUMMED]
+    sums = {name: cast(func.sum(facts[name]), BigInteger) for name in SUMMED}
+    return [func.coalesce(sums[name], literal_column("0")) if name in SELDOM else sums[name] for name in SUMMED]
 
 
-def _cell(row: Row[*tuple[Any, ...]], names: int) -> Cell:
-    piece, cluster, node, model, profile, namespace, kind, matches, *rest = row
+def _cell(row: Row[*tuple[Any, ...]], names: int, representatives: Sequence[str]) -> Cell:
+    number, piece, cluster, model, profile, namespace, kind, matches, *rest = row
     owner = OwnerKind(kind)
-    place = Key(cluster, node, model, profile, namespace if owner is OwnerKind.POD else None)
+    place = Key(cluster, representatives[number], model, profile, namespace if owner is OwnerKind.POD else None)
     return Cell(piece, place, owner, tuple(rest[:names]), bool(matches), _amounts(rest[names:]))
 
 
 def _amounts(sums: Sequence[int | None]) -> tuple[int | None, ...]:
     times, (idle_mj, dynamic_mj, gap_us), quality, (high, low) = sums[:8], sums[8:11], sums[11:16], sums[16:]
     energy = None if idle_mj is None and dynamic_mj is None else (idle_mj or 0) + (dynamic_mj or 0)
-    memory = None if high is None or low is None else (high << _LOW_BITS) + low
+    memory = None if high is None or low is None else (high << LOW_BITS) + low
     return (*times, energy, gap_us, memory, *quality)

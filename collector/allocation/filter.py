@@ -98,6 +98,11 @@ class Filter:
         return and_(true(), *(clause.condition() for clause in self.clauses if clause.key in COLUMNS))
 
     @property
+    def keys(self) -> frozenset[By]:
+        """What it looks at."""
+        return frozenset(clause.key for clause in self.clauses)
+
+    @property
     def asks_whose(self) -> bool:
         """Whether it can be decided only where postings are joined with what is known of pods."""
         return any(clause.key in WHOSE for clause in self.clauses)

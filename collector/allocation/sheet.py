@@ -51,23 +51,18 @@ class _Sum:
 class Sheet:
     """Takes a query's cells, gives its rows."""
 
-    def __init__(self, query: Query, pricer: Pricer, changes: Sequence[int]) -> None:
-        """`changes` are the instants at which a rate or a team changes. Raises QueryError where steps are too many."""
+    def __init__(self, query: Query, pricer: Pricer, edges: Sequence[int]) -> None:
+        """`edges` is where the cells' pieces begin. Raises QueryError where steps are too many."""
         self._query = query
         self._pricer = pricer
         self._steps = query.steps()
         self._starts = [step.start_us for step in self._steps]
-        self._edges = sorted({*self._starts, *changes})
+        self._edges = edges
         self._columns = tuple(key for key in query.keys if key in READ)
         self._sums: dict[_Key, _Sum] = {}
         self._parts: dict[tuple[str, str | None, _Key], _Sum] = {}
         self._whole = Tally()
         self._everything = Tally()
-
-    @property
-    def edges(self) -> Sequence[int]:
-        """Where the cells are to be cut: at the steps, and where a price or a team changes."""
-        return self._edges
 
     @property
     def whole(self) -> Amounts:

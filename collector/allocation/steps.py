@@ -1,7 +1,7 @@
 """The calendar of the billing time zone: where its days, ISO weeks and months begin, and a period cut at them."""
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -49,11 +49,11 @@ def following(day: date, step: Step) -> date:
     return first + timedelta(days=7 if step is Step.WEEK else 1)
 
 
-def local_date(us: int, zone: ZoneInfo) -> date:
+def local_date(us: int, zone: tzinfo) -> date:
     """The day that the zone's calendar shows at an instant."""
     return from_us(us).astimezone(zone).date()
 
 
-def midnight(day: date, zone: ZoneInfo) -> int:
+def midnight(day: date, zone: tzinfo) -> int:
     """When a day begins, microseconds since the epoch: of two midnights the first, of a skipped one the change."""
     return to_us(datetime(day.year, day.month, day.day, tzinfo=zone))

@@ -7,7 +7,7 @@ deleted keeps its last labels until another of its name exists, because its time
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -56,6 +56,12 @@ class LabelHistory:
     def names(self) -> list[Key]:
         """Cluster and name of every object that was ever seen; sorted."""
         return sorted(self._steps)
+
+    def changes(self, start_us: int, end_us: int) -> Iterator[tuple[Key, int]]:
+        """Objects with the instants strictly within a period from which other labels hold."""
+        for key, steps in self._steps.items():
+            if steps.starts[-1] > start_us:
+                yield from ((key, us) for us in steps.starts if start_us < us < end_us)
 
     def breakpoints(self, cluster: str, name: str) -> tuple[int, ...]:
         """The instants from which other labels hold, ascending."""

@@ -39,7 +39,7 @@ def _known() -> list[Column[int]]:
 
 
 def _hash() -> Column[int]:
-    return Column("hash", BigInteger, nullable=False, comment="a sum of the rows' fingerprints, 32 bits each")
+    return Column("hash", BigInteger, nullable=False, comment="a sum of the rows' fingerprints, 40 bits each")
 
 
 posting_day = Table(

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, node, owner, posting
+from gputally.collector.days.sums import sum_days
 from gputally.collector.ledger.gap_postings import add_gaps
 from gputally.collector.ledger.marks import Mark
 from gputally.collector.ledger.one_at_a_time import hold_nodes
@@ -127,11 +128,13 @@ def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -
     """Recompute pairs whose marks this transaction has locked, and remove the marks."""
     hold_nodes(connection, (node_id for _, node_id in pairs))
     lines_from_us = read_state(connection).lines_from_us
+    recomputed = [(hour_us, node_id) for hour_us, node_id in pairs if hour_us >= lines_from_us]
     for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
         nodes = [node_id for _, node_id in of_hour]
         if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
             _recompute(connection, hours_beside(hour_us, zone, lines_from_us), nodes)
         connection.execute(_DROP_MARKS, {"hour": hour_us, "nodes": nodes})
+    sum_days(connection, zone, recomputed)
 
 
 def _recompute(connection: Connection, hours: Hours, nodes: Sequence[int]) -> None:

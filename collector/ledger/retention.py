@@ -16,7 +16,9 @@ from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema import dirty_hour, line, node, posting, quarantine, window, window_device
 from gputally.collector.database.schema_gaps import gap
 from gputally.collector.database.schema_workload import pod_workload
+from gputally.collector.days.trim import drop_oldest
 from gputally.collector.ledger.state import locked_state, read_state, write_state
+from gputally.collector.waste.forget import forget_hour
 
 _MARGIN_US = 3_600_000_000  # lines stay longer than windows are accepted, by more than clocks of replicas differ
 _NODES = 16  # nodes of one turn, a transaction each
@@ -141,14 +143,19 @@ class Retention:
     # Postings.
 
     def _trim_postings(self, now_us: int) -> int:
-        """Delete the postings of the oldest hour that is past its months, and whose work pods of that time were."""
+        """Delete the postings of the oldest hour that is past its months, and whose work pods of that time were.
+
+        Their sums go no later, a day at a time; without them the day is read from what is left of its postings.
+        """
         from_us = self._postings_from(now_us)
         with reading(self._engine) as connection:
             oldest_us = connection.execute(select(func.min(posting.c.hour_us))).scalar_one()
         if oldest_us is None or oldest_us >= from_us:
             return 0
         with writing(self._engine) as connection:
+            drop_oldest(connection, from_us)
             connection.execute(delete(pod_workload).where(pod_workload.c.last_seen_us < from_us))
+            forget_hour(connection, oldest_us)
             return connection.execute(delete(posting).where(posting.c.hour_us == oldest_us)).rowcount
 
     def _postings_from(self, now_us: int) -> int:

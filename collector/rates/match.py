@@ -76,6 +76,20 @@ class Book:
         self._found: dict[tuple[Quantity, Use], tuple[Shelf, ...]] = {}
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
 
+    @property
+    def asks_teams(self) -> bool:
+        """Whether any rule names a team."""
+        return bool(self._teams - {None})
+
+    @property
+    def asks_labels(self) -> bool:
+        """Whether any rule names a node label."""
+        return bool(self._labels)
+
+    def asked_labels(self, pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Of a node's labels, those that some rule names."""
+        return tuple(pair for pair in pairs if pair[0] in self._labels)
+
     def at(self, quantity: Quantity, use: Use, us: int) -> Rule | None:
         """The rule that holds; None: there is no price, which is not a price of 0."""
         return self.of_reduced(quantity, self.reduced(use), us)
@@ -95,7 +109,7 @@ class Book:
             *self._names(use.model, use.profile),
             use.namespace if use.namespace in self._namespaces else None,
             use.team if use.team in self._teams else None,
-            tuple(pair for pair in use.node_labels if pair[0] in self._labels),
+            self.asked_labels(use.node_labels),
         )
 
     def named(self, use: Use) -> Use:

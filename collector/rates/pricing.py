@@ -6,9 +6,10 @@ ask `at` once for each sum.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,7 @@ from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.files.applied import Applied, Kind, current
 from gputally.collector.files.effective import FOREVER_US
 from gputally.collector.rates.card import Quantity, Rule, Use
+from gputally.collector.rates.changes import Changes, by_name
 from gputally.collector.rates.match import Book
 from gputally.collector.rates.parse import parse_card
 from gputally.collector.teams import Assignment, TeamBook, read_teams
@@ -89,6 +91,11 @@ class Pricer:
         """The card's currency; None without a card."""
         return self.book.card.currency if self.book else None
 
+    @property
+    def asks_labels(self) -> bool:
+        """Whether a price may depend on which node it is."""
+        return self.book is not None and self.book.asks_labels
+
     def has(self, quantity: Quantity) -> bool:
         """Whether the card has any rule of a quantity."""
         return self.book is not None and bool(self.book.shelves(quantity))
@@ -130,6 +137,41 @@ class Pricer:
             found = self.at(key, at)
             yield Priced(at, min(found.to_us, end_us), found.rate, found.team)
             at = found.to_us
+
+    def changes(self, start_us: int, end_us: int, *, of_teams: bool = True) -> Changes:
+        """When rates and teams become others within a period: at such an instant sums of time must be cut.
+
+        It may tell more than there are: prices of what nobody used change, too. `of_teams` False: teams matter only
+        where a price depends on them.
+        """
+        always = tuple(us for us in self._edges if start_us < us < end_us)
+        teams = of_teams or (self.book is not None and self.book.asks_teams)
+        namespaces = self._teams.changes(start_us, end_us) if teams else ()
+        return Changes(always, by_name(namespaces, always), by_name(self._relabelled(start_us, end_us), always))
+
+    def classes(self, nodes: Iterable[tuple[str, str]], start_us: int, end_us: int) -> dict[tuple[str, str], str]:
+        """Nodes (cluster and name) with the name of one in their cluster that costs the same all through a period."""
+        found: dict[tuple[str, object], str] = {}
+        return {
+            (cluster, name): found.setdefault((cluster, self._course(cluster, name, start_us, end_us)), name)
+            for cluster, name in nodes
+        }
+
+    def _course(self, cluster: str, name: str, start_us: int, end_us: int) -> tuple[object, ...]:
+        """What a node's prices depend on, from the start of a period to its end."""
+        instants = [us for us in self._nodes.breakpoints(cluster, name) if start_us < us < end_us]
+        labels = ((us, self._asked(cluster, name, us)) for us in (start_us, *instants))
+        return tuple(next(same) for _, same in groupby(labels, itemgetter(1)))
+
+    def _relabelled(self, start_us: int, end_us: int) -> Iterator[tuple[str, int]]:
+        if self.asks_labels:
+            for (cluster, name), us in self._nodes.changes(start_us, end_us):
+                if self._asked(cluster, name, us - 1) != self._asked(cluster, name, us):
+                    yield name, us
+
+    def _asked(self, cluster: str, name: str, us: int) -> tuple[tuple[str, str], ...]:
+        labels = self._nodes.at(cluster, name, us)
+        return () if self.book is None or labels is None else self.book.asked_labels(labels.pairs)
 
     def _keep(self, key: Key, found: Priced) -> None:
         if len(self._known) >= _MOST_CACHED:

@@ -8,7 +8,10 @@ from sqlalchemy import Connection, Engine
 
 from gputally.collector.allocation.allocation import pending_in
 from gputally.collector.allocation.cells import read_cells
+from gputally.collector.allocation.nodes import read_nodes_alike
+from gputally.collector.allocation.plan import detail
 from gputally.collector.allocation.query import WHOLE, Query, Scope
+from gputally.collector.allocation.read_plan import read_plan
 from gputally.collector.database.engine import reading
 from gputally.collector.files.applied import Applied, Kind, version
 from gputally.collector.ledger.postings import catch_up
@@ -89,10 +92,12 @@ def draw_up(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope =
     closed = closed_months(connection)
     check_zone(closed, zone)
     book = read_terms(connection, zone)
-    edges = book.edges(connection, month.period)
+    needed = detail((), by_node=book.pricer.asks_labels)
+    plan = read_plan(connection, month.period, (month.start_us,), book.changes(month.period), needed)
+    nodes = read_nodes_alike(connection, book.pricer, month.period)
     items, energy = Items(), _Energy()
-    for cell in read_cells(connection, Query(month.period, zone), edges):
-        items.add_cell(cell, book.at(cell.place, edges[cell.piece]))
+    for cell in read_cells(connection, Query(month.period, zone), plan, nodes):
+        items.add_cell(cell, book.at(cell.place, plan.pieces.edges[cell.piece]))
         energy.add(cell.amounts[CELL_ENERGY])
     if takes_corrections(closed, month.start_us):
         for line in corrections(connection, zone, closed):
@@ -107,7 +112,7 @@ def draw_up(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope =
         month.end_us,
         currency,
         found,
-        idle_workloads(connection, month.period, book, edges),
+        idle_workloads(connection, month.period, book),
         _rates(connection, book, found),
         energy.mj,
         pending_in(connection, month.period, scope),

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from gputally.collector.allocation.cells import NAMED
 from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.sources import POSTINGS
 from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.statement.line import Amounts, Holding, Line
 from gputally.collector.statement.terms import TermsBook
@@ -21,7 +21,7 @@ _KEY = tuple(posting.primary_key.columns)
 _NAMES = len(Holding._fields)
 _POSTINGS = (
     select(posting.c.hour_us, *_HOLDING, *(posting.c[name] for name in Amounts._fields))
-    .select_from(NAMED)
+    .select_from(POSTINGS.names())
     .order_by(*_KEY)
     .execution_options(yield_per=BATCH)
 )

@@ -3,6 +3,7 @@
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -10,8 +11,9 @@ from sqlalchemy import Connection
 from gputally.collector.allocation.period import Period
 from gputally.collector.cluster.labels import LabelHistory, read_namespaces
 from gputally.collector.files.effective import FOREVER_US
+from gputally.collector.rates.changes import Changes, by_name
 from gputally.collector.rates.cost import overhead_price
-from gputally.collector.rates.pricing import PRICES, Key, Pricer, keys_of, read_pricer
+from gputally.collector.rates.pricing import PRICES, Key, Pricer, read_pricer
 from gputally.collector.statement.line import Terms
 
 _MOST_CACHED = 100_000  # places whose present terms are kept
@@ -36,20 +38,18 @@ class TermsBook:
         found = self._latest[place] = self._find(place, hour_us)
         return found[2]
 
-    def edges(self, connection: Connection, period: Period) -> list[int]:
-        """The period's start, and every instant in it from which some posting has another price, team or namespace."""
-        keys = keys_of(connection, period.start_us, period.end_us)
-        found = set(self.pricer.edges(keys, period.start_us, period.end_us))
-        for cluster, name in {(key.cluster, key.namespace) for key in keys if key.namespace is not None}:
-            found.update(at for at in self._renewed(cluster, name) if period.start_us < at < period.end_us)
-        return sorted(found)
+    def changes(self, period: Period) -> Changes:
+        """When prices, teams or namespaces become others within a period."""
+        found = self.pricer.changes(period.start_us, period.end_us)
+        named = [(name, us) for name, instants in found.namespaces.items() for us in instants]
+        return replace(found, namespaces=by_name((*named, *self._renewed(period)), found.always))
 
-    def _renewed(self, cluster: str, name: str) -> Iterable[int]:
+    def _renewed(self, period: Period) -> Iterable[tuple[str, int]]:
         """When another namespace of a name takes over."""
-        for at in self._namespaces.breakpoints(cluster, name):
-            before, after = self._namespaces.at(cluster, name, at - 1), self._namespaces.at(cluster, name, at)
+        for (cluster, name), us in self._namespaces.changes(period.start_us, period.end_us):
+            before, after = self._namespaces.at(cluster, name, us - 1), self._namespaces.at(cluster, name, us)
             if before is None or after is None or before.uid != after.uid:
-                yield at
+                yield name, us
 
     def _find(self, place: Key, hour_us: int) -> tuple[int, int, Terms]:
         priced = self.pricer.at(place, hour_us)

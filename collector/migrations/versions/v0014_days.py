@@ -86,7 +86,7 @@ def _sums() -> list[sa.Column[Any]]:
         _us("first_us", "the first ledger hour that it has time in"),
         _us("last_us", "the last one"),
         *map(_us, ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us")),
-        _us("hash", "a sum of the rows' fingerprints, 32 bits each"),
+        _us("hash", "a sum of the rows' fingerprints, 40 bits each"),
         *(
             sa.Column(name, sa.BigInteger, comment="microseconds; NULL: 0")
             for name in ("burst_us", "intruder_us", "gap_us")

@@ -1,0 +1,24 @@
+"""Who may write the sums of a day: many that recompute some of its nodes, or one that makes all of it anew.
+
+On PostgreSQL these are advisory locks until the transaction ends; on SQLite whoever writes is alone. Several days are
+locked in their order, after the nodes that are recomputed, so that nobody waits in a circle.
+"""
+
+from sqlalchemy import Connection, func, select
+
+from gputally.collector.database.engine import is_sqlite
+
+_DAY_US = 86_400_000_000
+_SPACE = 0x6464  # "dd": of two numbers, the first; the ledger's other locks are of one
+
+
+def lock_day(connection: Connection, day_us: int) -> None:
+    """Be alone with a day."""
+    if not is_sqlite(connection):
+        connection.execute(select(func.pg_advisory_xact_lock(_SPACE, day_us // _DAY_US)))
+
+
+def share_day(connection: Connection, day_us: int) -> None:
+    """Keep away who wants to be alone with a day."""
+    if not is_sqlite(connection):
+        connection.execute(select(func.pg_advisory_xact_lock_shared(_SPACE, day_us // _DAY_US)))

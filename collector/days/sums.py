@@ -1,0 +1,102 @@
+"""Sums of a day's postings: by whoever recomputes some of them, in the same transaction, from all that the day has.
+
+They are never incremented, so replays and order cannot matter. A day whose postings were not summed yet is summed as a
+whole; until then it has no row in `summed_day`, and whoever reads goes to the postings.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import tzinfo
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Connection,
+    Insert,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.sql.elements import ColumnElement
+
+from gputally.collector.database.fingerprint import fingerprint
+from gputally.collector.database.schema import device, node, owner, posting
+from gputally.collector.database.schema_day import AMOUNTS, MEMORY, posting_day, summed_day
+from gputally.collector.days.calendar import Day, day_of
+from gputally.collector.days.locks import lock_day, share_day
+
+_KEY = ("node_id", "device_id", "partition", "owner_id", "basis", "reason", "profile")
+_NAMES = (node.c.cluster, node.c.name, device.c.uuid, device.c.model, *list(owner.c)[1:])
+
+_SEALED = select(summed_day.c.sealed).where(summed_day.c.day_us == bindparam("day"))
+_UNSEAL = update(summed_day).where(summed_day.c.day_us == bindparam("day"), summed_day.c.sealed == 1).values(sealed=0)
+_OF_DAY = posting_day.c.day_us == bindparam("day")
+_AMONG_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
+
+
+def sum_days(connection: Connection, zone: tzinfo, changed: Iterable[tuple[int, int]]) -> None:
+    """Bring the sums in line with postings that this transaction recomputed: pairs of an hour and a node's id.
+
+    Nobody else recomputes anything of these nodes until it ends.
+    """
+    nodes: defaultdict[Day, set[int]] = defaultdict(set)
+    for hour_us, node_id in changed:
+        nodes[day_of(hour_us, zone)].add(node_id)
+    kept = [day for day in sorted(nodes) if _keep(connection, day)]
+    for day in kept:
+        _sum_nodes(connection, day, sorted(nodes[day]))
+
+
+def sum_day(connection: Connection, day: Day) -> bool:
+    """Sum a whole day whose postings are not summed yet; whether it was to be done."""
+    lock_day(connection, day.start_us)
+    if connection.execute(_SEALED, {"day": day.start_us}).one_or_none() is not None:
+        return False
+    connection.execute(delete(posting_day).where(_OF_DAY), {"day": day.start_us})
+    connection.execute(_sums(connection), {"day": day.start_us, "end": day.end_us})
+    connection.execute(insert(summed_day), {"day_us": day.start_us, "end_us": day.end_us, "sealed": 0})
+    return True
+
+
+def _keep(connection: Connection, day: Day) -> bool:
+    """Whether the day is summed but for the nodes that changed; it is not sealed any more."""
+    of_day = {"day": day.start_us}
+    if connection.execute(_SEALED, of_day).one_or_none() is None and sum_day(connection, day):
+        return False
+    share_day(connection, day.start_us)
+    sealed = connection.execute(_SEALED, of_day).scalar_one_or_none()
+    if sealed:
+        connection.execute(_UNSEAL, of_day)
+    return sealed is not None  # it is dropped meanwhile, with its postings
+
+
+def _sum_nodes(connection: Connection, day: Day, nodes: Sequence[int]) -> None:
+    of_day = {"day": day.start_us, "end": day.end_us, "nodes": nodes}
+    connection.execute(delete(posting_day).where(_OF_DAY, posting_day.c.node_id.in_(_AMONG_NODES)), of_day)
+    connection.execute(_sums(connection, posting.c.node_id.in_(_AMONG_NODES)), of_day)
+
+
+def _sums(connection: Connection, *among: ColumnElement[bool]) -> Insert:
+    hour = posting.c.hour_us
+    key = [posting.c[name] for name in _KEY]
+    sums = {name: cast(func.sum(posting.c[name]), BigInteger) for name in (*AMOUNTS, MEMORY)}
+    edges = func.min(hour).label("first_us"), func.max(hour).label("last_us")
+    of_day = hour >= bindparam("day", type_=BigInteger), hour < bindparam("end", type_=BigInteger)
+    summed = (
+        select(*key, *edges, *(column.label(name) for name, column in sums.items()))
+        .where(*of_day, *among)
+        .group_by(*key)
+        .subquery()
+    )
+    row = [column for column in summed.c if column.name not in ("node_id", "device_id", "owner_id")]
+    found = (
+        select(bindparam("day", type_=BigInteger), *summed.c, fingerprint(connection, *_NAMES, *row))
+        .join_from(summed, node, node.c.id == summed.c.node_id)
+        .join(device, device.c.id == summed.c.device_id)
+        .join(owner, owner.c.id == summed.c.owner_id)
+    )
+    return insert(posting_day).from_select(["day_us", *(column.name for column in summed.c), "hash"], found)
