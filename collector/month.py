@@ -14,12 +14,14 @@ from sqlalchemy import Engine
 
 from gputally.accounting.states import State
 from gputally.collector.allocation.allocation import read_allocation
+from gputally.collector.allocation.asked_period import asked_period
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import parse_period
 from gputally.collector.allocation.query import WHOLE, Query
 from gputally.collector.allocation.sheet import Row
 from gputally.collector.burn import Burn, burns
 from gputally.collector.database.deadline import reading_within
+from gputally.collector.queues.use import QueueUse, read_use
 
 DEADLINE_S = 60.0
 _BY = (By.CLUSTER, By.NAMESPACE, By.MODEL)
@@ -62,6 +64,7 @@ class Month:
     usage: tuple[Usage, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     burns: tuple[Burn, ...] = field(default_factory=tuple)
+    queues: tuple[QueueUse, ...] = ()  # of the day that goes on
 
 
 def read_month(engine: Engine, billing: ZoneInfo, now_us: int) -> Month:
@@ -70,6 +73,8 @@ def read_month(engine: Engine, billing: ZoneInfo, now_us: int) -> Month:
     with reading_within(engine, DEADLINE_S) as connection:
         found = read_allocation(connection, billing, Query(period, billing, _BY))
         standing = burns(connection, billing, period, now_us, WHOLE)
+        today = asked_period("today", billing, now_us)
+        queues = read_use(connection, billing, today, now_us, WHOLE)
     return Month(
         period.start_us,
         now_us,
@@ -77,6 +82,7 @@ def read_month(engine: Engine, billing: ZoneInfo, now_us: int) -> Month:
         tuple(map(_usage, found.rows)),
         tuple(_coverage(found.rows)),
         tuple(standing),
+        queues,
     )
 
 

@@ -18,6 +18,8 @@ from gputally.collector.exposition.itself import Work
 from gputally.collector.exposition.itself import families_of_itself as collector_itself
 from gputally.collector.exposition.month import month_families
 from gputally.collector.exposition.page import up_family
+from gputally.collector.exposition.queues import MOST as MOST_QUEUES
+from gputally.collector.exposition.queues import queue_metrics
 from gputally.collector.ingest.stream import IngestStats
 from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.month import Month
@@ -111,6 +113,7 @@ _SERIES = (
     ("a collector, for each cluster and model", "6, and up to 15 for the month", ""),
     ("a collector, for each node", "1", ""),
     ("a collector, for each budget", "4", ""),
+    ("a collector, for each queue", "5, and 1 for each of its flavors", f"the {MOST_QUEUES} of the most time"),
 )
 _LABELS = {
     "bound": "expected, low or high: the rest of the month like the mean, the least, the dearest of its days",
@@ -118,6 +121,7 @@ _LABELS = {
     "cluster": "the cluster's name; of a budget for all clusters empty",
     "container": "the container's name",
     "currency": "ISO 4217 code of the rate card",
+    "flavor": "the ResourceFlavor of Kueue's quota; of Volcano's empty",
     "figure": "graphics, sm, occupancy, tensor or dram",
     "idle_alert": "the value of the pod's label `gputally.io/idle-alert`; empty without it",
     "index": "the driver's number of the device, for display only",
@@ -133,10 +137,13 @@ _LABELS = {
     "pci_bus_id": "as in sysfs",
     "pod": "the pod's name",
     "profile": "of a MIG device, such as 1g.10gb",
+    "queue": "Kueue's ClusterQueue or Volcano's Queue; empty: no queue that is known",
     "reason": "why: of refused readings and windows a word; of clocks the driver's reason, or a bit without a name",
+    "resource": "such as nvidia.com/gpu or nvidia.com/mig-1g.10gb",
     "scope": "namespace or team",
     "source": "nvml, kubelet, api (the pods) or node (the node's annotations)",
     "state": "used, idle, unallocated, unavailable or unobserved",
+    "system": "kueue or volcano; empty: another's, or no queue",
     "unit": "gpu_hours, or amount: of the card's currency",
     "uuid": "the device's UUID",
     "workload": "the name of the object that manages the pod; empty where none does",
@@ -160,7 +167,7 @@ def fleet() -> Sequence[Metric]:
 
 def month() -> Sequence[Metric]:
     """What every replica shows of the month."""
-    return [*month_families(Month(0, 0)), *burn_metrics(())]
+    return [*month_families(Month(0, 0)), *burn_metrics(()), *queue_metrics(())]
 
 
 def process() -> Sequence[Metric]:

@@ -16,6 +16,9 @@ from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.ledger.retention import Removed
 from gputally.collector.month import Coverage, Month, Usage
 from gputally.collector.notify.stats import NotifyStats
+from gputally.collector.queues.quota import Quota
+from gputally.collector.queues.quota_time import Held, QueueKey
+from gputally.collector.queues.use import QueueUse
 from gputally.collector.rates.cost import SCALE
 
 GOLDEN = Path(__file__).parent / "data" / "exposition" / "collector.prom"
@@ -51,6 +54,18 @@ MONTH = Month(
     ),
     (Coverage("east", 4, 1),),
     (Burn(BUDGET, SCALE, SCALE // 2, Forecast(SCALE, SCALE // 2, 2 * SCALE), 3, 0),),
+    (
+        QueueUse(QueueKey("east", "", ""), used_us=1_000_000),
+        QueueUse(
+            QueueKey("east", "kueue", "gpus"),
+            used_us=5_000_000,
+            idle_us=1_000_000,
+            whole_us=6_000_000,
+            quota_us=4_000_000,
+            borrowed_us=2_000_000,
+            quotas=(Held(0, None, None, Quota("nvidia.com/gpu", "h100", 8)), Held(0, None, None, Quota("other"))),
+        ),
+    ),
 )
 
 
