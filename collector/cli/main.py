@@ -18,6 +18,7 @@ from gputally.collector.cli import (
     statement,
     teams,
     top,
+    waste,
     workloads,
 )
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(report.report)
 app.command()(queues.queues)
+app.command()(waste.waste)
 app.command()(top.top)
 app.command()(migrate.migrate)
 app.add_typer(rates.app, name="rates")
