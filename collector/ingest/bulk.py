@@ -42,13 +42,20 @@ def _new_ids(connection: Connection, table: Table, count: int) -> list[int]:
     return list(connection.execute(select(sequence).select_from(numbers)).scalars())
 
 
-def upsert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]], key: Sequence[str]) -> None:
-    """Insert rows whose values are in the order of the table's columns; where the key is taken, replace the rest."""
+def upsert_rows(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[tuple[Any, ...]],
+    key: Sequence[str],
+    rest: str = "excluded.{0}",
+) -> None:
+    """Insert rows whose values are in the order of the table's columns; where the key is taken, the other columns
+    become `rest`, an expression in which {0} is the column's name: without one they are replaced."""
     if not rows:
         return
     names = [column.name for column in table.columns]
-    rest = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in key)
-    conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {rest}"
+    changed = ", ".join(f'"{name}" = {rest.format(name)}' for name in names if name not in key)
+    conflict = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changed}"
     if is_sqlite(connection):
         marks = ", ".join("?" * len(names))
         connection.exec_driver_sql(f'INSERT INTO "{table.name}" VALUES ({marks}) {conflict}', list(rows))  # noqa: S608

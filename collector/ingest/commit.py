@@ -35,10 +35,11 @@ from gputally.collector.ingest.columns import WindowColumns
 from gputally.collector.ingest.identities import Identities
 from gputally.collector.ingest.rows import Numbered, device_rows, line_rows, number
 from gputally.collector.ingest.spool_reports import keep_reports
+from gputally.collector.ingest.sums import sums_of
 from gputally.collector.ingest.validity import invalidity
 from gputally.collector.ledger.gaps import Covered, Skip, fill
 from gputally.collector.ledger.marks import set_marks
-from gputally.collector.ledger.state import shared_state
+from gputally.collector.ledger.state import State, shared_state
 from gputally.collector.ledger.totals import add_to_totals
 
 _NODES = 10_000  # ids remembered: a fleet's nodes,
@@ -128,8 +129,9 @@ class Committer:
 
     def _judge_and_write(self, connection: Connection, group: Sequence[_Examined], now_us: int) -> list[Outcome]:
         candidates = self._candidates(connection, [examined for examined in group if not examined.invalid])
-        judged = list(zip(candidates, self._judge(connection, candidates, now_us), strict=True))
-        self._write(connection, [candidate for candidate, outcome in judged if outcome is ACCEPTED], now_us)
+        state = shared_state(connection)
+        judged = list(zip(candidates, self._judge(connection, candidates, now_us, state), strict=True))
+        self._write(connection, [candidate for candidate, outcome in judged if outcome is ACCEPTED], now_us, state)
         keep_reports(connection, ((candidate.node_id, candidate.received) for candidate in candidates))
         verdicts = iter(judged)
         outcomes = [
@@ -147,14 +149,15 @@ class Committer:
             )
         return [_Candidate(examined, ids[key]) for examined, key in zip(windows, keys, strict=True)]
 
-    def _judge(self, connection: Connection, candidates: Sequence[_Candidate], now_us: int) -> Iterator[Outcome]:
+    def _judge(
+        self, connection: Connection, candidates: Sequence[_Candidate], now_us: int, state: State
+    ) -> Iterator[Outcome]:
         """The verdict on each candidate, in order; one that is accepted counts for those after it."""
         timelines = _timelines(connection, candidates)
-        lines_from_us = shared_state(connection).lines_from_us
         for candidate in candidates:
             timeline = timelines[candidate.node_id]
             outcome = timeline.judge(candidate.span)
-            refusal = candidate.received.refusal or self._time_refusal(candidate.window, now_us, lines_from_us)
+            refusal = candidate.received.refusal or self._time_refusal(candidate.window, now_us, state.lines_from_us)
             if outcome is ACCEPTED and refusal:
                 outcome = Outcome(Verdict.REFUSED, refusal)
             if outcome is ACCEPTED:
@@ -168,7 +171,7 @@ class Committer:
             or future_refusal(window, now_us)
         )
 
-    def _write(self, connection: Connection, accepted: Sequence[_Candidate], now_us: int) -> None:
+    def _write(self, connection: Connection, accepted: Sequence[_Candidate], now_us: int, state: State) -> None:
         if not accepted:
             return
         contents = [candidate.window for candidate in accepted]
@@ -184,16 +187,21 @@ class Committer:
         insert_rows(connection, schema.window_device, list(device_rows(windows)))
         insert_rows(connection, schema.line, list(line_rows(windows)))
         covered = [part for each in zip(accepted, windows, strict=True) for part in _covered(*each)]
-        self._mark_hours(connection, accepted, covered, now_us)
-        add_to_totals(connection, window_ids)
+        self._mark_hours(connection, accepted, covered, now_us, state)
+        add_to_totals(connection, sums_of(contents))
 
     def _mark_hours(
-        self, connection: Connection, accepted: Sequence[_Candidate], covered: Sequence[Covered], now_us: int
+        self,
+        connection: Connection,
+        accepted: Sequence[_Candidate],
+        covered: Sequence[Covered],
+        now_us: int,
+        state: State,
     ) -> None:
         """Have the windows' hours recomputed, and those whose gaps they change."""
         oldest_us = 0 if self._max_age_us is None else now_us - self._max_age_us
         own = {(hour_start(candidate.window.start_us, self._zone), candidate.node_id) for candidate in accepted}
-        set_marks(connection, own | fill(connection, covered, list(_skips(accepted)), self._zone, oldest_us))
+        set_marks(connection, own | fill(connection, covered, list(_skips(accepted)), self._zone, oldest_us, state))
 
     def _set_aside(self, examined: _Examined, error: str) -> Outcome:
         outcome = Outcome(Verdict.REFUSED, Refusal(RefusalReason.INVALID, f"the database refuses its values: {error}"))

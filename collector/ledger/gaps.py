@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, bindparam, delete, select
@@ -20,7 +21,7 @@ from gputally.collector.database.schema_gaps import FOREVER_US, gap
 from gputally.collector.ingest.bulk import upsert_rows
 from gputally.collector.ledger.marks import Mark, marks_of
 from gputally.collector.ledger.moves import Edge, left_behind
-from gputally.collector.ledger.state import State, shared_state
+from gputally.collector.ledger.state import State
 
 _Device: TypeAlias = tuple[int, int]  # (node_id, device_id)
 _BEGINNING_US = 0  # where the gap before a device's first window begins
@@ -62,62 +63,79 @@ class _Gap(NamedTuple):
 
 @dataclass(slots=True)
 class _Gaps:
-    """The gaps of one device that end after some instant, in order; `touched` is where time may be booked otherwise."""
+    """The gaps of one device that end after some instant, in order; `stepped` are those that a clock stepped in."""
 
     rows: list[_Gap] = field(default_factory=list)
-    touched: list[Span] = field(default_factory=list)
+    stepped: list[Span] = field(default_factory=list)
 
     def take(self, covered: Covered) -> None:
         """Take a window's time out of the gap that holds it."""
-        if not self.rows:
-            self.rows = [_Gap(_BEGINNING_US, FOREVER_US)]
-        at = bisect_left(self.rows, covered.end_us, key=lambda row: row.end_us)
-        row = self.rows[at]
+        rows = self.rows
+        if not rows:
+            rows.append(_Gap(_BEGINNING_US, FOREVER_US))
+        at = len(rows) - 1
+        if rows[at].start_us > covered.start_us:  # a window that is not the newest of its device
+            at = bisect_left(rows, covered.end_us, key=_end)
+        row = rows[at]
         if row.start_us > covered.start_us:
             raise ValueError(f"no gap of device {covered.device_id} holds the accepted window {covered.window_id}")
-        left = _Gap(row.start_us, covered.start_us, row.before_id, covered.window_id)
-        right = _Gap(covered.end_us, row.end_us, covered.window_id, row.after_id)
-        self.rows[at : at + 1] = [part for part in (left, right) if part.start_us < part.end_us]
-        first_us = covered.start_us if row.before_id is None else row.start_us
-        self.touched += [(first_us, covered.end_us), (covered.end_us, row.end_us)]
+        parts = []
+        if row.start_us < covered.start_us:
+            parts.append(_Gap(row.start_us, covered.start_us, row.before_id, covered.window_id))
+        if covered.end_us < row.end_us:
+            parts.append(_Gap(covered.end_us, row.end_us, covered.window_id, row.after_id))
+        rows[at : at + 1] = parts
 
     def touch(self, skip: Skip) -> None:
         """A step of the clock shortens the gaps that it lies in."""
         near = (row for row in self.rows if row.before_id is not None)
-        self.touched += [
+        self.stepped += [
             (row.start_us, row.end_us) for row in near if row.start_us < skip.end_us and skip.start_us < row.end_us
         ]
 
 
+_start, _end = attrgetter("start_us"), attrgetter("end_us")
+_Place: TypeAlias = tuple[int, int, _Gap]  # node_id, device_id, and a gap there
+
+
 def fill(
-    connection: Connection, covered: Sequence[Covered], skips: Sequence[Skip], zone: tzinfo, oldest_us: int
+    connection: Connection,
+    covered: Sequence[Covered],
+    skips: Sequence[Skip],
+    zone: tzinfo,
+    oldest_us: int,
+    state: State,
 ) -> set[Mark]:
     """Take the time of new windows out of the gaps; which hours are to be recomputed because of it.
 
-    Hours that end before `oldest_us` are as they are: their lines may be gone. The nodes' rows must be locked.
+    Hours that end before `oldest_us` are as they are: their lines may be gone. The nodes' rows must be locked, and
+    `state` be shared with this transaction.
     """
     if not covered and not skips:
         return set()
-    state = shared_state(connection)
     before = _read(connection, covered, skips)
     devices = {key: _Gaps(list(rows)) for key, rows in before.items()}
-    for part in sorted(covered, key=lambda part: part.start_us):
+    for part in sorted(covered, key=_start):
         devices.setdefault((part.node_id, part.device_id), _Gaps()).take(part)
     for skip in skips:
         for (node_id, _), gaps in devices.items():
             if node_id == skip.node_id:
                 gaps.touch(skip)
-    _write(connection, before, devices)
-    touched = {(node_id, span) for (node_id, _), gaps in devices.items() for span in gaps.touched}
-    touched |= set(left_behind(connection, _ends(before) ^ _ends({key: gaps.rows for key, gaps in devices.items()})))
+    old = {(*key, row) for key, rows in before.items() for row in rows}
+    new = {(*key, row) for key, gaps in devices.items() for row in gaps.rows}
+    _write(connection, old - new, new - old)
+    touched = {(node_id, span) for (node_id, _), gaps in devices.items() for span in gaps.stepped}
+    # Where the gaps are others now. Before a device's first window nothing is booked.
+    touched |= {(node_id, (row.start_us, row.end_us)) for node_id, _, row in old ^ new if row.before_id is not None}
+    touched |= set(left_behind(connection, _ends(old) ^ _ends(new)))
     spans = {(node_id, closed(span, state)) for node_id, span in touched}
     oldest_us = max(oldest_us, state.lines_from_us)
     return {mark for node_id, span in spans for mark in marks_of(node_id, span, zone, oldest_us)}
 
 
-def _ends(gaps: dict[_Device, list[_Gap]]) -> set[Edge]:
+def _ends(places: Iterable[_Place]) -> set[Edge]:
     """Where windows begin that end a gap; a healthy device has one, its first."""
-    return {(*key, row.end_us) for key, rows in gaps.items() for row in rows if row.end_us != FOREVER_US}
+    return {(node_id, device_id, row.end_us) for node_id, device_id, row in places if row.end_us != FOREVER_US}
 
 
 def closed(span: Span, state: State) -> Span:
@@ -139,22 +157,20 @@ def _read(connection: Connection, covered: Sequence[Covered], skips: Sequence[Sk
     return found
 
 
-def _write(connection: Connection, before: dict[_Device, list[_Gap]], after: dict[_Device, _Gaps]) -> None:
-    old = {(*key, row) for key, rows in before.items() for row in rows}
-    new = {(*key, row) for key, gaps in after.items() for row in gaps.rows}
+def _write(connection: Connection, gone: set[_Place], new: set[_Place]) -> None:
     kept = {_key(place) for place in new}
-    gone = sorted(_key(place) for place in old - new if _key(place) not in kept)
-    if gone:
-        connection.execute(_DROP, [dict(zip(("of_node", "ending", "of_device"), key, strict=True)) for key in gone])
-    upsert_rows(connection, gap, sorted(_rows(new - old)), ("node_id", "end_us", "device_id"))
+    dropped = sorted(_key(place) for place in gone if _key(place) not in kept)
+    if dropped:
+        connection.execute(_DROP, [dict(zip(("of_node", "ending", "of_device"), key, strict=True)) for key in dropped])
+    upsert_rows(connection, gap, sorted(_rows(new)), ("node_id", "end_us", "device_id"))
 
 
-def _key(place: tuple[int, int, _Gap]) -> tuple[int, int, int]:
+def _key(place: _Place) -> tuple[int, int, int]:
     node_id, device_id, row = place
     return node_id, row.end_us, device_id
 
 
-def _rows(places: Iterable[tuple[int, int, _Gap]]) -> Iterator[tuple[int | None, ...]]:
+def _rows(places: Iterable[_Place]) -> Iterator[tuple[int | None, ...]]:
     """Rows of the table, in the order of its columns."""
     for node_id, device_id, row in places:
         yield node_id, row.end_us, device_id, row.start_us, row.before_id, row.after_id
