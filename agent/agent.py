@@ -1,6 +1,7 @@
 """The agent's loop: samples to windows, windows to the spool, and a snapshot for whoever asks.
 
 One thread runs it. Reservations, pods and the stream have threads of their own; they are read here, never waited for.
+Samples may wait in the pipe until the next process lists come: whoever asks for a snapshot has them taken first.
 A snapshot is made when somebody asks, not at every tick: they ask rarely, and it is more work than the tick itself.
 """
 
@@ -19,6 +20,7 @@ from gputally.agent.probe.message import Failure, Message
 from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.release import Release
 from gputally.agent.reservations.grants import ReservationPoller
+from gputally.agent.rest import Rest
 from gputally.agent.sample import DeviceSample, Sample
 from gputally.agent.snapshot import Snapshot, SourceState, StreamState
 from gputally.agent.spool.spool import Spool
@@ -27,6 +29,7 @@ from gputally.agent.totals import Totals
 _FLUSH_US = 3_000_000
 _RELEASE_FLUSH_US = 1_000_000  # whoever wants the driver has it within five seconds, the probe's end included
 _LOOK_S = 1.0  # for the loop to finish what it is at; it is at nothing for longer, unless its disk hangs
+_APART_US = 250_000  # asked for processes again sooner, the driver has nothing new of them yet, though of their device
 _LONGEST_WAIT_US = 1_000_000  # so that a release is noticed in time, however rare samples are
 _STUCK = "the agent counts nothing now: it waits for its disk (--spool-dir), or for a processor"
 _log = logging.getLogger(__name__)
@@ -52,7 +55,8 @@ class ApiState:
 class Sources:
     """Where the loop reads from. `poller`, `api`, `stream` and `node` are None where they are switched off.
 
-    `node` is the watch of the node's own object: without it only a signal can ask for a release.
+    `node` is the watch of the node's own object: without it only a signal can ask for a release. `rest` is how the loop
+    pauses; None: it takes each sample as it comes.
     """
 
     probe: Supervisor
@@ -63,6 +67,7 @@ class Sources:
     stream: Stream | None
     release: Release = field(default_factory=Release)
     node: Callable[[], ApiState] | None = None
+    rest: Rest | None = None
 
 
 class Agent:
@@ -88,6 +93,7 @@ class Agent:
         self._released = ""  # why the driver is not ours now
         self._is_free = False  # and nothing here has it open any more
         self._took_us: int | None = None  # how long the last sample took
+        self._listed_us = 0  # when the last one with processes was taken
         self._samples = 0
         self._rejected: Counter[str] = Counter()
         self._pods_seen: frozenset[str] = frozenset()
@@ -100,6 +106,8 @@ class Agent:
     @property
     def snapshot(self) -> Snapshot:
         """How things stand now; from any thread. Where the loop is stuck, how they stood when somebody last asked."""
+        if self._sources.rest:
+            self._sources.rest.interrupt(_LOOK_S)
         if not self._busy.acquire(timeout=_LOOK_S):
             return replace(self._last_look, not_ready=(*self._last_look.not_ready, _STUCK))
         try:
@@ -112,6 +120,8 @@ class Agent:
         """Until `stop` is set; then the time up to now is sampled once more, and the last window is kept."""
         while not stop.is_set():
             self.step(interval_us)
+            if self._sources.rest:
+                self._pause(self._sources.rest, stop)
         self.finish()
 
     def step(self, timeout_us: int) -> None:
@@ -120,14 +130,36 @@ class Agent:
         self._tell_pods()
         self.take(self._sources.probe.receive(min(timeout_us, _LONGEST_WAIT_US)))
 
+    def _pause(self, rest: Rest, stop: threading.Event) -> None:
+        """Until there is something to do that cannot wait."""
+        while not stop.is_set() and self._sources.release.reason == self._released:
+            longest_us = self._sources.probe.rest_us
+            if not longest_us:
+                return
+            rest.take(longest_us)
+
     def finish(self) -> None:
         """Cut the window at one last sample. What the collector does not take before we end stays in the spool."""
-        samples = self._sources.probe.flush(_FLUSH_US)
-        for sample in samples:
-            self.take(sample)
+        samples = self._flush(_FLUSH_US)
         with self._busy:
             self._take_reservations()
             self._keep(self._meter.cut(samples[-1].monotonic_us if samples else self._monotonic_us()))
+
+    def _flush(self, deadline_us: int) -> list[Sample]:
+        """Take what the probe has, up to one last sample with processes."""
+        if self._sources.rest:
+            self._come_apart(self._sources.rest)
+        samples = self._sources.probe.flush(deadline_us)
+        for sample in samples:
+            self.take(sample)
+        return samples
+
+    def _come_apart(self, rest: Rest) -> None:
+        """Take what waits, and wait until processes may be asked for again."""
+        while self._sources.probe.has_spoken:
+            self.take(self._sources.probe.receive(0))
+        while (left_us := self._listed_us + _APART_US - self._monotonic_us()) > 0:
+            rest.take(left_us)
 
     def take(self, message: Message | None) -> None:
         """Account for one message of the probe, or for time that passed without one."""
@@ -149,8 +181,7 @@ class Agent:
         """Let the driver go while somebody asks for it, after a last sample; the devices stay, their time passes."""
         wanted = self._sources.release.reason
         if wanted and not self._released:
-            for sample in self._sources.probe.flush(_RELEASE_FLUSH_US):
-                self.take(sample)
+            self._flush(_RELEASE_FLUSH_US)
         if wanted and not self._is_free:
             self._let_go(wanted)  # again and again while a probe is stuck: it may end
         elif self._released and not wanted:
@@ -172,6 +203,7 @@ class Agent:
     def _on_sample(self, sample: Sample) -> list[Window]:
         self._samples += 1
         self._took_us = sample.took_us
+        self._listed_us = sample.monotonic_us if sample.full else self._listed_us
         self._nvml_problem = sample.problem if sample.devices else "NVML shows no GPU on this node"
         for device in sample.devices:
             for reading in (device.reading, device.detail):

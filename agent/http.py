@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,6 +16,7 @@ from gputally.agent.snapshot import Snapshot
 _log = logging.getLogger(__name__)
 
 _SLOTS = 16  # requests at one time; Prometheus and the kubelet need three
+_WAIT_S = 3600.0  # for a client: nobody has to look around meanwhile, as `close` wakes the thread
 _PATIENCE_S = 5.0  # a client that sends or takes nothing for so long is dropped
 _TEXT = "text/plain; charset=utf-8"
 
@@ -32,7 +34,7 @@ class HttpServer:
             self._server = _Server(listen, handler)
         except OSError as error:
             raise CannotListen(f"cannot listen on {listen}: {error.strerror}; see --http-listen") from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_WAIT_S,), name="http", daemon=True)
 
     @property
     def port(self) -> int:
@@ -46,6 +48,7 @@ class HttpServer:
     def close(self) -> None:
         """Stop answering. Closing what was never started is harmless."""
         if self._thread.is_alive():
+            self._server.wake()
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
@@ -59,6 +62,11 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         self._slots = threading.BoundedSemaphore(_SLOTS)
         super().__init__((listen.host, listen.port), handler)
+
+    def wake(self) -> None:
+        """Let nobody in any more, and have whoever waits for clients look around."""
+        with suppress(OSError):  # closed twice
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         # The base class looks the host's name up in DNS here, which can take seconds and serves nobody.

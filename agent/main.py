@@ -35,6 +35,7 @@ from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.release import Release
 from gputally.agent.reservations.grants import GrantBook, Kubelet, ReservationPoller
 from gputally.agent.reservations.kubelet import Kubelet as KubeletSocket
+from gputally.agent.rest import Rest
 from gputally.agent.settings import Format, Nvml, Settings
 from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
 from gputally.agent.simulated.scenario import Scenario
@@ -98,9 +99,15 @@ def main() -> None:
     settings = load_or_exit(sys.argv[1:], Machine.this())
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     stop = threading.Event()
+    rest = Rest()
+
+    def end(*_: object) -> None:
+        stop.set()
+        rest.wake()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt if settings.once else lambda *_: stop.set())
-    wanted = Release()
+        signal.signal(number, _interrupt if settings.once else end)
+    wanted = Release(rest.wake)
     if not settings.once:
         signal.signal(signal.SIGUSR1, lambda *_: wanted.ask())
         signal.signal(signal.SIGUSR2, lambda *_: wanted.withdraw())
@@ -110,7 +117,7 @@ def main() -> None:
     probe = _probe(settings, start_us, stop)
     threads = _start(parts, stop)
     try:
-        status = _once(settings, parts, probe) if settings.once else _run(settings, parts, probe, stop)
+        status = _once(settings, parts, probe) if settings.once else _run(settings, parts, probe, rest, stop)
     finally:
         stop.set()
         probe.close()
@@ -228,7 +235,7 @@ def _problem(settings: Settings) -> str:
     return namespace_warning(settings.proc_root) if settings.nvml is Nvml.REAL else ""
 
 
-def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Event) -> int:
+def _run(settings: Settings, parts: Parts, probe: Supervisor, rest: Rest, stop: threading.Event) -> int:
     """Count until told to stop."""
     front = Front(settings.http_listen, settings.node, dcgm_names=settings.dcgm_names)
     spool = _spool(settings, front, stop)
@@ -236,7 +243,7 @@ def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Ev
         front.close()
         return 0
     stream = _stream(settings, spool)
-    agent = _agent(settings, parts, probe, spool, stream)
+    agent = _agent(settings, parts, probe, spool, stream, rest)
     try:
         front.show(lambda: agent.snapshot)
     except CannotListen as error:
@@ -255,7 +262,9 @@ def _run(settings: Settings, parts: Parts, probe: Supervisor, stop: threading.Ev
     return 0
 
 
-def _agent(settings: Settings, parts: Parts, probe: Supervisor, spool: Spool, stream: Stream | None) -> Agent:
+def _agent(
+    settings: Settings, parts: Parts, probe: Supervisor, spool: Spool, stream: Stream | None, rest: Rest
+) -> Agent:
     meter_settings = MeterSettings(
         settings.cluster,
         settings.node,
@@ -267,7 +276,7 @@ def _agent(settings: Settings, parts: Parts, probe: Supervisor, spool: Spool, st
     meter = Meter(meter_settings, owners, kubernetes=parts.poller is not None, sent_us=spool.last_end_us)
     watches = parts.watches
     api, node = (_api_state(watches.pods), _api_state(watches.node)) if watches else (None, None)
-    sources = Sources(probe, parts.poller, parts.pods.known, parts.pods.of_name, api, stream, parts.release, node)
+    sources = Sources(probe, parts.poller, parts.pods.known, parts.pods.of_name, api, stream, parts.release, node, rest)
     totals = Totals(owners, SpellFile(settings.spool_dir))
     return Agent(settings.node, sources, meter, spool, totals, monotonic_us, _problem(settings))
 

@@ -4,7 +4,7 @@ A signal asks for it (SIGUSR1, taken back by SIGUSR2), or an annotation on the n
 has the driver open, and the GPUs' time is unobserved.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 ANNOTATION = "gputally.io/release"
@@ -13,11 +13,15 @@ _BY_SIGNAL = "SIGUSR1 asked for it; send SIGUSR2"
 
 
 class Release:
-    """Who asks for the driver. Any thread may read it; the node's watch and the signal handlers write it."""
+    """Who asks for the driver. Any thread may read it; the node's watch and the signal handlers write it.
 
-    def __init__(self) -> None:
+    `tell` is called after each change, by whoever made it.
+    """
+
+    def __init__(self, tell: Callable[[], object] = lambda: None) -> None:
         self.by_signal = False
         self._by_node = False
+        self._tell = tell
 
     @property
     def reason(self) -> str:
@@ -29,24 +33,29 @@ class Release:
     def ask(self) -> None:
         """The signal for it came."""
         self.by_signal = True
+        self._tell()
 
     def withdraw(self) -> None:
         """The signal against it came. An annotation stands all the same."""
         self.by_signal = False
+        self._tell()
 
     # What follows is what a watch of this one node writes to.
 
     def replace(self, asks: Iterable[bool], _now_us: int, /) -> None:
         """Take over the list of nodes, which has this one or none."""
         self._by_node = any(asks)
+        self._tell()
 
     def put(self, asks: bool, _now_us: int, /) -> None:
         """The node is new, or changed."""
         self._by_node = asks
+        self._tell()
 
     def delete(self, _asks: bool, _now_us: int, /) -> None:
         """The node is gone, and its annotation with it."""
         self._by_node = False
+        self._tell()
 
 
 def asks_for_release(node: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """What is kept of a GPU between ticks, and what the driver says of it when it is enumerated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pynvml
@@ -9,6 +9,7 @@ import pynvml
 from gputally.agent.nvml import mig as nvml_mig
 from gputally.agent.nvml.errors import Code
 from gputally.agent.nvml.handle import Handle, text
+from gputally.agent.nvml.processes import Roster
 from gputally.agent.nvml.records import sysfs_bus_id
 from gputally.agent.probe.sampler import DeviceUnavailable
 from gputally.agent.sample import DeviceInfo
@@ -34,12 +35,14 @@ class Device(Handle):
     has_gpm: bool = False
     busy_read_to: int | None = None  # cursors: driver time stamps, microseconds since the epoch
     process_read_to: int | None = None
+    roster: Roster = field(default_factory=Roster)
     _recovery: int = _NO_ACTION  # as last read
 
     def forget(self) -> None:
         """Its MIG devices' handles go with its own."""
         Handle.forget(self)  # no super(): a dataclass with slots is another class than the one that it is written in
         self.instances = None
+        self.roster.forget()
 
     def describe(self) -> None:
         """Ask what it is now; what the driver does not say this time stays as it was. Raises as `ask` does."""

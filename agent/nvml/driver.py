@@ -3,18 +3,17 @@
 What a device can do is learned by asking it: a call that it refuses for good is left out until the next enumeration.
 
 A tick costs five driver calls per GPU (samples, rates, memory, power, energy), GPM two every five seconds, a process
-reading eight, of which four are cheap (temperature, two clocks, why they are not higher). A partitioned GPU has no
-samples, rates or process utilisation, and is not asked for them; each of its MIG devices costs three calls per tick
-(memory, GPM) and four per process reading.
+reading five, of which four are cheap (temperature, two clocks, why they are not higher), and up to three more where the
+memory in use has changed (see `Roster`). A partitioned GPU has no samples, rates or process utilisation, and is not
+asked for them; each of its MIG devices costs three calls per tick (memory, GPM) and one to four per process reading.
 """
 
-import ctypes
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pynvml
 
@@ -24,21 +23,19 @@ from gputally.agent.nvml.device import Device
 from gputally.agent.nvml.errors import DRIVER_GONE, NO_GPU, Code, device_error, driver_error, no_device, uncounted
 from gputally.agent.nvml.events import Events
 from gputally.agent.nvml.gpm import SHORTEST_US, Gpm
-from gputally.agent.nvml.handle import Array, Handle, memory, symbol
+from gputally.agent.nvml.handle import Array, Handle, memory
 from gputally.agent.nvml.latency import Latency
-from gputally.agent.nvml.processes import process_lists, process_utilization
+from gputally.agent.nvml.processes import process_utilization
 from gputally.agent.nvml.records import (
     AHEAD_US,
     ONES_32,
     ONES_64,
-    SAMPLE_BYTES,
     busy_samples,
     known,
     known_percent,
-    merge_processes,
     process_busy,
-    sample_entries,
 )
+from gputally.agent.nvml.values import Values
 from gputally.agent.nvml.vitals import read_vitals
 from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverEvents, DriverUnavailable
 from gputally.agent.sample import (
@@ -65,6 +62,19 @@ _GPM_MIG = "nvmlGpmMigSampleGet"
 _log = logging.getLogger(__name__)
 
 
+class _Activity(NamedTuple):
+    """What a `Reading` says of a GPU's activity; `since_us` is its `busy_since_us`."""
+
+    busy: tuple[BusySample, ...] | None = None
+    source: Source = Source.NONE
+    percent: int | None = None
+    since_us: int | None = None
+    gpm: GpmReading | None = None
+
+
+_NO_ACTIVITY = _Activity()
+
+
 class Nvml:
     """The `Driver` of this machine's GPUs. `wall_us` is the clock that the driver's time stamps are compared with.
 
@@ -76,6 +86,7 @@ class Nvml:
         self._touch = touch
         self._devices: dict[str, Device] = {}
         self._array = Array()
+        self._values = Values(self._array)
         self._gpm = Gpm(wall_us)
         self._events = Events()
         self._latency = Latency()
@@ -154,10 +165,12 @@ class Nvml:
             found = self._instance_processes(device, rejected)
             vitals = read_vitals(device, rejected)
             return ProcessReading(found, None, dict(rejected), vitals=vitals)
-        lists = process_lists(device, self._array)
-        processes = None if lists is None else merge_processes(lists, rejected)
+        processes = device.roster.read(device, self._array, self._wall_us(), rejected)
         since_us = self._wall_us() - PROCESS_REACH_US if device.process_read_to is None else None
         busy = self._process_busy(device, rejected)
+        if busy and device.roster.lacks(busy):
+            device.roster.forget()
+            processes = device.roster.read(device, self._array, self._wall_us(), rejected)
         vitals = read_vitals(device, rejected)
         device.is_proven = True
         return ProcessReading(processes, busy, dict(rejected), since_us, vitals)
@@ -194,6 +207,7 @@ class Nvml:
 
     def _forget_counters(self, device: Device) -> None:
         """A GPU that was lost or reset begins its counters again."""
+        device.roster.forget()
         for uuid in device.measured:
             self._gpm.forget(uuid)
 
@@ -215,46 +229,50 @@ class Nvml:
 
     def _reading(self, device: Device) -> Reading:
         rejected: Counter[str] = Counter()
-        reading = self._partitioned(device, rejected) if device.info.mig_enabled else self._whole(device, rejected)
-        used, total = memory(device, rejected)
+        is_parted, values = device.info.mig_enabled, self._values
+        activity = _NO_ACTIVITY if is_parted else self._activity(device, rejected)
+        instances = (
+            tuple(self._instance(device, each, rejected) for each in device.instances or ()) if is_parted else ()
+        )
+        used, total = memory(device, values.memory, rejected)
+        device.roster.note(used)
         # A partitioned device has no other call by which it must prove that it is alive.
-        power = device.ask("nvmlDeviceGetPowerUsage", pynvml.nvmlDeviceGetPowerUsage, needed=device.info.mig_enabled)
-        energy = device.ask(_ENERGY, pynvml.nvmlDeviceGetTotalEnergyConsumption)
+        power = device.ask("nvmlDeviceGetPowerUsage", values.power_mw, needed=is_parted)
+        energy = device.ask(_ENERGY, values.energy_mj)
         device.is_proven = True
-        if reading.busy_since_us is not None:  # not before: entries of a read that fails come again
-            device.busy_read_to = reading.busy[-1].end_us if reading.busy else reading.busy_since_us
-        return replace(
-            reading,
-            memory_used_bytes=used,
-            memory_total_bytes=total,
-            power_mw=known(power, ONES_32, "power", rejected),
-            energy_mj=known(energy, ONES_64, "energy", rejected),
-            energy_supported=not device.lacks(_ENERGY),
-            rejected=dict(rejected),
+        if activity.since_us is not None:  # not before: entries of a read that fails come again
+            device.busy_read_to = activity.busy[-1].end_us if activity.busy else activity.since_us
+        return Reading(
+            activity.busy,
+            activity.source,
+            activity.percent,
+            used,
+            total,
+            known(power, ONES_32, "power", rejected),
+            known(energy, ONES_64, "energy", rejected),
+            not device.lacks(_ENERGY),
+            dict(rejected),
+            activity.since_us,
+            activity.gpm,
+            instances,
         )
 
-    def _whole(self, device: Device, rejected: Counter[str]) -> Reading:
-        """Activity of a GPU that is not partitioned."""
+    def _activity(self, device: Device, rejected: Counter[str]) -> _Activity:
+        """Activity of a GPU that is not partitioned. A partitioned one has none but that of its MIG devices."""
         after_us = self._cursor(device.busy_read_to, BUFFER_REACH_US)
         busy = self._busy(device, after_us, rejected)
-        rates = device.ask(
-            "nvmlDeviceGetUtilizationRates", pynvml.nvmlDeviceGetUtilizationRates, needed=device.lacks(_SAMPLES)
-        )
-        percent = None if rates is None else known_percent(rates.gpu, "utilization-rate", rejected)
+        rate = device.ask("nvmlDeviceGetUtilizationRates", self._values.busy_percent, needed=device.lacks(_SAMPLES))
+        percent = known_percent(rate, "utilization-rate", rejected)
         gpm = None
         if device.has_gpm:
             take = pynvml.nvmlGpmSampleGet
             gpm = self._counters(device, device.info.uuid, _GPM, QUALITY_EVERY_US, take, rejected)
-        return Reading(busy, _source(device, busy, percent), percent, busy_since_us=after_us, gpm=gpm)
-
-    def _partitioned(self, device: Device, rejected: Counter[str]) -> Reading:
-        """Activity of a partitioned GPU: there is none but that of its MIG devices."""
-        readings = tuple(self._instance(device, each, rejected) for each in device.instances or ())
-        return Reading(instances=readings)
+        return _Activity(busy, _source(device, busy, percent), percent, after_us, gpm)
 
     def _instance(self, device: Device, instance: nvml_mig.Instance, rejected: Counter[str]) -> InstanceReading:
         """Counters are those of the GPU instance: where several MIG devices share it, they tell of none of them."""
-        used, total = memory(instance, rejected)
+        used, total = memory(instance, self._values.memory, rejected)
+        instance.roster.note(used)
         uuid, gpm = instance.info.uuid, None
         if device.has_gpm and instance.alone:
             take = partial(_take_of_instance, device, instance.info.gpu_instance)
@@ -282,10 +300,10 @@ class Nvml:
             if not nvml_mig.is_still(instance):
                 device.instances = None
                 raise DeviceSilent("its MIG devices have changed")
-            lists = process_lists(instance, self._array)
-            if lists is None:
+            listed = instance.roster.read(instance, self._array, self._wall_us(), rejected, instance.info.uuid)
+            if listed is None:
                 return None
-            found += merge_processes(lists, rejected, instance.info.uuid)
+            found += listed
         return tuple(found)
 
     def _cursor(self, cursor_us: int | None, reach_us: int) -> int:
@@ -297,25 +315,11 @@ class Nvml:
 
     def _busy(self, device: Device, after_us: int, rejected: Counter[str]) -> tuple[BusySample, ...] | None:
         """The buffer's new entries; () where it has none; None without a buffer, or if no entry had a credible time."""
-        entries = device.ask(_SAMPLES, lambda raw: self._sample_entries(raw, after_us), needed=True)
+        entries = device.ask(_SAMPLES, lambda raw: self._values.busy_entries(raw, after_us), needed=True)
         if entries is None:
             return None
         samples = busy_samples(entries, after_us, self._wall_us(), rejected)
         return None if not samples and rejected["utilization-time-ahead"] else samples
-
-    def _sample_entries(self, raw: Any, after_us: int) -> list[tuple[int, int]]:
-        call = symbol(_SAMPLES)
-        value_type = ctypes.c_uint()
-        kind, since = ctypes.c_uint(pynvml.NVML_GPU_UTILIZATION_SAMPLES), ctypes.c_ulonglong(after_us)
-        try:
-            array = self._array.fill(
-                SAMPLE_BYTES, lambda room, count: call(raw, kind, since, ctypes.byref(value_type), count, room)
-            )
-        except pynvml.NVMLError as error:
-            if error.value == Code.NOT_FOUND:  # idle, or asked too soon
-                return []
-            raise
-        return sample_entries(array, value_type.value)
 
     def _process_busy(self, device: Device, rejected: Counter[str]) -> tuple[ProcessBusy, ...] | None:
         """The cursor moves on with the device's own buffer too: else the driver averages an idle time in again."""

@@ -59,14 +59,15 @@ class Handle:
         """The call's answer; None where there is none. `needed`: a refusal that may pass makes the device silent."""
         if name in self._lacking:
             return None
-        began_ns = self.latency.clock_ns()
+        latency = self.latency
+        began_ns = latency.clock_ns()
         try:
             return call(self.raw)
         except pynvml.NVMLError as error:
             self._refuse(name, error, needed)
             return None
         finally:
-            self.latency.add(name, began_ns)
+            latency.add(name, began_ns)
 
     def _refuse(self, name: str, error: Any, needed: bool) -> None:
         code = error.value
@@ -119,14 +120,16 @@ def symbol(*names: str) -> Callable[..., int]:
     raise ValueError("no name given")
 
 
-def memory(handle: Handle, rejected: Counter[str]) -> tuple[int | None, int | None]:
+def memory(
+    handle: Handle, by_version_2: Callable[[Any], tuple[int, int]], rejected: Counter[str]
+) -> tuple[int | None, int | None]:
     """(used, total) bytes. Where the driver has only version 1, used includes what the driver reserves."""
-    found = handle.ask(_MEMORY_V2, _memory_v2)
+    found = handle.ask(_MEMORY_V2, by_version_2)
     if found is None and handle.lacks(_MEMORY_V2):
-        found = handle.ask("nvmlDeviceGetMemoryInfo", pynvml.nvmlDeviceGetMemoryInfo)
-    if found is None or found.total == 0:  # 0: a GPU without memory of its own
+        found = handle.ask("nvmlDeviceGetMemoryInfo", _memory_v1)
+    if found is None or found[1] == 0:  # 0: a GPU without memory of its own
         return None, None
-    return known(found.used, ONES_64, "memory", rejected), known(found.total, ONES_64, "memory", rejected)
+    return known(found[0], ONES_64, "memory", rejected), known(found[1], ONES_64, "memory", rejected)
 
 
 def text(value: str | bytes) -> str:
@@ -134,5 +137,6 @@ def text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _memory_v2(raw: Any) -> Any:
-    return pynvml.nvmlDeviceGetMemoryInfo(raw, version=pynvml.nvmlMemory_v2)
+def _memory_v1(raw: Any) -> tuple[int, int]:
+    found = pynvml.nvmlDeviceGetMemoryInfo(raw)
+    return found.used, found.total

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from gputally.agent.sample import CALL_BOUNDS_US, CallTimes
 
+_SHORT_NS = CALL_BOUNDS_US[0] * 1000  # most calls are
+
 
 @dataclass(slots=True)
 class _Times:
@@ -27,7 +29,7 @@ class Latency:
         times = self._times.get(call)
         if times is None:
             times = self._times[call] = _Times()
-        times.counts[bisect_left(CALL_BOUNDS_US, took_ns / 1000)] += 1
+        times.counts[0 if took_ns <= _SHORT_NS else bisect_left(CALL_BOUNDS_US, took_ns / 1000)] += 1
         times.total_ns += took_ns
 
     def take(self) -> tuple[CallTimes, ...]:

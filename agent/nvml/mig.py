@@ -5,13 +5,14 @@ another one: only the UUID says which it is.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pynvml
 
 from gputally.agent.nvml.errors import Code
 from gputally.agent.nvml.handle import Handle
+from gputally.agent.nvml.processes import Roster
 from gputally.agent.sample import MigInstance
 
 _GAP = frozenset({Code.NOT_FOUND, Code.INVALID_ARGUMENT})  # no MIG device at this index, or no longer
@@ -28,6 +29,7 @@ class Instance(Handle):
 
     info: MigInstance
     alone: bool = True
+    roster: Roster = field(default_factory=Roster)
 
 
 def instances(parent: Any) -> list[Instance]:

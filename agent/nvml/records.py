@@ -29,6 +29,7 @@ _SAMPLE_OF_UNKNOWN_TYPE = Struct("=Q8x")
 PROCESS = Struct("=I4xQ8x")  # pid, memory; the MIG instance's two ids are left out
 PROCESS_BUSY = Struct("=I4xQI12x")  # pid, time stamp, sm; memory, encoder and decoder percent are left out
 
+_PERCENTAGES = frozenset(range(101))
 _CERTAINTY_OF_KIND = {ProcessKind.GRAPHICS: 0, ProcessKind.COMPUTE: 1, ProcessKind.MPS: 2}
 
 
@@ -69,7 +70,12 @@ def busy_samples(
 ) -> tuple[BusySample, ...]:
     """The entries newer than `after_us`, oldest first. A wrong value leaves its time, a wrong time leaves nothing."""
     samples = []
+    latest_us = now_us + AHEAD_US
     for end_us, value in sorted(entries):
+        if after_us < end_us <= latest_us and value in _PERCENTAGES:
+            samples.append(BusySample(end_us, round(value)))
+            after_us = end_us
+            continue
         if not _is_timely(end_us, after_us, now_us, "utilization", rejected):
             continue
         percent = known_percent(value, "utilization", rejected)
@@ -95,6 +101,11 @@ def process_busy(
         if percent is not None and _is_pid(pid, rejected):
             busy[pid] = ProcessBusy(pid, percent)
     return tuple(busy.values()), newest_us
+
+
+def pids_of(array: bytes) -> set[int]:
+    """Who stands on a process list."""
+    return {pid for pid, _ in PROCESS.iter_unpack(array)}
 
 
 def merge_processes(

@@ -1,15 +1,21 @@
 """A probe as its parent sees it: the process, the two pipes, and the board that says which GPU it touches."""
 
+import fcntl
 import os
+import pickle
+import select
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from gputally.agent.probe.board import Board, new_board_fd
 from gputally.agent.probe.main import ProbeSettings
 from gputally.agent.probe.message import Message
+
+_ROOM_BYTES = 1 << 20  # of the pipe upwards: what an unprivileged process may ask Linux for
 
 
 class Child:
@@ -33,6 +39,10 @@ class Child:
         self._board = Board(board_fd)
         for fd in theirs:
             os.close(fd)
+        self.room_bytes = _widen(up_read)
+        self.largest_bytes = 0  # of its messages so far
+        self._waiter = select.poll()
+        self._waiter.register(up_read, select.POLLIN)
         os.set_blocking(down_write, False)  # a child that hangs reads nothing: it must not make its parent wait
         self._upward = Connection(up_read, writable=False)
         self._downward = Connection(down_write, readable=False)
@@ -49,10 +59,17 @@ class Child:
 
     def receive(self, timeout_us: int) -> Message | None:
         """Its next message, None when none comes in time; raises EOFError or OSError when it is gone."""
-        if not self._upward.poll(timeout_us / 1e6):
+        if not self._waiter.poll(timeout_us / 1000):
             return None
-        message: Message = self._upward.recv()
+        data = self._upward.recv_bytes()
+        self.largest_bytes = max(self.largest_bytes, len(data))
+        message: Message = pickle.loads(data)  # noqa: S301 - of a process of our own
         return message
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a message waits, or its end."""
+        return bool(self._waiter.poll(0))
 
     def send(self, request: object) -> None:
         """Tell it something; raises OSError when it does not read, or is gone."""
@@ -74,3 +91,11 @@ class Child:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+
+def _widen(fd: int) -> int:
+    """Let a pipe hold more, where the system lets us; returns how much it holds, bytes."""
+    with suppress(OSError, AttributeError):  # other systems have no such call; Linux may refuse us the memory
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _ROOM_BYTES)
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    return select.PIPE_BUF

@@ -6,6 +6,7 @@ inherited pipes: samples go up, requests come down. It ends when the parent's en
 
 import json
 import logging
+import pickle
 import signal
 import sys
 import time
@@ -154,7 +155,7 @@ class Probe:
             message = Failure(str(error))
         finally:
             self._touch.rest()
-        self._upward.send(message)
+        self._upward.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
         return not (isinstance(message, Failure) and message.fatal)
 
 

@@ -209,4 +209,5 @@ class Sampler:
     def _resolved(self, process: GpuProcess) -> GpuProcess:
         """Read /proc right after the driver's list: a process may end at any time."""
         found = self._processes.resolve(process.pid)
-        return replace(process, process=found, server=found is not None and found.command == _MPS_SERVER)
+        server = found is not None and found.command == _MPS_SERVER
+        return GpuProcess(process.pid, process.kind, process.memory_bytes, found, process.instance, server)

@@ -19,6 +19,8 @@ _FIRST_BACKOFF_US = 500_000
 _LONGEST_BACKOFF_US = 30_000_000
 _LAST_WAIT_S = 2.0  # a child that reads its pipe ends within a tick
 _KILLED_WAIT_S = 0.5  # for all that were killed: those that are not in the driver are gone at once
+_LONGEST_REST_US = 5_000_000  # how long a message may wait in the pipe, however rare process lists are
+_AFTER_LISTS_US = 100_000  # what waits is taken when the next process lists have come: they may name a new pod
 _MOST_STUCK = 16  # children stuck in the driver, whose memory nobody can free: beyond them none is started
 _MOST_STUCK_FOR_SCOUT = 4  # so that GPUs that are sick leave room for the child that samples the others
 _log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class Supervisor:
         self._left_out = LeftOut(self._start_scout, start_deadline_us, self._leave)
         self._is_released = False
         self._due_us = 0  # the child must have spoken by then
+        self._rest_until_us = 0  # what it says may wait until then
         self._start_us = 0  # no new child before then
         self._backoff_us = _FIRST_BACKOFF_US
         self.starts = 0
@@ -58,6 +61,20 @@ class Supervisor:
         if len(self._left_behind) >= _MOST_STUCK:
             return f"{len(self._left_behind)} probes are stuck in the driver; no other is started before one ends"
         return self._left_out.problem
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a message of the child waits, or its end."""
+        return self._child is not None and self._child.has_spoken
+
+    @property
+    def rest_us(self) -> int:
+        """How long nobody needs to receive: messages wait in the pipe as far as they fit. 0 while one waits already."""
+        if not (self._child and self._sampled) or self._left_out.indices or self.has_spoken:
+            return 0
+        fitting = self._child.room_bytes // (2 * max(1, self._child.largest_bytes))
+        until_us = self._rest_until_us - self._monotonic_us()
+        return max(0, min(until_us, fitting * self._settings.sample_us, _LONGEST_REST_US))
 
     def receive(self, timeout_us: int) -> Message | None:
         """The child's next message, or None when none came in time. Starts a child where there is none."""
@@ -156,11 +173,16 @@ class Supervisor:
             self._send(TakeUp(index))
 
     def _take(self, message: Message) -> Message:
-        self._due_us = self._monotonic_us() + self._deadline_us
+        now_us = self._monotonic_us()
+        self._due_us = now_us + self._deadline_us
         if isinstance(message, Sample):
+            self._due_us -= min(max(0, now_us - message.monotonic_us), _LONGEST_REST_US)  # it may have waited
             self._backoff_us = _FIRST_BACKOFF_US
             self._sampled = True
+            if message.full:
+                self._rest_until_us = message.monotonic_us + self._settings.processes_us + _AFTER_LISTS_US
             return self._left_out.complete(message)
+        self._rest_until_us = 0
         if message.fatal:
             self._left_out.forget()
             self._replace()

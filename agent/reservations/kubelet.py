@@ -231,6 +231,8 @@ class Kubelet:
         except ReservationsUnavailable as error:
             self._error = error
             self._mark_stale(str(error))
+        finally:
+            self._disconnect()  # an open channel's timers would cost more until the next poll than it takes to connect
 
     def _read(self, now_us: int) -> None:
         stub = self._connect()

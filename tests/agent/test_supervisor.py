@@ -282,3 +282,35 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: 
     with closing(Supervisor(real, LONG_US, LONG_US, monotonic_us, time.sleep, command)) as supervisor:
         told = until(supervisor, is_failure)
     assert told == Failure("pynvml is not installed: pip install 'gputally[agent]'", fatal=True)
+
+
+def test_samples_may_wait_until_the_next_process_lists_and_none_is_lost(settings: ProbeSettings) -> None:
+    """The parent is woken once for many samples; what waits in the pipe comes in its order."""
+    with closing(Supervisor(settings, LONG_US, LONG_US, monotonic_us, time.sleep)) as live:
+        assert live.rest_us == 0  # nothing has come yet: the first is waited for
+        full = until(live, is_full)
+        rest_us = wait_until(lambda: rest_after(live), 30, "a moment without a waiting sample")
+        assert rest_us <= full.monotonic_us + settings.processes_us + 100_000 - monotonic_us() + S
+        wait_until(lambda: monotonic_us() > full.monotonic_us + settings.processes_us + 100_000 or None, 30, "the rest")
+        assert live.rest_us == 0
+        times = [sample.monotonic_us for sample in live.flush(LONG_US)]
+    assert len(times) >= 3
+    assert times == sorted(set(times))
+
+
+def test_nobody_rests_while_a_probe_is_in_trouble(make: Make) -> None:
+    node = make(DEAF)
+    assert node.wait(0) is None
+    assert node.supervisor.rest_us == 0
+
+
+def is_full(message: Message) -> bool:
+    return isinstance(message, Sample) and message.full
+
+
+def rest_after(live: Supervisor) -> int | None:
+    """How long to rest once all that waits was taken; None while something did."""
+    us = live.rest_us
+    if not us:
+        live.receive(0)
+    return us or None

@@ -1,0 +1,69 @@
+"""The pauses of the agent's loop: they end for whoever needs the loop, and a snapshot is of what has come by then."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gputally.agent.rest import Rest
+
+HOUR_US = 3600 * 1_000_000
+
+
+@contextmanager
+def resting(rest: Rest, turns: list[str], until: threading.Event) -> Iterator[threading.Thread]:
+    """A loop that pauses for an hour after each turn."""
+
+    def loop() -> None:
+        while not until.is_set():
+            turns.append("turn")
+            rest.take(HOUR_US)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        until.set()
+        rest.wake()
+        thread.join(30)
+
+
+def test_a_pause_ends_when_somebody_wakes_the_loop() -> None:
+    rest, stop = Rest(), threading.Event()
+    with resting(rest, [], stop) as thread:
+        stop.set()
+        rest.wake()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_whoever_woke_the_loop_before_its_pause_is_not_forgotten() -> None:
+    """A signal may come between the loop's look at what it is told and its pause."""
+    rest = Rest()
+    rest.wake()
+    rest.take(HOUR_US)
+
+
+def test_waking_a_loop_ever_so_often_is_one_call() -> None:
+    """A full pipe must not make a signal handler wait."""
+    rest = Rest()
+    for _ in range(100_000):
+        rest.wake()
+    for _ in range(100_000 // 4096 + 1):
+        rest.take(0)
+    rest.take(1)
+
+
+def test_an_interruption_waits_until_the_loop_has_taken_its_turn() -> None:
+    rest, turns, stop = Rest(), [], threading.Event()
+    with resting(rest, turns, stop):
+        while not rest.is_resting:
+            pass
+        before = len(turns)
+        rest.interrupt(30)
+        assert len(turns) == before + 1
+
+
+def test_a_loop_that_is_at_work_is_not_waited_for() -> None:
+    """Whoever asks then gets what there is: the lock of the snapshot keeps him from a half-taken sample."""
+    Rest().interrupt(30)
