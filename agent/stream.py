@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 BATCH_BYTES = 256 << 10
 BATCH_WINDOWS = 512
 IN_FLIGHT_BATCHES = 8  # unacknowledged at one time; the collector's flow control may allow fewer
+BACKLOG_WINDOWS = 16  # more that wait when a connection begins go compressed: windows of one node are much alike
 _RENEWED = "our credentials were renewed"
 _CANCEL_S = 5.0  # how long the thread may take to let go once the deadline of close() has passed
 
@@ -206,7 +207,7 @@ class Stream:
             return str(error)
         async with credentials.channel(self._target, _OPTIONS) as channel:
             method = channel.stream_stream(_METHOD, None, pb.Ack.FromString)
-            call = method(None, metadata=credentials.metadata())
+            call = method(None, metadata=credentials.metadata(), compression=self._compression())
             try:
                 await call.wait_for_connection()
                 self._note(connected=True, connections=self._state.connections + 1)
@@ -215,6 +216,11 @@ class Stream:
                 return f"{error.code().name}: {error.details()}"
             finally:
                 call.cancel()
+
+    def _compression(self) -> grpc.Compression:
+        """How the next connection compresses, for as long as it lasts: gRPC has no choice by message here."""
+        waiting, _, _ = self._spool.pending()
+        return grpc.Compression.Gzip if waiting > BACKLOG_WINDOWS else grpc.Compression.NoCompression
 
     async def _converse(self, call: _Call, flight: _Flight, credentials: Credentials) -> str:
         """Send and receive until either ends. The receiver knows why: the sender only sees that it is over."""

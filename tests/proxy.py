@@ -18,6 +18,7 @@ class Proxy:
     def __init__(self, target: Place) -> None:
         self.target = target
         self.connections = 0  # that were ever opened through it
+        self.sent = 0  # bytes that clients sent through it
         self._refusing = False
         self._passing = threading.Event()
         self._passing.set()
@@ -79,17 +80,18 @@ class Proxy:
             self._open |= {client, server}
         back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
         back.start()
-        self._pump(client, server)
+        self._pump(client, server, counts=True)
         back.join()
         with self._lock:
             self._open -= {client, server}
         for end in (client, server):
             end.close()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, *, counts: bool = False) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
                 self._passing.wait()
+                self.sent += len(data) * counts
                 sink.sendall(data)
         _end(sink)
         _end(source)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector_fake import DEADLINE_S, FakeCollector
+from tests.proxy import Proxy
 from tests.spools import Clock, open_spool, recent, sequences
 
 from gputally.agent.backoff import Backoff
 from gputally.agent.snapshot import StreamState
 from gputally.agent.spool.spool import SpoolReport
-from gputally.agent.stream import BATCH_WINDOWS, IN_FLIGHT_BATCHES, Stream, batch_message
+from gputally.agent.stream import BACKLOG_WINDOWS, BATCH_WINDOWS, IN_FLIGHT_BATCHES, Stream, batch_message
 from gputally.proto import telemetry_pb2 as pb
 
 
@@ -130,6 +131,22 @@ def test_windows_arrive_and_leave_the_spool_after_the_ack(world: World) -> None:
         windows_sent=5,
     )
     wait_until(lambda: stream.state == expected)  # the release comes a moment before the counts
+
+
+@pytest.mark.parametrize("windows", [BACKLOG_WINDOWS, 20 * BACKLOG_WINDOWS])
+def test_what_waited_for_long_goes_compressed_and_what_is_new_does_not(world: World, windows: int) -> None:
+    """Windows of one node are much alike; a single one is not worth the collector's time."""
+    world.collector.start()
+    world.spool.append(recent(world.clock, windows))
+    size = world.spool.pending()[1]
+    with Proxy(("127.0.0.1", world.collector.port)) as proxy:
+        stream = Stream(world.spool, f"127.0.0.1:{proxy.port}", world.clock, lambda: 42, lambda: 0.5, world.pauses)
+        world.streams.append(stream)
+        stream.start()
+        world.wait_until_released()
+        stream.close(DEADLINE_S)
+        assert (proxy.sent < size / 2) == (windows > BACKLOG_WINDOWS)
+    assert world.committed() == list(range(1, windows + 1))
 
 
 def test_many_windows_go_in_few_batches(world: World) -> None:

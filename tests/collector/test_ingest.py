@@ -18,6 +18,7 @@ from gputally.collector.ingest.admission import ACCEPTED, Outcome, Received, Ref
 from gputally.collector.ingest.columns import read
 from gputally.collector.ingest.stream import (
     FLAGGED_SKEW_US,
+    MAX_MESSAGE_BYTES,
     REFUSED_SKEW_US,
     Ingest,
     IngestStats,
@@ -220,6 +221,25 @@ def test_a_full_writer_stops_the_reading_and_loses_nothing() -> None:
                 assert (await agent.ack()).committed_through == sequence
 
     assert [received.sequence for received in run(scenario, size=1).committed] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_small_message_that_unpacks_to_a_huge_one_is_not_unpacked() -> None:
+    """The longest message that is read is measured after decompression: nobody takes our memory with a few bytes."""
+
+    async def scenario(door: Door) -> None:
+        async with grpc.aio.insecure_channel(door.target) as channel:
+            stub = telemetry_pb2_grpc.TelemetryStub(channel)  # type: ignore[no-untyped-call]
+            bomb = stub.Stream(compression=grpc.Compression.Gzip)
+            await bomb.write(pb.Batch(windows=[pb.Window(node="0" * (2 * MAX_MESSAGE_BYTES))]))
+            assert await bomb.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "ecompressed message larger" in str(await bomb.details())
+            packed = Agent(stub.Stream(compression=grpc.Compression.Gzip))
+            await packed.send(messages(minutes(50)))
+            await door.until(lambda: len(door.writer.queue) == 50)
+            door.writer.commit()
+            assert await packed.ack() == pb.Ack(committed_through=50)
+
+    assert len(run(scenario).committed) == 50
 
 
 def test_draining_reads_no_more_and_answers_what_the_writer_has() -> None:
