@@ -1,11 +1,13 @@
 """A month of a fleet, straight into postings on PostgreSQL: two for each device and hour, which sum to that hour.
 
-Each device is held by another pod each day, for a part of each hour; the rest is nobody's. Prices change in the middle
-of the month, and so does the team of a fifth of the namespaces.
+Each device is held by another pod each day, for a part of each hour; the rest is nobody's. Eight pods at a time are one
+job of their namespace, which runs for four days. Prices change in the middle of the month, and so does the team of a
+fifth of the namespaces. Sums of days are made as the collector makes them of a ledger that it finds.
 """
 
 # ruff: noqa: S608 - the statements are put together from the numbers below, and from nothing else
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, text
 
@@ -14,6 +16,7 @@ from gputally.accounting.states import Basis, Reason, Source
 from gputally.collector.allocation.period import Period
 from gputally.collector.database.coded import BASIS, REASON, SOURCE
 from gputally.collector.database.engine import writing
+from gputally.collector.days.upkeep import Days
 from gputally.collector.files.applied import Kind, apply_file
 
 GPUS_PER_NODE, TEAMS, DAYS = 8, 12, 31
@@ -61,6 +64,14 @@ INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, 
   FROM generate_series(1, {size.gpus * DAYS}) n;
 INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
   VALUES (0, 'platform', '', '', '', '', 0, '', '');
+INSERT INTO pod_workload (cluster, pod_uid, namespace, pod, label, kind, name, evidence, rule, complete, sources, facts,
+    resource_version, created_us, first_seen_us, last_seen_us)
+  SELECT 'bench', pod_uid, namespace, pod, 'job.batch/' || name, 'Job', name, 'owner', 'bench', 1, '[]', '[]', 1, at_us,
+    at_us, at_us
+  FROM (
+    SELECT *, 'train-' || (id - 1) / {size.gpus} / 4 || '-' || (id - 1) % {size.gpus} / {8 * size.namespaces} AS name,
+      {JULY.start_us} + (id - 1) / {size.gpus} * {24 * HOUR_US} AS at_us
+    FROM owner WHERE kind = 'pod') pods;
 """
 
 
@@ -103,9 +114,20 @@ def book_month(engine: Engine, size: Size = THOUSAND) -> int:
         count = _checked(connection, size)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))  # as autovacuum has done by the end of a month
+    sum_days(engine)
     apply_file(engine, Kind.RATES, CARD, "bench", 1)
     apply_file(engine, Kind.TEAMS, _teams(size), "bench", 1)
     return count
+
+
+def sum_days(engine: Engine) -> None:
+    """Sum the days, and seal those that are over in the month's last hour."""
+    now_us = JULY.end_us - HOUR_US
+    days = Days(engine, ZoneInfo("UTC"), lambda: now_us)
+    for _ in range(DAYS + 1):
+        days.turn()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE posting_day, namespace_day, place"))
 
 
 def _checked(connection: Connection, size: Size) -> int:
