@@ -156,8 +156,9 @@ class Reading:
     """The cheap values of one device at one tick; the driver's answer, validated.
 
     `busy`: the buffer's entries since the last read; () when the driver had none (idle, or asked too soon); None where
-    the device has no buffer. `busy_source` says what `busy` or `utilization_percent` is good for as the billing base:
-    DEVICE_SAMPLES, DEVICE_RATE, or NONE. `rejected` counts refused readings by reason.
+    the device has no buffer, or, from DEVICE_SAMPLES, where it was not asked this time: a later reading tells.
+    `busy_source` says what `busy` or `utilization_percent` is good for as the billing base: DEVICE_SAMPLES,
+    DEVICE_RATE, or NONE. `rejected` counts refused readings by reason.
     """
 
     busy: tuple[BusySample, ...] | None = None

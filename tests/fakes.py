@@ -59,6 +59,10 @@ class FakeDriver:
         self._ask("read", uuid)
         return Reading(busy=(), busy_source=Source.DEVICE_SAMPLES)
 
+    def read_lightly(self, uuid: str) -> Reading:
+        self._ask("read_lightly", uuid)
+        return Reading(busy=None, busy_source=Source.DEVICE_SAMPLES)
+
     def read_processes(self, uuid: str) -> ProcessReading:
         self._ask("read_processes", uuid)
         return ProcessReading(self.on_device.get(uuid, ()), ())

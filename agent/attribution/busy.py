@@ -46,7 +46,9 @@ class BusyTrack:
 
     def extend(self, now_us: int, reading: Reading, offset_us: int) -> list[Piece]:
         """Take the reading at `now_us`; `offset_us` is the agent's timeline less the driver's wall clock."""
-        if reading.busy_source is Source.DEVICE_SAMPLES and reading.busy is not None:
+        if reading.busy_source is Source.DEVICE_SAMPLES:
+            if reading.busy is None:
+                return []  # nobody asked: the next reading tells of this time, too
             entries = [BusySample(e.end_us + offset_us, e.percent) for e in reading.busy]
             since_us = None if reading.busy_since_us is None else reading.busy_since_us + offset_us
             pieces = self._from_buffer(now_us, [e for e in entries if e.end_us > self.known_us], since_us)

@@ -35,6 +35,7 @@ class Device(Handle):
     has_gpm: bool = False
     busy_read_to: int | None = None  # cursors: driver time stamps, microseconds since the epoch
     process_read_to: int | None = None
+    last_percent: int | None = None  # the last utilisation rate
     roster: Roster = field(default_factory=Roster)
     _recovery: int = _NO_ACTION  # as last read
 

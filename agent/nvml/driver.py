@@ -157,6 +157,17 @@ class Nvml:
             self._forget_counters(self._devices[uuid])
             raise
 
+    def read_lightly(self, uuid: str) -> Reading:
+        """As `read`, without activity where the driver keeps that in a buffer until it is asked."""
+        device = self._devices[uuid]
+        if device.busy_read_to is None or device.info.mig_enabled or device.lacks(_SAMPLES):
+            return self.read(uuid)
+        try:
+            return self._reading(self._usable_device(uuid), _Activity(None, Source.DEVICE_SAMPLES, device.last_percent))
+        except DeviceUnavailable:
+            self._forget_counters(device)
+            raise
+
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device, and how busy each was since the query before."""
         device = self._usable_device(uuid)
@@ -227,10 +238,11 @@ class Nvml:
             raise DeviceSilent("its MIG devices could not be listed: is the agent allowed to monitor MIG?")
         return device
 
-    def _reading(self, device: Device) -> Reading:
+    def _reading(self, device: Device, activity: _Activity | None = None) -> Reading:
         rejected: Counter[str] = Counter()
         is_parted, values = device.info.mig_enabled, self._values
-        activity = _NO_ACTIVITY if is_parted else self._activity(device, rejected)
+        if activity is None:
+            activity = _NO_ACTIVITY if is_parted else self._activity(device, rejected)
         instances = (
             tuple(self._instance(device, each, rejected) for each in device.instances or ()) if is_parted else ()
         )
@@ -262,7 +274,7 @@ class Nvml:
         after_us = self._cursor(device.busy_read_to, BUFFER_REACH_US)
         busy = self._busy(device, after_us, rejected)
         rate = device.ask("nvmlDeviceGetUtilizationRates", self._values.busy_percent, needed=device.lacks(_SAMPLES))
-        percent = known_percent(rate, "utilization-rate", rejected)
+        percent = device.last_percent = known_percent(rate, "utilization-rate", rejected)
         gpm = None
         if device.has_gpm:
             take = pynvml.nvmlGpmSampleGet

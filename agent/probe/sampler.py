@@ -19,6 +19,7 @@ from gputally.agent.sample import (
     Sample,
 )
 
+_ACTIVITY_US = 750_000  # a driver measures utilisation in periods of 1/6 s to 1 s, and keeps them for seconds
 _CLOCKS_APART_US = 5_000  # a tenth of what counts as a step of the wall clock
 _CLOCK_TRIES = 5
 _MPS_SERVER = "nvidia-cuda-mps"  # of nvidia-cuda-mps-server: the kernel keeps 15 characters of a process's name
@@ -81,6 +82,9 @@ class Driver(Protocol):
     def read(self, uuid: str) -> Reading:
         """The cheap values of a device; raises DeviceUnavailable, DeviceSilent or DriverReplaced."""
 
+    def read_lightly(self, uuid: str) -> Reading:
+        """As `read`, but it need not ask for what a later `read` still tells; `busy` is then None of DEVICE_SAMPLES."""
+
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device, with `process` not yet filled in; raises as `read` does."""
 
@@ -97,7 +101,10 @@ class Processes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """How often what is read, in microseconds. Process lists take the driver's exclusive locks, so they are rarer."""
+    """How often what is read, in microseconds. Process lists take the driver's exclusive locks, so they are rarer.
+
+    Of samples that follow each other faster than the driver measures utilisation, only some ask for it.
+    """
 
     sample_us: int = 1_000_000
     processes_us: int = 5_000_000
@@ -125,7 +132,7 @@ class Sampler:
         self._monotonic_us = monotonic_us
         self._wall_us = wall_us
         self._devices: Sequence[DeviceInfo] = ()
-        self._topology_due_us = self._processes_due_us = -1
+        self._topology_due_us = self._processes_due_us = self._activity_due_us = -1
         self._failing: set[str] = set()  # devices, at this tick
         self._wait_us = 0  # from one enumeration to the next while the same devices fail
         self._xids: dict[str, tuple[int, ...]] = {}  # not yet part of a sample
@@ -141,8 +148,12 @@ class Sampler:
         detail = full or now_us >= self._processes_due_us
         if detail:
             self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
+        is_due = detail or now_us >= self._activity_due_us
+        if is_due:
+            self._activity_due_us = now_us + _ACTIVITY_US
         failed_before, self._failing = self._failing, set()
-        samples = tuple(self._device(info, detail=detail) for info in self._devices)
+        read = self._driver.read if is_due else self._driver.read_lightly
+        samples = tuple(self._device(info, read, detail=detail) for info in self._devices)
         self._plan(now_us, failed_before, enumerated=enumerated)
         took_us = self._monotonic_us() - began_us
         calls = self._driver.call_times() if detail else ()
@@ -181,12 +192,12 @@ class Sampler:
             return
         self._topology_due_us = min(self._topology_due_us, now_us + self._wait_us)
 
-    def _device(self, info: DeviceInfo, *, detail: bool) -> DeviceSample:
+    def _device(self, info: DeviceInfo, read: Callable[[str], Reading], *, detail: bool) -> DeviceSample:
         xids = self._xids.pop(info.uuid, ())
         try:
             if _OFF_THE_BUS in xids:
                 raise DeviceUnavailable(f"Xid {_OFF_THE_BUS}: the GPU has fallen off the bus")
-            reading = self._driver.read(info.uuid)
+            reading = read(info.uuid)
         except DeviceUnavailable as error:
             self._failing.add(info.uuid)
             return DeviceSample(info, unavailable=True, error=str(error), xids=xids)

@@ -147,3 +147,13 @@ def test_pieces_follow_each_other_whatever_the_driver_says(ticks: list[list[tupl
     assert pieces[0].start_us == 0
     assert all(a.end_us == b.start_us for a, b in pairwise(pieces))
     assert all(p.start_us < p.end_us for p in pieces)
+
+
+def test_a_reading_that_did_not_ask_for_activity_says_nothing_of_it() -> None:
+    """The next one that asks tells of that time, too: neither a gap nor idle time is made of it."""
+    busy = BusyTrack(0, S // 10, buffer())
+    unasked = Reading(busy_source=Source.DEVICE_SAMPLES, utilization_percent=99)
+    assert [busy.extend(k * S // 10, unasked, 0) for k in range(1, 10)] == [[]] * 9
+    pieces = busy.extend(S, buffer((0.2, 50), (0.4, 50), (0.6, 50), (0.8, 50), (1.0, 50)), 0)
+    assert sum(piece.end_us - piece.start_us for piece in pieces) == S
+    assert {(piece.ppm, piece.held) for piece in pieces} == {(500_000, False)}

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from tests.nvml.driver import NvmlInChild
 from tests.nvml.library import ALL_ONES, Fault, NvmlScenario, ScriptedGpu, ScriptedProcess, Step, WrongTime, WrongValue
 from tests.nvml.scenarios import GPU, NOW, ONE, OTHER, SECOND, T0, Play
 
@@ -76,6 +77,62 @@ def test_a_graphics_list_that_the_device_does_not_have_is_no_loss_but_one_that_f
     assert driver.read_processes("GPU-a").processes is None
     driver.play(replace(scenario, faults=(Fault(Code.NOT_SUPPORTED, "nvmlDeviceGetGraphicsRunningProcesses"),)))
     assert driver.read_processes("GPU-a").processes == (GpuProcess(1, ProcessKind.COMPUTE, 10),)
+
+
+# ---- when the lists are read ----
+
+
+def lists_read(driver: NvmlInChild, seconds: float) -> list[str]:
+    """Which lists a tick with processes reads at that time, a letter each."""
+    driver.at(NOW + round(seconds * SECOND))
+    before = driver.calls()
+    driver.read("GPU-a")
+    driver.read_processes("GPU-a")
+    names = {"Compute": "c", "Graphics": "g", "MPSCompute": "m"}
+    made = {letter: f"nvmlDeviceGet{kind}RunningProcesses" for kind, letter in names.items()}
+    return [letter for letter, name in made.items() for _ in range(driver.calls().get(name, 0) - before.get(name, 0))]
+
+
+def test_lists_are_read_when_the_memory_in_use_has_changed_and_now_and_then(play: Play) -> None:
+    stays, comes = ScriptedProcess(1), ScriptedProcess(2, from_us=NOW + 11 * SECOND, to_us=NOW + 21 * SECOND)
+    driver = play(steps_of_processes(GPU, stays, comes))
+    assert [lists_read(driver, each) for each in (0, 5, 10)] == [["c", "g", "m"], [], []]
+    assert [lists_read(driver, each) for each in (15, 20)] == [["c", "g", "m"], []]
+    assert [each.pid for each in driver.read_processes("GPU-a").processes or ()] == [1, 2]
+    assert [lists_read(driver, each) for each in (25, 30)] == [["c", "g", "m"], []]
+    assert [each.pid for each in driver.read_processes("GPU-a").processes or ()] == [1]
+    assert lists_read(driver, 56) == ["c", "g", "m"]
+
+
+def test_where_only_the_memory_of_the_same_processes_changes_their_list_is_enough(play: Play) -> None:
+    driver = play(steps_of_processes(GPU, ScriptedProcess(1, 10)))
+    lists_read(driver, 0)
+    driver.play(steps_of_processes(GPU, ScriptedProcess(1, 20)))
+    assert lists_read(driver, 5) == ["c"]
+    assert driver.read_processes("GPU-a").processes == (GpuProcess(1, ProcessKind.COMPUTE, 20),)
+
+
+def test_a_list_that_has_somebody_is_read_as_often_as_that_of_compute_processes(play: Play) -> None:
+    """MPS ends when its list is empty, which must not be noticed late."""
+    driver = play(steps_of_processes(GPU, ScriptedProcess(1, 10, kinds="cm")))
+    lists_read(driver, 0)
+    driver.play(steps_of_processes(GPU, ScriptedProcess(1, 20)))
+    assert lists_read(driver, 5) == ["c", "m"]
+    assert driver.read_processes("GPU-a").processes == (GpuProcess(1, ProcessKind.COMPUTE, 20),)
+
+
+def test_lists_are_read_each_time_where_no_memory_can_tell_of_a_change(play: Play) -> None:
+    driver = play(steps_of_processes(GPU, ScriptedProcess(1, None)))
+    assert [lists_read(driver, each) for each in (0, 5)] == [["c", "g", "m"], ["c"]]
+
+
+def test_work_of_a_process_that_is_on_no_list_has_them_read_at_once(play: Play) -> None:
+    """It came and another one went, with the same memory."""
+    came, went = (ScriptedProcess(pid, 10, (Step(T0, 40),)) for pid in (2, 1))
+    driver = play(steps_of_processes(GPU, replace(went, to_us=NOW + SECOND), replace(came, from_us=NOW + SECOND)))
+    lists_read(driver, 0)
+    assert lists_read(driver, 5) == ["c", "g", "m"]
+    assert [each.pid for each in driver.read_processes("GPU-a").processes or ()] == [2]
 
 
 # ---- process utilisation ----

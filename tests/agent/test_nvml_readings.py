@@ -40,6 +40,28 @@ def test_successive_reads_miss_nothing_and_repeat_nothing(play: Play) -> None:
     assert seen == [*entries(NOW - REACH, known_us, 40), *entries(known_us, NOW + 12 * SECOND, 90)]
 
 
+def test_a_light_reading_leaves_the_buffer_to_the_next_one(play: Play) -> None:
+    """It costs three calls, and says the last utilisation rate once more."""
+    driver = play(NvmlScenario((replace(GPU, busy=(Step(T0, 40), Step(NOW + SECOND, 90))),)))
+    driver.read("GPU-a")
+    driver.at(NOW + 2 * SECOND)
+    before = sum(driver.calls().values())
+    light = driver.read_lightly("GPU-a")
+    assert sum(driver.calls().values()) - before == 3
+    assert (light.busy, light.busy_source, light.utilization_percent) == (None, Source.DEVICE_SAMPLES, 40)
+    read = driver.read("GPU-a")
+    assert (light.power_mw, light.energy_mj) == (read.power_mw, read.energy_mj)
+    assert read.busy == (*entries(NOW, NOW + SECOND, 40), *entries(NOW + SECOND, NOW + 2 * SECOND, 90))
+
+
+def test_where_activity_cannot_wait_a_light_reading_has_it(play: Play) -> None:
+    """Before the first reading, without a buffer, and of MIG devices."""
+    assert play(ONE).read_lightly("GPU-a").busy == entries(NOW - REACH, NOW, 40)
+    driver = play(replace(ONE, faults=(Fault(Code.NOT_SUPPORTED, "nvmlDeviceGetSamples"),)))
+    driver.read("GPU-a")
+    assert driver.read_lightly("GPU-a").busy_source is Source.DEVICE_RATE
+
+
 def test_each_device_has_its_own_cursor(play: Play) -> None:
     driver = play(TWO)
     driver.read("GPU-a")

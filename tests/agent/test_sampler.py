@@ -318,3 +318,20 @@ def test_a_sample_says_how_long_it_took_and_a_full_one_how_long_the_calls() -> N
     first, second = node.ticks(2)
     assert (first.full, first.took_us, [each.call for each in first.calls]) == (True, 1400, ["nvmlDeviceGetSamples"])
     assert (second.full, second.took_us, second.calls) == (False, 1400, ())
+
+
+def test_samples_that_follow_faster_than_a_driver_measures_do_not_all_ask_for_activity(node: Node) -> None:
+    """Its buffer keeps what was not asked for; a full sample asks for all, as it may be the last."""
+    for _ in range(10):
+        node.tick(after_us=S // 10)
+    assert (node.driver.count("read"), node.driver.count("read_lightly")) == (2 * 2, 2 * 8)
+    before = node.driver.count("read")
+    node.tick(after_us=S // 10)
+    node.tick(full=True, after_us=S // 10)
+    assert node.driver.count("read") == before + 2
+
+
+def test_samples_a_second_apart_ask_for_everything(node: Node) -> None:
+    for early_us in (0, S // 5, 0, S // 10):
+        node.tick(after_us=S - early_us)
+    assert node.driver.count("read_lightly") == 0

@@ -56,6 +56,10 @@ class NvmlInChild:
         reading: Reading = self.remote.call(read, uuid)
         return reading
 
+    def read_lightly(self, uuid: str) -> Reading:
+        reading: Reading = self.remote.call(read_lightly, uuid)
+        return reading
+
     def read_processes(self, uuid: str) -> ProcessReading:
         reading: ProcessReading = self.remote.call(read_processes, uuid)
         return reading
@@ -107,6 +111,10 @@ def take_events() -> DriverEvents:
 
 def read(uuid: str) -> Reading:
     return _driver.read(uuid)
+
+
+def read_lightly(uuid: str) -> Reading:
+    return _driver.read_lightly(uuid)
 
 
 def read_processes(uuid: str) -> ProcessReading:
