@@ -10,14 +10,12 @@ from sqlalchemy import Connection
 
 from gputally.collector.allocation import query as question
 from gputally.collector.allocation.allocation import Allocation
-from gputally.collector.allocation.filter import Clause, Operator
-from gputally.collector.allocation.grouping import By
 from gputally.collector.api import figures, workload_rows
 from gputally.collector.api.parameters import AsOf, Format, LedgerParameters, TimeZone, Window, ledger_query
 from gputally.collector.api.problems import responses
 from gputally.collector.api.service import Service, TheReader, TheService, scope_of
 from gputally.collector.api.table import MEDIA_TYPE, as_csv
-from gputally.collector.jobs.drill import Drilled, read_job
+from gputally.collector.jobs.drill import Drilled, of_workload, read_job
 from gputally.collector.jobs.job import Jobs, read_jobs
 from gputally.collector.jobs.order import Sort, ordered
 
@@ -92,5 +90,5 @@ def _read_all(service: Service, query: question.Query, connection: Connection) -
 def _read_one(
     service: Service, query: question.Query, given: WorkloadParameters, connection: Connection
 ) -> tuple[Sequence[Drilled], Allocation]:
-    only = () if given.cluster is None else (Clause(By.CLUSTER, Operator.IS, (given.cluster,)),)
-    return read_job(connection, service.zone, query, given.namespace, given.workload, only)
+    asked = of_workload(query, given.namespace, given.workload, given.cluster)
+    return read_job(connection, service.zone, asked)

@@ -20,7 +20,7 @@ from gputally.collector.api import figures, workload_rows
 from gputally.collector.cli.database import DatabaseUrl, Timezone, choice, fail, ledger, settings_of
 from gputally.collector.cli.files import print_table
 from gputally.collector.database.engine import reading
-from gputally.collector.jobs.drill import Drilled, read_job
+from gputally.collector.jobs.drill import Drilled, of_workload, read_job
 from gputally.collector.jobs.job import Job, Jobs, read_jobs
 from gputally.collector.jobs.order import Sort, ordered
 from gputally.collector.jobs.printed import attempts, pods, story, workloads
@@ -91,8 +91,8 @@ def job(
     if not slash or "/" not in label:
         mistakes.append(f"{name}: expected NAMESPACE/KIND/NAME, such as search/pytorchjob.kubeflow/bert")
     settings = settings_of(ReadSettings, mistakes, database_url=database_url, timezone=timezone)
-    query = _query(settings, mistakes, (month, start, end), Filter())
-    found, whole = _read(settings, lambda connection: read_job(connection, settings.zone, query, namespace, label))
+    query = of_workload(_query(settings, mistakes, (month, start, end), Filter()), namespace, label)
+    found, whole = _read(settings, lambda connection: read_job(connection, settings.zone, query))
     if not found:
         fail(1, [f"{name}: no GPU time of such a workload is booked there; gputally workloads list says of which"])
     _print_job(found, whole, query, as_format)

@@ -75,16 +75,19 @@ class Drilled:
     attempts: tuple[AttemptUse, ...]
 
 
-def read_job(
-    connection: Connection, zone: ZoneInfo, query: Query, namespace: str, label: str, more: Sequence[Clause] = ()
-) -> tuple[Sequence[Drilled], Allocation]:
-    """The workload of a namespace in each cluster that has one, and their sum; raises QueryError.
+def of_workload(query: Query, namespace: str, label: str, cluster: str | None = None) -> Query:
+    """The same question, about one workload; None: in whatever clusters."""
+    names = ((By.NAMESPACE, namespace), (By.WORKLOAD, label), (By.CLUSTER, cluster))
+    more = (Clause(key, Operator.IS, (name,)) for key, name in names if name is not None)
+    return replace(query, where=Filter((*query.where.clauses, *more)))
 
-    `more` are further conditions, beside the query's filter.
+
+def read_job(connection: Connection, zone: ZoneInfo, query: Query) -> tuple[Sequence[Drilled], Allocation]:
+    """The workloads that a query is about (of one name, in each cluster that has one), and their sum.
+
+    Raises QueryError.
     """
-    names = ((By.NAMESPACE, namespace), (By.WORKLOAD, label))
-    where = Filter((*query.where.clauses, *(Clause(key, Operator.IS, (name,)) for key, name in names), *more))
-    asked = of_pods(replace(query, where=where), _KEYS)
+    asked = of_pods(query, _KEYS)
     members = read_members(connection, zone, asked)
     found = read_allocation(connection, zone, asked)
     by_name: dict[JobName, list[Row]] = defaultdict(list)

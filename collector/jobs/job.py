@@ -15,6 +15,7 @@ from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query, Spread
 from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.steps import Step
 from gputally.collector.jobs.course import Course, course_of
 from gputally.collector.jobs.read_pods import JobName, Known, Members, read_members
 
@@ -55,11 +56,11 @@ def read_jobs(connection: Connection, zone: ZoneInfo, query: Query) -> Jobs:
     return Jobs(tuple(_job(name, rows[name], members[name]) for name in sorted(rows)), found)
 
 
-def of_pods(query: Query, by: Sequence[By]) -> Query:
+def of_pods(query: Query, by: Sequence[By], step: Step | None = None) -> Query:
     """The same question, about the time of pods alone."""
     pods = Clause(By.KIND, Operator.IS, (OwnerKind.POD.value,))
     where = Filter((*query.where.clauses, pods))
-    return replace(query, by=tuple(by), step=None, where=where, spread=Spread.NONE)
+    return replace(query, by=tuple(by), step=step, where=where, spread=Spread.NONE)
 
 
 def _job(name: JobName, rows: Sequence[Row], members: Members) -> Job:

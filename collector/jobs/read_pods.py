@@ -16,9 +16,10 @@ from gputally.collector.database.schema import node, owner, posting, window
 from gputally.collector.database.schema_waste import tenure
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.jobs.pod import JobPod, outcome_of
+from gputally.collector.ledger.state import read_state
+from gputally.collector.waste.life import has_ended
 
 MAX_PODS = 200_000  # of one answer, some 200 MB
-QUIET_US = 900_000_000  # windows of its node that go on for so long without a pod say that it has ended
 
 
 class JobName(NamedTuple):
@@ -51,7 +52,9 @@ def read_members(connection: Connection, zone: ZoneInfo, query: Query) -> Mappin
     rows: dict[JobName, dict[tuple[str, str], list[Any]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(connection, query):
         rows[JobName(row.cluster, row.namespace, row.label)][row.pod, row.pod_uid].append(row)
-    return {name: _members(list(of.values()), zone) for name, of in rows.items()}
+    state = read_state(connection)
+    gone_us = state.booked_until_us - state.absent_after_us
+    return {name: _members(list(of.values()), zone, gone_us) for name, of in rows.items()}
 
 
 def _rows(connection: Connection, query: Query) -> Iterator[Any]:
@@ -61,9 +64,9 @@ def _rows(connection: Connection, query: Query) -> Iterator[Any]:
         yield row
 
 
-def _members(pods: Sequence[Sequence[Any]], zone: ZoneInfo) -> Members:
+def _members(pods: Sequence[Sequence[Any]], zone: ZoneInfo, gone_us: int) -> Members:
     learnt = [of[0] for of in pods if of[0].rule is not None]
-    found = sorted((_pod(of, zone) for of in pods), key=lambda pod: (pod.start_us, pod.name, pod.uid))
+    found = sorted((_pod(of, zone, gone_us) for of in pods), key=lambda pod: (pod.start_us, pod.name, pod.uid))
     return Members(tuple(found), _known(learnt) if learnt else None)
 
 
@@ -72,19 +75,23 @@ def _known(rows: Sequence[Any]) -> Known:
     return Known(rows[0].platform, rules, evidence)
 
 
-def _pod(rows: Sequence[Any], zone: ZoneInfo) -> JobPod:
-    """A pod from the rows of its containers and nodes, of which only the times differ."""
+def _pod(rows: Sequence[Any], zone: ZoneInfo, gone_us: int) -> JobPod:
+    """A pod from the rows of its containers and nodes, of which only the times differ.
+
+    Nodes that were silent since `gone_us` are gone.
+    """
     first = rows[0]
     ended_us = first.finished_us if first.finished_us is not None else first.gone_us
     start_us, until_us = _times(rows, zone, ended_us)
-    quiet = all(row.newest_us is None or row.newest_us > until_us + QUIET_US for row in rows)
+    known = ended_us is not None
+    ended = all(has_ended(until_us, row.newest_us, gone_us, known=known) for row in rows)
     return JobPod(
         first.pod,
         first.pod_uid,
         tuple(sorted({row.node for row in rows})),
         start_us,
         until_us,
-        outcome_of(first.phase, lives=ended_us is None and not quiet),
+        outcome_of(first.phase, lives=not ended),
         *(first.reason, first.role, first.rank, first.replica, first.attempt, first.run),
     )
 

@@ -1,4 +1,4 @@
-"""A namespace: its month by day and by pod, what it holds now, and since when that is idle."""
+"""A namespace: its month by day and by workload, what was wasted, what it holds now, and since when that is idle."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,6 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from gputally.accounting.keys import WHOLE_GPU
-from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation.allocation import Allocation, read_allocation
 from gputally.collector.allocation.amounts import Amounts, summed
 from gputally.collector.allocation.filter import Clause, Filter, Operator
@@ -20,15 +19,19 @@ from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
 from gputally.collector.budgets import Scope
 from gputally.collector.burn import Burn, burns
+from gputally.collector.jobs.job import Job, of_pods, read_jobs
+from gputally.collector.jobs.order import Sort
+from gputally.collector.jobs.wasted import read_losses
 from gputally.collector.now.latest import Standing, read_latest
 from gputally.collector.now.spells import Spell, read_spells
 from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
-from gputally.collector.web import budgets, links, words
+from gputally.collector.web import budgets, links, words, work
 from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import HELD, Bar, bar
+from gputally.collector.web.losses import Losses, losses
 from gputally.collector.web.page import Page
-from gputally.collector.web.usage import IDLE, Sort, Usage, table
+from gputally.collector.web.usage import IDLE
 
 
 class NamespaceParameters(Parameters):
@@ -36,7 +39,7 @@ class NamespaceParameters(Parameters):
 
     month: str | None = Field(default=None, max_length=10)
     cluster: Name | None = None
-    sort: Sort = Sort.COST
+    sort: Sort = Sort.IDLE_COST
 
 
 class Day(NamedTuple):
@@ -74,6 +77,8 @@ class Found(NamedTuple):
     standings: Sequence[Standing]
     spells: Sequence[Spell]
     burns: Sequence[Burn]
+    jobs: Sequence[Job]
+    losses: Losses
 
 
 async def namespace(asked: Asked) -> Page:
@@ -96,7 +101,15 @@ async def namespace(asked: Asked) -> Page:
         "currency": found.month.currency,
         "figures": _figures(amounts, money, found.month.currency),
         "days": _days(found.month, asked),
-        "table": table(_pods(found.month), given.sort, "Pod", found.month.currency, partial(_sorted, path, kept)),
+        "table": work.table(
+            found.jobs,
+            given.sort,
+            found.month.currency,
+            asked,
+            month=given.month,
+            link=partial(_sorted, path, kept),
+        ),
+        "losses": found.losses,
         "holdings": _holdings(found, asked),
         "statement": links.link(links.STATEMENT, month=given.month, namespace=name),
         "idle": links.link(links.IDLE, namespace=name, atLeast="0"),
@@ -106,29 +119,40 @@ async def namespace(asked: Asked) -> Page:
 
 
 def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, connection: Connection) -> Found:
-    clauses = [Clause(By.NAMESPACE, Operator.IS, (name,)), Clause(By.KIND, Operator.IS, (OwnerKind.POD.value,))]
-    if given.cluster is not None:
-        clauses.append(Clause(By.CLUSTER, Operator.IS, (given.cluster,)))
-    query = Query(
-        month.period, asked.zone, (By.POD, By.TEAM), Step.DAY, where=Filter(tuple(clauses)), scope=asked.scope
-    )
+    query = _query(asked, name, given, month)
     standings = [
         one for one in read_latest(connection, asked.now_us, asked.scope, name) if given.cluster in (None, one.cluster)
     ]
     spells = read_spells(connection, asked.zone, read_pricer(connection, asked.zone), standings, asked.now_us)
-    allocation = read_allocation(connection, asked.zone, query)
+    allocation = read_allocation(connection, asked.zone, of_pods(query, (By.TEAM,), Step.DAY))
+    lost, whole = read_losses(connection, asked.zone, query)
     of = {(Scope.NAMESPACE, name), *((Scope.TEAM, team) for team in _teams(allocation))}
     burning = burns(connection, asked.zone, month.period, asked.now_us, asked.scope)
     burning = [one for one in burning if (one.budget.scope, one.budget.name) in of]
-    return Found(allocation, asked.service.status_of(connection, month.period), standings, spells, burning)
+    return Found(
+        allocation,
+        asked.service.status_of(connection, month.period),
+        standings,
+        spells,
+        burning,
+        read_jobs(connection, asked.zone, query).jobs,
+        losses(whole.total, lost, whole.currency, given.month, namespace=name),
+    )
+
+
+def _query(asked: Asked, name: str, given: NamespaceParameters, month: Month) -> Query:
+    clauses = [Clause(By.NAMESPACE, Operator.IS, (name,))]
+    if given.cluster is not None:
+        clauses.append(Clause(By.CLUSTER, Operator.IS, (given.cluster,)))
+    return Query(month.period, asked.zone, where=Filter(tuple(clauses)), scope=asked.scope)
 
 
 def _teams(found: Allocation) -> list[str]:
-    return sorted({row.keys[2] for row in found.rows if row.keys[2]})
+    return sorted({row.keys[0] for row in found.rows if row.keys[0]})
 
 
 def _sorted(path: str, kept: dict[str, str | None], sort: Sort) -> str:
-    return links.link(path, **kept, sort=None if sort is Sort.COST else sort.value)
+    return links.link(path, **kept, sort=None if sort is Sort.IDLE_COST else sort.value)
 
 
 def _figures(amounts: Amounts, money: Money, currency: str) -> list[tuple[str, words.Figure]]:
@@ -165,16 +189,6 @@ def _days(found: Allocation, asked: Asked) -> list[Day]:
 
 def _spent(rows: Iterable[Row]) -> int | None:
     return words.whole_cost(total(row.money for row in rows))
-
-
-def _pods(found: Allocation) -> list[Usage]:
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in found.rows:
-        groups[row.keys[1]].append(row)
-    return [
-        Usage(pod, None, summed(row.amounts for row in rows), total(row.money for row in rows))
-        for pod, rows in groups.items()
-    ]
 
 
 def _holdings(found: Found, asked: Asked) -> list[Holding]:

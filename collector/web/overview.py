@@ -12,18 +12,21 @@ from sqlalchemy import Connection
 from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation.allocation import Allocation, read_allocation
 from gputally.collector.allocation.amounts import Amounts, summed
+from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.sheet import Row
 from gputally.collector.budgets import Scope
 from gputally.collector.burn import Burn, burns
+from gputally.collector.jobs.wasted import read_losses
 from gputally.collector.now.latest import read_latest
 from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
 from gputally.collector.web import budgets, links, words
 from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import Bar, bar
+from gputally.collector.web.losses import Losses, losses
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE, Sort, Usage, table
 from gputally.collector.web.waste import Waste, waste
@@ -72,6 +75,7 @@ class Found(NamedTuple):
     status: str
     burns: Sequence[Burn]
     waste: Waste | None
+    losses: Losses
 
 
 async def overview(asked: Asked) -> Page:
@@ -96,6 +100,7 @@ async def overview(asked: Asked) -> Page:
         "rests": _rests(found),
         "budgets": budgets.table(read.burns, found.currency, given.month),
         "waste": read.waste,
+        "losses": read.losses,
         "currency": found.currency,
         "team": given.team,
         "by_team": by_team,
@@ -116,7 +121,15 @@ def _read(asked: Asked, given: OverviewParameters, month: Month, connection: Con
         asked.service.status_of(connection, month.period),
         [one for one in burning if given.team is None or _is_of(one, given.team)],
         wasted,
+        _losses(asked, given, month, connection),
     )
+
+
+def _losses(asked: Asked, given: OverviewParameters, month: Month, connection: Connection) -> Losses:
+    where = Filter() if given.team is None else Filter((Clause(By.TEAM, Operator.IS, (given.team,)),))
+    query = Query(month.period, asked.zone, where=where, scope=asked.scope)
+    found, whole = read_losses(connection, asked.zone, query)
+    return losses(whole.total, found, whole.currency, given.month, team=given.team)
 
 
 def _is_of(one: Burn, team: str) -> bool:

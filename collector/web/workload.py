@@ -11,17 +11,17 @@ from sqlalchemy import Connection
 from gputally.accounting.keys import WHOLE_GPU
 from gputally.collector.allocation.allocation import Allocation
 from gputally.collector.allocation.amounts import Amounts, summed
-from gputally.collector.allocation.filter import Clause, Operator
-from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
 from gputally.collector.jobs.course import ranks
-from gputally.collector.jobs.drill import AttemptUse, Device, DeviceUse, Drilled, PodUse, read_job
+from gputally.collector.jobs.drill import AttemptUse, Device, DeviceUse, Drilled, PodUse, of_workload, read_job
 from gputally.collector.jobs.job import Job
 from gputally.collector.jobs.pod import JobPod
+from gputally.collector.jobs.wasted import Loss, read_losses
 from gputally.collector.statement.month import Month
 from gputally.collector.web import links, usage, words, work
 from gputally.collector.web.asked import Asked, Months, Name, Parameters, months
+from gputally.collector.web.losses import Losses, by_kind, losses
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE, Usage
 
@@ -66,26 +66,36 @@ class Section(NamedTuple):
     size: str
     span: work.Span
     figures: list[tuple[str, words.Figure]]
+    losses: Losses
     attempts: Table
     pods: Table
     devices: Table
+
+
+class Found(NamedTuple):
+    """What the database says of a workload."""
+
+    drilled: Sequence[Drilled]
+    whole: Allocation
+    lost: Sequence[Loss]
+    status: str
 
 
 async def workload(asked: Asked) -> Page:
     """The page; raises QueryMistakes."""
     given = asked.parameters(WorkloadParameters)
     month = asked.month(given.month)
-    (found, allocation), status = await asked.service.settled(partial(_read, asked, given, month))
+    found = await asked.service.settled(partial(_read, asked, given, month))
     values = {
         "name": given.name,
         "namespace": given.namespace,
         "namespace_href": links.namespace(given.namespace, month=given.month),
         "months": _months(asked, given, month),
-        "status": status,
-        "pending": allocation.ground.pending,
+        "status": found.status,
+        "pending": found.whole.ground.pending,
         **asked.frame,
-        "sections": [_section(one, allocation.currency, asked) for one in found],
-        "currency": allocation.currency,
+        "sections": [_section(one, found, asked) for one in found.drilled],
+        "currency": found.whole.currency,
         "month_given": given.month,
     }
     return Page("workload.html", f"{given.name}, {words.month(month.name)}", links.WORKLOADS, values)
@@ -95,17 +105,16 @@ def _months(asked: Asked, given: WorkloadParameters, month: Month) -> Months:
     return months(asked, month, links.WORKLOAD, cluster=given.cluster, namespace=given.namespace, name=given.name)
 
 
-def _read(
-    asked: Asked, given: WorkloadParameters, month: Month, connection: Connection
-) -> tuple[tuple[Sequence[Drilled], Allocation], str]:
-    only = () if given.cluster is None else (Clause(By.CLUSTER, Operator.IS, (given.cluster,)),)
-    query = Query(month.period, asked.zone, scope=asked.scope)
-    found = read_job(connection, asked.zone, query, given.namespace, given.name, only)
-    return found, asked.service.status_of(connection, month.period)
+def _read(asked: Asked, given: WorkloadParameters, month: Month, connection: Connection) -> Found:
+    query = of_workload(Query(month.period, asked.zone, scope=asked.scope), given.namespace, given.name, given.cluster)
+    drilled, whole = read_job(connection, asked.zone, query)
+    lost, _ = read_losses(connection, asked.zone, query)
+    return Found(drilled, whole, lost, asked.service.status_of(connection, month.period))
 
 
-def _section(one: Drilled, currency: str, asked: Asked) -> Section:
-    job = one.job
+def _section(one: Drilled, found: Found, asked: Asked) -> Section:
+    job, currency = one.job, found.whole.currency
+    lost = [loss for loss in found.lost if loss.name == job.name]
     return Section(
         job.name.cluster,
         tuple(team for team in job.teams if team),
@@ -113,6 +122,7 @@ def _section(one: Drilled, currency: str, asked: Asked) -> Section:
         work.size(job.course),
         work.span(job.course, asked),
         _figures(job.amounts, job.money, currency),
+        losses(by_kind(lost), (), currency, None),
         _attempts(one.attempts, currency, asked),
         _pods(one, currency, asked),
         _devices(one, currency),

@@ -24,7 +24,7 @@ from gputally.collector.allocation.query import Query, Scope
 from gputally.collector.database.engine import reading
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
-from gputally.collector.jobs.drill import Drilled, read_job
+from gputally.collector.jobs.drill import Drilled, of_workload, read_job
 from gputally.collector.jobs.job import Job, read_jobs
 from gputally.collector.jobs.pod import Outcome
 from gputally.collector.ledger.postings import settle
@@ -57,7 +57,7 @@ def jobs(engine: Engine, where: str = "", **rest: object) -> Sequence[Job]:
 
 def drilled(engine: Engine, label: str, namespace: str = "search") -> Sequence[Drilled]:
     with reading(engine) as connection:
-        return read_job(connection, UTC, Query(DAY, UTC), namespace, label)[0]
+        return read_job(connection, UTC, of_workload(Query(DAY, UTC), namespace, label))[0]
 
 
 def worker(rank: int, attempt: int) -> Owner:

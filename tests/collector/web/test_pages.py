@@ -79,15 +79,15 @@ def test_without_a_token_there_is_a_login_and_nothing_else(guarded: FastAPI, pat
 def test_a_reader_of_one_namespace_sees_nothing_of_the_others(guarded: FastAPI, path: str) -> None:
     found = words_of(text(guarded, path, "research"))
     shown = found if path != "/about" else ""
-    assert not [name for name in OTHERS if name in shown]
+    assert not [name for name in OTHERS if re.search(rf"\b{name}", shown)]
     assert not re.search(r"\bNobody\b|host user|\(platform\)", shown)
 
 
 @pytest.mark.parametrize("token", ["nothing", "elsewhere"])
-@pytest.mark.parametrize("path", [path for path in PATHS if path != "/about"])
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in ("/about", ONE)])  # which repeats what is asked
 def test_a_reader_of_nothing_sees_nothing(guarded: FastAPI, path: str, token: str) -> None:
     found = words_of(text(guarded, path, token))
-    assert not [name for name in (*OTHERS, "pretrain") if name in found]
+    assert not [name for name in (*OTHERS, "pretrain") if re.search(rf"\b{name}", found)]
 
 
 def test_what_is_asked_about_anothers_namespace_is_as_if_it_did_not_exist(guarded: FastAPI) -> None:

@@ -19,8 +19,8 @@ def names(html: str) -> list[str]:
 
 def test_the_dearest_idle_workload_comes_first_and_what_has_no_price_last(app: FastAPI) -> None:
     assert names(text(app, "/workloads")) == [
-        *("jobset/pretrain-llm", "inferenceservice.kserve/chat", "pod/demo-1", "pytorchjob.kubeflow/resnet"),
-        *("pod/embed-0", "pod/trial-5", "notebook.kubeflow/ada"),
+        *("jobset/pretrain-llm", "inferenceservice.kserve/chat", "pod/demo-1", "pod/embed-0"),
+        *("pytorchjob.kubeflow/resnet", "pod/trial-5", "notebook.kubeflow/ada"),
     ]
 
 
