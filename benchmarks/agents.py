@@ -67,7 +67,9 @@ class Agent:
 
 
 @asynccontextmanager
-async def connected(target: str, count: int) -> AsyncIterator[list[Agent]]:
+async def connected(
+    target: str, count: int, compression: grpc.Compression = grpc.Compression.NoCompression
+) -> AsyncIterator[list[Agent]]:
     """So many agents with an open stream each; all of them are gone afterwards."""
     channels: list[grpc.aio.Channel] = []
     agents: list[Agent] = []
@@ -75,7 +77,7 @@ async def connected(target: str, count: int) -> AsyncIterator[list[Agent]]:
         while len(agents) < count:
             some = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(min(_AT_ONCE, count - len(agents)))]
             channels += some
-            agents += await asyncio.gather(*map(_open, some))
+            agents += await asyncio.gather(*(_open(channel, compression) for channel in some))
         yield agents
     finally:
         for agent in agents:
@@ -85,10 +87,10 @@ async def connected(target: str, count: int) -> AsyncIterator[list[Agent]]:
         await asyncio.gather(*(channel.close(None) for channel in channels))
 
 
-async def _open(channel: grpc.aio.Channel) -> Agent:
+async def _open(channel: grpc.aio.Channel, compression: grpc.Compression) -> Agent:
     """Of thousands some are cancelled on their way, on a machine that is busy; they try again, as agents do."""
     for left in reversed(range(_TRIES)):
-        agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)(None))
+        agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)(None, compression=compression))
         try:
             await agent.call.wait_for_connection()
             break

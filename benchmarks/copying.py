@@ -1,7 +1,6 @@
 """The ceiling of writing to PostgreSQL: rows that are ready go by binary COPY beside the table and are merged into it.
 
-It does what an accepted window must survive, a replay, and flushes each commit; nothing is examined or looked up, and
-no foreign key is checked.
+It does what an accepted window must survive, a replay, and flushes each commit; nothing is examined or looked up.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +19,10 @@ _GROUP = 10_000  # lines of one transaction: more are no faster
 Rows = Mapping[str, Sequence[tuple[Any, ...]]]
 
 
-def drop_foreign_keys(connection: psycopg.Connection) -> None:
-    """Have the server check no row against another table: whoever writes knows that they fit."""
-    found = connection.execute(
-        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f'"
-    ).fetchall()
-    for table, name in found:
-        drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
-        connection.execute(drop.format(sql.SQL(table), sql.Identifier(name)))
+def prepare(connection: psycopg.Connection) -> None:
+    """Give lines, which the ledger finds by their window only, the key that a merge needs."""
+    key = sql.SQL(", ").join(sql.Identifier(column.name) for column in schema.line.primary_key)
+    connection.execute(sql.SQL("ALTER TABLE line ADD PRIMARY KEY ({})").format(key))
     connection.commit()
 
 

@@ -1,4 +1,7 @@
-"""The hot paths of one process, CPU time of a tight loop: meter and codec, each beside what carries its data."""
+"""The hot paths of one process, CPU time of a tight loop: the meter, the codec, and how the collector reads a window.
+
+Each stands beside what carries its data.
+"""
 
 import json
 import pickle
@@ -20,6 +23,7 @@ from gputally.agent.simulated.cluster import SimulatedKubelet, SimulatedPods
 from gputally.agent.simulated.gpus import SimulatedGpus, SimulatedProcesses
 from gputally.agent.simulated.scenario import Scenario
 from gputally.agent.simulated.scenario_file import parse
+from gputally.collector.ingest import columns
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
@@ -30,7 +34,7 @@ LONGER = 20  # so many times more of what is so fast that one look at the clock 
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """What attribution adds to receiving a sample, and what the codec adds to protobuf."""
+    """What attribution adds to receiving a sample, and what encoding and reading add to protobuf."""
     world = scenario()
     taken, (pods, held) = samples(world), cluster(world)
     pickled = [pickle.dumps(sample, pickle.HIGHEST_PROTOCOL) for sample in taken]
@@ -57,9 +61,9 @@ def figures(*, quick: bool) -> list[Figure]:
             LONGER,
         ),
         compare(
-            "codec: decoding a line",
+            "ingest: reading a line",
             "protobuf alone",
-            lambda: [codec.decode(pb.Window.FromString(data)) for _ in range(REPEATS)],
+            lambda: [columns.read(pb.Window.FromString(data)) for _ in range(REPEATS)],
             lambda: [pb.Window.FromString(data) for _ in range(REPEATS * LONGER)],
             lines,
             rounds,
