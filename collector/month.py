@@ -22,6 +22,7 @@ from gputally.collector.allocation.sheet import Row
 from gputally.collector.burn import Burn, burns
 from gputally.collector.database.deadline import reading_within
 from gputally.collector.queues.use import QueueUse, read_use
+from gputally.collector.waste.read import WasteRow, read_waste
 
 DEADLINE_S = 60.0
 _BY = (By.CLUSTER, By.NAMESPACE, By.MODEL)
@@ -65,6 +66,7 @@ class Month:
     coverage: tuple[Coverage, ...] = ()
     burns: tuple[Burn, ...] = field(default_factory=tuple)
     queues: tuple[QueueUse, ...] = ()  # of the day that goes on
+    waste: tuple[WasteRow, ...] = ()  # of that day, too, by cluster and namespace
 
 
 def read_month(engine: Engine, billing: ZoneInfo, now_us: int) -> Month:
@@ -75,6 +77,7 @@ def read_month(engine: Engine, billing: ZoneInfo, now_us: int) -> Month:
         standing = burns(connection, billing, period, now_us, WHOLE)
         today = asked_period("today", billing, now_us)
         queues = read_use(connection, billing, today, now_us, WHOLE)
+        wasted = read_waste(connection, billing, Query(today, billing, (By.CLUSTER, By.NAMESPACE)))
     return Month(
         period.start_us,
         now_us,
@@ -83,6 +86,7 @@ def read_month(engine: Engine, billing: ZoneInfo, now_us: int) -> Month:
         tuple(_coverage(found.rows)),
         tuple(standing),
         queues,
+        wasted.rows,
     )
 
 

@@ -20,6 +20,7 @@ from gputally.collector.exposition.month import month_families
 from gputally.collector.exposition.page import up_family
 from gputally.collector.exposition.queues import MOST as MOST_QUEUES
 from gputally.collector.exposition.queues import queue_metrics
+from gputally.collector.exposition.waste import waste_metrics
 from gputally.collector.ingest.stream import IngestStats
 from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.month import Month
@@ -113,6 +114,7 @@ _SERIES = (
     ("a collector, for each cluster and model", "6, and up to 15 for the month", ""),
     ("a collector, for each node", "1", ""),
     ("a collector, for each budget", "4", ""),
+    ("a collector, for each cluster and namespace", "10", f"the {MOST} of the most idle time of the day"),
     ("a collector, for each queue", "5, and 1 for each of its flavors", f"the {MOST_QUEUES} of the most time"),
 )
 _LABELS = {
@@ -125,6 +127,7 @@ _LABELS = {
     "figure": "graphics, sm, occupancy, tensor or dram",
     "idle_alert": "the value of the pod's label `gputally.io/idle-alert`; empty without it",
     "index": "the driver's number of the device, for display only",
+    "kind": "over-asked, waiting-to-start, after-the-end, forgotten or between-kernels",
     "mig": "enabled or disabled",
     "minor": "N of /dev/nvidiaN",
     "model": "the driver's product name",
@@ -167,7 +170,7 @@ def fleet() -> Sequence[Metric]:
 
 def month() -> Sequence[Metric]:
     """What every replica shows of the month."""
-    return [*month_families(Month(0, 0)), *burn_metrics(()), *queue_metrics(())]
+    return [*month_families(Month(0, 0)), *burn_metrics(()), *queue_metrics(()), *waste_metrics((), "")]
 
 
 def process() -> Sequence[Metric]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.windows import MODEL
 
+from gputally.collector.allocation.period import Period
 from gputally.collector.budgets import Budget, Scope, Unit
 from gputally.collector.burn import Burn, Forecast
 from gputally.collector.exposition.books import Books, Gaps, LastWindow, Total
@@ -20,6 +21,8 @@ from gputally.collector.queues.quota import Quota
 from gputally.collector.queues.quota_time import Held, QueueKey
 from gputally.collector.queues.use import QueueUse
 from gputally.collector.rates.cost import SCALE
+from gputally.collector.waste.kind import Kind
+from gputally.collector.waste.read import Wasted, WasteRow
 
 GOLDEN = Path(__file__).parent / "data" / "exposition" / "collector.prom"
 JULY_US = 1_782_864_000_000_000
@@ -66,6 +69,7 @@ MONTH = Month(
             quotas=(Held(0, None, None, Quota("nvidia.com/gpu", "h100", 8)), Held(0, None, None, Quota("other"))),
         ),
     ),
+    (WasteRow(Period(JULY_US, JULY_US + 1), ("east", "search"), dict.fromkeys(Kind, Wasted(2_000_000, 0, SCALE, 0))),),
 )
 
 

@@ -13,6 +13,7 @@ from gputally.collector.exposition.fleet import fleet_families
 from gputally.collector.exposition.itself import Work, families_of_itself
 from gputally.collector.exposition.month import month_families
 from gputally.collector.exposition.queues import queue_metrics
+from gputally.collector.exposition.waste import waste_metrics
 from gputally.collector.month import Month
 
 MonthNow = Callable[[], Month | None]
@@ -53,4 +54,5 @@ class _Fleet(Collector):
             yield from month_families(month)
             yield from burn_metrics(month.burns)
             yield from queue_metrics(month.queues)
+            yield from waste_metrics(month.waste, month.currency)
         yield from families_of_itself(self._work())
