@@ -7,6 +7,7 @@ beats one for all clusters; what an entry leaves open is looked up in the labels
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -56,13 +57,18 @@ class Entry:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TeamMapping:
     """A whole mapping file."""
 
     team_keys: tuple[str, ...] = TEAM_KEYS
     cost_center_keys: tuple[str, ...] = COST_CENTER_KEYS
     entries: tuple[Entry, ...] = ()
+
+    @cached_property
+    def series(self) -> Mapping[tuple[str | None, str], Series[Entry]]:
+        """The entries by cluster and namespace."""
+        return {key: Series(entries) for key, entries in _by_key(self.entries).items()}
 
 
 def parse_mapping(content: bytes, zone: ZoneInfo) -> TeamMapping:
@@ -121,7 +127,7 @@ class TeamBook:
     def __init__(self, mapping: TeamMapping, namespaces: LabelHistory) -> None:
         self._mapping = mapping
         self._namespaces = namespaces
-        self._series = {key: Series(entries) for key, entries in _by_key(mapping.entries).items()}
+        self._series = mapping.series
 
     def at(self, cluster: str, namespace: str, hour_us: int) -> Assignment:
         """Whose a namespace is in the ledger hour that begins at `hour_us`."""
@@ -156,7 +162,7 @@ class TeamBook:
         for key in ((cluster, namespace), (None, namespace)):
             series = self._series.get(key)
             if series is not None:
-                edges |= series.breakpoints
+                edges.update(series.breakpoints)
         return sorted(edges)
 
     def _entry(self, cluster: str, namespace: str, us: int) -> Entry | None:
@@ -171,8 +177,14 @@ class TeamBook:
 def read_teams(connection: Connection, zone: ZoneInfo, as_of_us: int | None = None) -> TeamBook:
     """The teams by the mapping and the labels that hold, or that were known at `as_of_us`."""
     applied = current(connection, Kind.TEAMS, as_of_us)
-    mapping = TeamMapping() if applied is None else parse_mapping(applied.content, zone)
+    mapping = TeamMapping() if applied is None else _applied_mapping(applied.content, zone)
     return TeamBook(mapping, read_namespaces(connection, zone, as_of_us))
+
+
+@lru_cache(maxsize=4)
+def _applied_mapping(content: bytes, zone: ZoneInfo) -> TeamMapping:
+    """A mapping that was applied: it is the same for one question after the other."""
+    return parse_mapping(content, zone)
 
 
 def _found(said: str | None, line: int, labels: Labels | None, keys: Sequence[str]) -> tuple[str | None, str]:

@@ -1,8 +1,7 @@
 """The ledger as an answer needs it: summed by the database as far as prices and teams let it, a statement a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -60,8 +59,7 @@ _CLASS = "class_"  # likewise
 _WHOSE = "whose_"  # likewise; no column is called so
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """The postings of one piece of the period that have the same price, team, names and kind of owner.
 
     `amounts` are those of `amounts.Amounts`, in its order. `matches` says whether they fit the query's filter.
@@ -206,13 +204,18 @@ def _sums(facts: Any) -> list[ColumnElement[Any]]:
 
 def _cell(row: Row[*tuple[Any, ...]], names: int, representatives: Sequence[str]) -> Cell:
     number, piece, cluster, model, profile, namespace, kind, matches, *rest = row
-    owner = OwnerKind(kind)
+    owner = _KINDS[kind]
     place = Key(cluster, representatives[number], model, profile, namespace if owner is OwnerKind.POD else None)
-    return Cell(piece, place, owner, tuple(rest[:names]), bool(matches), _amounts(rest[names:]))
+    return Cell(piece, place, owner, tuple(rest[:names]), bool(matches), _amounts(rest, names))
 
 
-def _amounts(sums: Sequence[int | None]) -> tuple[int | None, ...]:
-    times, (idle_mj, dynamic_mj, gap_us), quality, (high, low) = sums[:8], sums[8:11], sums[11:16], sums[16:]
-    energy = None if idle_mj is None and dynamic_mj is None else (idle_mj or 0) + (dynamic_mj or 0)
+_KINDS = {kind.value: kind for kind in OwnerKind}
+
+
+def _amounts(row: Sequence[int | None], at: int) -> tuple[int | None, ...]:
+    """Those of a row that begin at a place in it, as SUMMED orders them."""
+    idle_mj, dynamic_mj, gap_us = row[at + 8 : at + 11]
+    high, low = row[at + 16 :]
+    energy = dynamic_mj if idle_mj is None else idle_mj + (dynamic_mj or 0)
     memory = None if high is None or low is None else (high << LOW_BITS) + low
-    return (*times, energy, gap_us, memory, *quality)
+    return (*row[at : at + 8], energy, gap_us, memory, *row[at + 11 : at + 16])

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gputally.accounting.states import State
-from gputally.collector.rates.cost import CARBON_SCALE, SCALE, carbon, energy_cost, overhead_price, rounded, time_cost
+from gputally.collector.rates.cost import CARBON_SCALE, SCALE, carbon, energy_cost, overhead_price, rounded
 from gputally.collector.rates.pricing import Rate
 
 DIGITS = 6  # of a printed amount; a statement rounds to the currency's own
@@ -69,20 +69,24 @@ class Purse:
 
     def spend(self, rate: Rate, by_state_us: Sequence[int], energy_mj: int | None) -> None:
         """Add time, by state, and energy at their rates."""
+        price = rate.price
+        if price is None:
+            self._unpriced = _added(self._unpriced, by_state_us)
+        else:
+            self._priced = _added(self._priced, by_state_us)
+            self._by_state = _added(self._by_state, [us * price for us in by_state_us])
+        if energy_mj is not None:
+            self._spend_energy(rate, energy_mj)
+
+    def _spend_energy(self, rate: Rate, energy_mj: int) -> None:
         kwh = None if rate.kwh is None else rate.kwh.value
         pue = None if rate.pue is None else rate.pue.value
+        factor = None if rate.carbon is None else rate.carbon.value
         self._energy = _plus(self._energy, energy_cost(energy_mj, kwh))
         self._overhead = _plus(self._overhead, energy_cost(energy_mj, overhead_price(kwh, pue)))
-        self._emit(energy_mj, None if rate.carbon is None else rate.carbon.value, pue)
-        times = self._unpriced if rate.price is None else self._priced
-        for at, us in enumerate(by_state_us):
-            times[at] += us
-            self._by_state[at] += time_cost(us, rate.price) or 0
-
-    def _emit(self, energy_mj: int | None, factor: int | None, pue: int | None) -> None:
         self._carbon = _plus(self._carbon, carbon(energy_mj, factor, pue))
         if factor is None:
-            self._no_factor_mj += energy_mj or 0
+            self._no_factor_mj += energy_mj
 
     def add(self, money: Money) -> None:
         """Add another row's."""
@@ -140,7 +144,7 @@ def printed(units: int) -> str:
 
 
 def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:
-    return [sum(pair) for pair in zip(sums, more, strict=True)]
+    return [one + other for one, other in zip(sums, more, strict=True)]
 
 
 def _plus(one: int | None, other: int | None) -> int | None:

@@ -1,8 +1,9 @@
 """Cells added up to the rows of an answer: priced, named by team, cut into states, the platform spread if asked."""
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from gputally.accounting.states import OwnerKind, State
@@ -13,7 +14,7 @@ from gputally.collector.allocation.money import Money, Purse
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, Spread
 from gputally.collector.allocation.spread import NO_STAKES, Part, Shared, Stakes, spread
-from gputally.collector.rates.pricing import Priced, Pricer, Rate
+from gputally.collector.rates.pricing import Pricer, Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,28 @@ class _Key(NamedTuple):
     fits: bool  # the filter; what does not fit matters only to what is spread
 
 
-@dataclass(slots=True)
 class _Sum:
-    tally: Tally = field(default_factory=Tally)
-    purse: Purse = field(default_factory=Purse)
+    """What a row comes to: amounts by the rate that they have, which is one object for each."""
+
+    __slots__ = ("_tallies",)
+
+    def __init__(self) -> None:
+        self._tallies: dict[int, tuple[Rate, Tally]] = {}
 
     def add(self, values: Sequence[int | None], rate: Rate) -> None:
-        self.tally.add(values)
-        self.purse.spend(rate, [us or 0 for us in values[: len(State)]], energy_of(values))
+        found = self._tallies.get(id(rate))
+        if found is None:
+            found = self._tallies[id(rate)] = rate, Tally()
+        found[1].add(values)
+
+    def total(self) -> tuple[Amounts, Purse]:
+        """The amounts, and what they cost."""
+        whole, purse = Tally(), Purse()
+        for rate, tally in self._tallies.values():
+            values = tally.values
+            whole.add(values)
+            purse.spend(rate, [us or 0 for us in values[:_STATES]], energy_of(values))
+        return whole.amounts, purse
 
 
 class Sheet:
@@ -56,18 +71,20 @@ class Sheet:
         self._query = query
         self._pricer = pricer
         self._steps = query.steps()
-        self._starts = [step.start_us for step in self._steps]
         self._edges = edges
+        starts = [step.start_us for step in self._steps]
+        self._step_of = [bisect_right(starts, us) - 1 for us in edges]
         self._columns = tuple(key for key in query.keys if key in READ)
-        self._sums: dict[_Key, _Sum] = {}
-        self._parts: dict[tuple[str, str | None, _Key], _Sum] = {}
-        self._whole = Tally()
+        self._by_state = By.STATE in query.keys
+        self._looks_up = not {*query.keys, *query.where.keys} <= READ
+        self._sums: defaultdict[_Key, _Sum] = defaultdict(_Sum)
+        self._parts: defaultdict[tuple[str, str | None, _Key], _Sum] = defaultdict(_Sum)
         self._everything = Tally()
 
     @property
     def whole(self) -> Amounts:
         """The sum of all that fits, also of what no state can claim for itself."""
-        return self._whole.amounts
+        return Amounts(*of_states(self._everything.values, self._query.states))  # type: ignore[arg-type]  # as in Tally
 
     @property
     def everything(self) -> Amounts:
@@ -76,19 +93,22 @@ class Sheet:
 
     def add(self, cell: Cell) -> None:
         """Add a cell to its row, or to its rows by state."""
-        priced = self._pricer.at(cell.place, self._edges[cell.piece])
-        names = self._names(cell, priced)
-        fits = cell.matches and self._query.where.holds(names)
+        at_us, fits, names = self._edges[cell.piece], cell.matches, cell.names
+        rate = self._pricer.rate(cell.place, at_us)
+        told = self._told(cell, at_us) if self._looks_up else {}
+        fits = fits and (not told or self._query.where.holds(told))
         if not fits and self._query.spread is Spread.NONE:
             return
         if fits:
             self._everything.add(cell.amounts)
-            self._whole.add(of_states(cell.amounts, self._query.states))
-        for state_name, values in self._by_state(cell):
-            key = self._key(cell, names, state_name, fits)
-            self._sums.setdefault(key, _Sum()).add(values, priced.rate)
-            if self._query.spread is not Spread.NONE:
-                self._part(cell, key).add(values, priced.rate)
+        for state, values in self._states_of(cell.amounts):
+            if told:
+                names = tuple(state if key is By.STATE else told[key] for key in self._query.keys)
+            key = _Key(self._step_of[cell.piece], cell.kind, names, fits)
+            self._sums[key].add(values, rate)
+            if self._query.spread is not Spread.NONE and cell.kind is not OwnerKind.HOST:
+                # What is the hosts' neither gives nor takes.
+                self._parts[cell.place.cluster, cell.place.namespace, key].add(values, rate)
 
     def rows(self, stakes: Stakes = NO_STAKES) -> tuple[Row, ...]:
         """The rows, step by step; within one the largest capacity first. `stakes`: what spreading by quota goes by."""
@@ -97,39 +117,36 @@ class Sheet:
         return tuple(row for _, row in sorted(rows, key=_order))
 
     def _row(self, key: _Key, found: _Sum, shared: Mapping[object, Shared]) -> Row:
-        more = shared.get(key, Shared())
-        amounts, money = found.tally.amounts, found.purse.money(more.cost)
-        return Row(self._steps[key.step], key.names, key.owner, amounts, money, more.us)
+        more = shared.get(key, _NOT_SHARED)
+        amounts, purse = found.total()
+        return Row(self._steps[key.step], key.names, key.owner, amounts, purse.money(more.cost), more.us)
 
-    def _names(self, cell: Cell, priced: Priced) -> Mapping[By, str]:
+    def _told(self, cell: Cell, at_us: int) -> Mapping[By, str]:
         """The names by which a cell is grouped; its team's besides, which a filter may ask for."""
-        return {**dict(zip(self._columns, cell.names, strict=True)), By.TEAM: priced.team.team or ""}
+        return {
+            **dict(zip(self._columns, cell.names, strict=True)),
+            By.TEAM: self._pricer.team(cell.place, at_us) or "",
+        }
 
-    def _key(self, cell: Cell, names: Mapping[By, str], state: str, fits: bool) -> _Key:
-        step = bisect_right(self._starts, self._edges[cell.piece]) - 1
-        found = tuple(state if key is By.STATE else names[key] for key in self._query.keys)
-        return _Key(step, cell.kind, found, fits)
-
-    def _by_state(self, cell: Cell) -> Iterator[tuple[str, Sequence[int | None]]]:
+    def _states_of(self, amounts: Sequence[int | None]) -> Iterator[tuple[str, Sequence[int | None]]]:
         """The amounts as rows want them: together, or each state that has time for itself."""
         asked = self._query.states
-        if By.STATE not in self._query.keys:
-            yield "", of_states(cell.amounts, asked)
+        if not self._by_state:
+            yield "", of_states(amounts, asked)
             return
-        for state, us in zip(State, cell.amounts, strict=False):
+        for state, us in zip(State, amounts, strict=False):
             if us and state in asked:
-                yield state.value, of_states(cell.amounts, (state,))
-
-    def _part(self, cell: Cell, key: _Key) -> _Sum:
-        """Where the cell counts when the platform is spread; what is the hosts' neither gives nor takes."""
-        if cell.kind is OwnerKind.HOST:
-            return _Sum()
-        return self._parts.setdefault((cell.place.cluster, cell.place.namespace, key), _Sum())
+                yield state.value, of_states(amounts, (state,))
 
     def _taken(self) -> Iterator[Part]:
         for (cluster, namespace, key), found in self._parts.items():
-            cost = found.purse.money().cost or 0  # what has no price is not spread
-            yield Part((key.step, cluster), namespace, key, found.tally.amounts.capacity_us, cost)
+            amounts, purse = found.total()
+            cost = purse.money().cost or 0  # what has no price is not spread
+            yield Part((key.step, cluster), namespace, key, amounts.capacity_us, cost)
+
+
+_STATES = len(State)
+_NOT_SHARED = Shared()
 
 
 def _order(found: tuple[_Key, Row]) -> tuple[int, int, str, tuple[str, ...]]:

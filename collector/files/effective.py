@@ -49,12 +49,14 @@ class Span(Generic[Entry]):
 class Series(Generic[Entry]):
     """Entries of which at most one is in force at a time: the latest begun, unless it has ended."""
 
-    __slots__ = ("_starts", "spans")
+    __slots__ = ("_starts", "breakpoints", "spans")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         ordered = sorted(entries, key=lambda entry: (entry.valid_from_us, entry.line))
         self.spans: tuple[Span[Entry], ...] = tuple(_spans(ordered))
         self._starts = [span.from_us for span in self.spans]
+        # The instants at which something begins or ends.
+        self.breakpoints = frozenset(us for span in self.spans for us in (span.from_us, span.to_us) if us != FOREVER_US)
 
     def at(self, us: int) -> Entry | None:
         """The entry in force at an instant."""
@@ -62,11 +64,6 @@ class Series(Generic[Entry]):
         if index < 0 or us >= self.spans[index].to_us:
             return None
         return self.spans[index].entry
-
-    @property
-    def breakpoints(self) -> set[int]:
-        """The instants at which something begins or ends."""
-        return {edge for span in self.spans for edge in (span.from_us, span.to_us) if edge != FOREVER_US}
 
 
 def _spans(ordered: list[Entry]) -> Iterator[Span[Entry]]:

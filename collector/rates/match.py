@@ -77,6 +77,11 @@ class Book:
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
 
     @property
+    def asks_namespaces(self) -> bool:
+        """Whether any rule names a namespace."""
+        return bool(self._namespaces - {None})
+
+    @property
     def asks_teams(self) -> bool:
         """Whether any rule names a team."""
         return bool(self._teams - {None})

@@ -8,6 +8,7 @@ ask `at` once for each sum.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -57,6 +58,9 @@ class Rate:
         return None if self.gpu_hour is None else self.gpu_hour.value
 
 
+_NO_RATE = Rate()
+
+
 @dataclass(frozen=True, slots=True)
 class Priced:
     """The rate and the team of a key, over [from_us, to_us)."""
@@ -85,6 +89,8 @@ class Pricer:
         self._quantities = frozenset(quantities)
         self._edges = book.breakpoints(quantities) if book else []
         self._known: dict[Key, list[Priced]] = {}
+        self._rates: dict[tuple[object, ...], Rate] = {}
+        self._assigned: dict[tuple[object, ...], str | None] = {}
 
     @property
     def currency(self) -> str | None:
@@ -108,6 +114,32 @@ class Pricer:
         found = self._priced(key, hour_us)
         self._keep(key, found)
         return found
+
+    def rate(self, key: Key, hour_us: int) -> Rate:
+        """The rate that holds for a key: one answer for all keys that the card does not tell apart."""
+        if self.book is None:
+            return _NO_RATE
+        namespace = key.namespace if self.book.asks_namespaces else None
+        team = self.team(key, hour_us) if self.book.asks_teams else None
+        asked = (key.cluster, key.node, key.model, key.profile, namespace, team, hour_us)
+        found = self._rates.get(asked)
+        if found is None:
+            labels = self.labels(key, hour_us)
+            use = Use(key.cluster, key.model, key.profile, namespace, team, labels.pairs if labels else ())
+            found = self._rate(use, hour_us)
+            if len(self._rates) >= _MOST_CACHED:
+                self._rates.clear()
+            self._rates[asked] = found
+        return found
+
+    def team(self, key: Key, hour_us: int) -> str | None:
+        """The team that a key belongs to; None: none is known."""
+        asked = (key.cluster, key.namespace, hour_us)
+        if asked not in self._assigned:
+            if len(self._assigned) >= _MOST_CACHED:
+                self._assigned.clear()
+            self._assigned[asked] = self._team(key, hour_us).team
+        return self._assigned[asked]
 
     def use(self, key: Key, hour_us: int) -> Use:
         """The use that a rate is looked up for."""
@@ -198,7 +230,7 @@ class Pricer:
 
     def _rate(self, use: Use, us: int) -> Rate:
         if self.book is None:
-            return Rate()
+            return _NO_RATE
         reduced = self.book.reduced(use)
         rules = [
             self.book.of_reduced(quantity, reduced, us) if quantity in self._quantities else None
@@ -218,9 +250,15 @@ def read_pricer(
 ) -> Pricer:
     """Rates and teams by the newest card, mapping and labels, or by those that were known at `as_of_us`."""
     applied = current(connection, Kind.RATES, as_of_us)
-    book = None if applied is None else Book(parse_card(applied.content, zone))
+    book = None if applied is None else _book(applied.content, zone)
     nodes, teams = read_nodes(connection, zone, as_of_us), read_teams(connection, zone, as_of_us)
     return Pricer(applied, book, nodes, teams, quantities)
+
+
+@lru_cache(maxsize=4)
+def _book(content: bytes, zone: ZoneInfo) -> Book:
+    """A card that was applied, ready to be asked: it is the same for one question after the other."""
+    return Book(parse_card(content, zone))
 
 
 def keys_of(connection: Connection, start_us: int, end_us: int) -> dict[Key, tuple[int, int]]:
