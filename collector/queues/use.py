@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, Connection, Select, Subquery, and_, case, cast, func, literal_column, select, text
+from sqlalchemy import CTE, BigInteger, Connection, Select, and_, case, cast, func, literal_column, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.keys import WHOLE_GPU
@@ -19,6 +19,7 @@ from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import Basis, OwnerKind
 from gputally.collector.allocation import whose
 from gputally.collector.allocation.cells import in_scope
+from gputally.collector.allocation.grouping import of_posting
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import QueryError, Scope
 from gputally.collector.database import schema
@@ -141,34 +142,51 @@ def _cells(connection: Connection, period: Period, scope: Scope) -> Iterator[_Ce
 
 
 def _statement(period: Period, scope: Scope) -> Select[*tuple[Any, ...]]:
-    """Sums by ids first, then by queues; groups go by their labels, because they are made of subqueries."""
+    """Sums by ids first, then by queues; whose queue an owner was in is asked once, not for each of its hours."""
     ids = _by_ids(period, scope)
-    node, owner = schema.node.c, schema.owner.c
-    groups = {
-        "the_system": whose.system(pod_workload),
-        "the_queue": whose.cluster_queue(pod_workload),
-        "the_claimed": case((whose.led_into(pod_workload).is_(None), 1), else_=0),
-    }
-    labelled = [expression.label(name) for name, expression in groups.items()]
+    queued = _queued(ids)
+    node = schema.node.c
+    groups = [
+        *(ids.c.hour_us, node.cluster),
+        *(func.coalesce(queued.c[name], literal_column("''")).label(f"the_{name}") for name in ("system", "queue")),
+        func.coalesce(queued.c.claimed, literal_column("1")).label("the_claimed"),
+    ]
     return (
-        select(ids.c.hour_us, node.cluster, *labelled, *(_sum(ids.c[name]) for name in _TIMES))
+        select(*groups, *(_sum(ids.c[name]) for name in _TIMES))
         .join_from(ids, schema.node, node.id == ids.c.node_id)
-        .join(schema.owner, owner.id == ids.c.owner_id)
-        .outerjoin(pod_workload, whose.learnt(schema.node, schema.owner, pod_workload))
-        .where(owner.kind == OwnerKind.POD.value)
-        .group_by(ids.c.hour_us, node.cluster, *map(text, groups))
+        .outerjoin(queued, and_(queued.c.owner_id == ids.c.owner_id, queued.c.cluster == node.cluster))
+        .group_by(ids.c.hour_us, node.cluster, *map(text, ("the_system", "the_queue", "the_claimed")))
     )
+
+
+def _by_ids(period: Period, scope: Scope) -> CTE:
+    held = [func.coalesce(_posting[name], literal_column("0")) for name in _TIMES[:3]]
+    whole = case((_posting.partition == WHOLE_GPU, sum(held, literal_column("0"))), else_=0)
+    sums = [_sum(one).label(name) for one, name in zip((*held, whole), _TIMES, strict=True)]
+    ids = (_posting.hour_us, _posting.node_id, _posting.owner_id)
+    of_pods = of_posting(schema.owner.c.kind, schema.owner.c.kind == OwnerKind.POD.value)
+    reserved = and_(in_scope(period, scope), of_pods, _posting.basis == Basis.RESERVATION.value)
+    return select(*ids, *sums).where(reserved).group_by(*ids).cte("ids").prefix_with("MATERIALIZED")
+
+
+def _queued(ids: CTE) -> CTE:
+    """The queue of each owner that has time, by cluster."""
+    owner = schema.owner.c
+    learnt = (pod_workload.c.pod_uid == owner.pod_uid, pod_workload.c.namespace == owner.namespace)
+    found = (
+        select(
+            owner.id.label("owner_id"),
+            pod_workload.c.cluster,
+            whose.system(pod_workload).label("system"),
+            whose.cluster_queue(pod_workload).label("queue"),
+            case((whose.led_into(pod_workload).is_(None), 1), else_=0).label("claimed"),
+        )
+        .join_from(schema.owner, pod_workload, and_(*learnt))
+        .where(owner.id.in_(select(ids.c.owner_id)))
+    )
+    return found.cte("queued").prefix_with("MATERIALIZED")
 
 
 def _sum(time: ColumnElement[int]) -> ColumnElement[int]:
     # PostgreSQL sums bigints to numeric, which is slow to read; these sums fit.
     return cast(func.sum(time), BigInteger)
-
-
-def _by_ids(period: Period, scope: Scope) -> Subquery:
-    held = [func.coalesce(_posting[name], literal_column("0")) for name in _TIMES[:3]]
-    whole = case((_posting.partition == WHOLE_GPU, sum(held, literal_column("0"))), else_=0)
-    sums = [_sum(one).label(name) for one, name in zip((*held, whole), _TIMES, strict=True)]
-    ids = (_posting.hour_us, _posting.node_id, _posting.owner_id)
-    reserved = and_(in_scope(period, scope), _posting.basis == Basis.RESERVATION.value)
-    return select(*ids, *sums).where(reserved).group_by(*ids).subquery()

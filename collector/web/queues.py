@@ -72,7 +72,7 @@ def _read(asked: Asked, month: Month, scope: Scope, connection: Connection) -> S
 
 def _rows(found: Sequence[QueueUse]) -> list[Row]:
     line_us = max((use.reserved_us for use in found), default=0)
-    columns = [_hours([of(use) for use in found]) for of in _COLUMNS.values()]
+    columns = [_hours(found, of) for of in _COLUMNS.values()]
     return [_row(use, line_us, cells) for use, *cells in zip(found, *columns, strict=True)]
 
 
@@ -99,7 +99,9 @@ def _quota(quota: Quota) -> str:
     return f"{nominal} × {quota.resource} {quota.flavor}".rstrip() + most
 
 
-def _hours(values: Sequence[int | None]) -> list[str]:
-    """GPU-hours of a column, which add up; what is not known is said so."""
+def _hours(found: Sequence[QueueUse], of: Callable[[QueueUse], int | None]) -> list[str]:
+    """GPU-hours of a column, which add up; what is not known is said so, and what no queue can have."""
+    values = [of(use) for use in found]
     known = iter(words.hours([value for value in values if value is not None]))
-    return [words.UNKNOWN if value is None else next(known) for value in values]
+    absent = [words.UNKNOWN if use.key.queue else "none" for use in found]
+    return [text if value is None else next(known) for value, text in zip(values, absent, strict=True)]

@@ -112,7 +112,7 @@ def test_the_page_shows_them_and_says_what_is_unknown(site: FastAPI) -> None:
     found = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", text(site, "/queues", month="2026-07"))))
     assert "gold kueue, in east, cohort all 1 × nvidia.com/gpu h100, at most 5" in found
     assert "No queue in east" in found
-    assert "unknown" in found
+    assert "none 1.0 1.0 0.0 none none" in found, "no queue has no quota, which is not unknown"
     assert "no queue's quota is known" in unescape(text(site, "/queues", month="2026-05"))
 
 
@@ -120,4 +120,5 @@ def test_a_reader_of_some_namespaces_sees_no_quota(filled: Engine) -> None:
     with pages(filled, READERS) as guarded:
         found = text(guarded, "/queues", "research", month="2026-07")
     assert "gold" not in found
+    assert "unknown" not in found
     assert "shown to those who may see every namespace" in found
