@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from tests.collector.web.browser import Watched, browser
 from tests.collector.web.fixtures import pages
 from tests.collector.web.serving import serving
+from tests.waste_month import learn
 from tests.windows import all_received
 
 from gputally.accounting.ledger_hour import to_us
@@ -21,8 +22,9 @@ from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle
-from gputally.demo.backfill import days
+from gputally.demo.backfill import DAY_US, days
 from gputally.demo.books import apply_books
+from gputally.demo.cluster import Cluster
 from gputally.demo.repeat import Days
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,10 +47,12 @@ PICTURES: tuple[tuple[str, str, dict[str, Any], str], ...] = (
 
 
 def fill(engine: Engine) -> None:
-    """The month so far, as the demo fills it in, with its prices, teams and budgets."""
+    """The month so far, as the demo fills it in, with whose work its pods are, its prices, teams and budgets."""
     committer = Committer(engine, ZONE, max_age_us=None)
-    for path in sorted((ROOT / "demo" / "scenarios").glob("*.json")):
-        life = Days(load(path, NOW_US), "demo", path.stem)
+    nodes = {path.stem: load(path, NOW_US) for path in sorted((ROOT / "demo" / "scenarios").glob("*.json"))}
+    learn(engine, "demo", Cluster(nodes, MONTH_US - 14 * DAY_US), NOW_US)
+    for node, scenario in nodes.items():
+        life = Days(scenario, "demo", node)
         for start_us, end_us in days(MONTH_US, NOW_US):
             windows = [window for some in life.windows(start_us, end_us) for window in some]
             committer.commit(all_received(windows), now_us=NOW_US)

@@ -192,7 +192,7 @@ def truth(nodes: Mapping[str, Scenario], start_us: int, end_us: int) -> Truth:
     for life, scenario in _lived(nodes, start_us, end_us):
         label, held = _label(life), list(_held(life, scenario, start_us, end_us))
         ended = life.ended_us(end_us) is not None
-        _add(kinds[label], shares_of(held, lambda _, ended=ended: ended))
+        _add(kinds[label], shares_of(held, (lambda _: True) if ended else (lambda _: False)))
         if ended and life.pod.fails:
             failed[label] += sum(row.used_us + row.idle_us for row in held)
         for hour, used_us, held_us in _by_hour(held) if _is_ranked(life) else ():
@@ -270,7 +270,7 @@ def fill(engine: Engine, nodes: Mapping[str, Scenario], start_us: int, end_us: i
         for name, scenario in nodes.items():
             windows = made.get(name) or [_as(name, scenario, nodes["gang-0"], one) for one in made["gang-0"]]
             committer.commit(all_received(windows), now_us=end_us)
-    learn(engine, Cluster(nodes, start_us), end_us)
+    learn(engine, CLUSTER, Cluster(nodes, start_us), end_us)
     settle(engine, UTC)
 
 
@@ -297,7 +297,7 @@ def _as(name: str, scenario: Scenario, other: Scenario, window: Window) -> Windo
     return replace(window, node=name, devices=tuple(device(one) for one in window.devices))
 
 
-def learn(engine: Engine, cluster: Cluster, us: int) -> None:
+def learn(engine: Engine, name: str, cluster: Cluster, us: int) -> None:
     """Let the ledger know whose work all pods are, as the watch of the API would."""
     book = shipped_book()
 
@@ -307,7 +307,7 @@ def learn(engine: Engine, cluster: Cluster, us: int) -> None:
 
     found = [watched_pod(item, book.wanted) for item in cluster.objects(PODS, us)]
     pods = [pod for pod in found if pod is not None]
-    history = PodHistory(engine, CLUSTER, book, lookup, lambda: us, lambda: us)
+    history = PodHistory(engine, name, book, lookup, lambda: us, lambda: us)
     history.replace(ObjectKind.POD, Listing(pods, str(us)))
 
 
