@@ -245,8 +245,8 @@ class CollectorSettings(ReadSettings):
     workloads: bool = Field(
         default=True,
         description=(
-            "false: follow no pods in --kube-api, so that nobody knows whose work they are. Default: true, where the "
-            "collector may list and watch pods."
+            "false: follow no pods and no queues in --kube-api, so that nobody knows whose work they are. Default: "
+            "true, where the collector may list and watch pods."
         ),
     )
     workload_rules_file: Path | None = Field(
