@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.idle_histories import BEGIN_US, History, PodPart, histories, kinds_at_once, windows_of
 
@@ -54,26 +54,20 @@ def added(one: Share, other: Share) -> Share:
 
 
 @given(histories(), st.booleans())
+@settings(max_examples=60)
 def test_hours_tell_the_same_as_all_windows_at_once(history: History, ended: bool) -> None:
-    """Also of spells that go on over the edge of an hour, and of lives that begin or end within one."""
-    assert kinds_by_hour(history, ended=ended) == kinds_at_once(history, ended=ended)
-
-
-@given(histories(), st.booleans())
-def test_the_five_kinds_sum_to_idle(history: History, ended: bool) -> None:
-    """To the microsecond, and no kind is negative or more provisional than it is long."""
-    for part, kinds in kinds_by_hour(history, ended=ended).items():
+    """Also of spells that go on over the edge of an hour, and of lives that begin or end within one. The five kinds sum
+    to idle, and no kind is negative, or more provisional than it is long; nothing is once the pod has ended."""
+    found = kinds_by_hour(history, ended=ended)
+    assert found == kinds_at_once(history, ended=ended)
+    for part, kinds in found.items():
         assert sum(share.us for share in kinds.values()) == sum(one.idle_us for one in history[part].values())
         assert all(0 <= share.provisional_us <= share.us for share in kinds.values())
+        assert not (ended and any(share.provisional_us for share in kinds.values()))
 
 
 @given(histories())
-def test_nothing_is_provisional_once_the_pod_has_ended(history: History) -> None:
-    for kinds in kinds_by_hour(history, ended=True).values():
-        assert not any(share.provisional_us for share in kinds.values())
-
-
-@given(histories())
+@settings(max_examples=40)
 def test_what_is_final_of_a_living_pod_stays_when_it_ends(history: History) -> None:
     """Only what was said to be provisional moves, and the kinds that it moves to only grow by it."""
     living, ended = (kinds_by_hour(history, ended=each) for each in (False, True))
@@ -84,19 +78,29 @@ def test_what_is_final_of_a_living_pod_stays_when_it_ends(history: History) -> N
 
 
 @given(histories())
-def test_an_hour_of_idle_windows_alone_needs_no_windows(history: History) -> None:
-    """What the sums of such an hour say is what its windows say; where they cannot, they say nothing."""
-    for of_hour in by_hour(history).values():
+@settings(max_examples=40)
+def test_what_is_stored_is_the_same_by_every_way_to_it(history: History) -> None:
+    """An hour of idle windows alone needs no windows: what its sums say, they would. A part that is linked anew is the
+    part that it would have been with these neighbours from the beginning."""
+    hours = by_hour(history)
+    for hour_us, of_hour in hours.items():
         use = use_of([window for windows in of_hour.values() for window in windows])
-        for windows in of_hour.values():
-            idle = [window for window in windows if window.idle_us]
-            if not idle or any(window.used_us for window in windows):
-                continue
-            whole = Spell(idle[0].start_us, idle[-1].end_us)
-            if sum(window.end_us - window.start_us for window in idle) != whole.until_us - whole.from_us:
-                continue
-            sums = [sum(one.idle_us for one in idle if fits(one)) for fits in (any_memory, with_memory, without)]
-            assert whole_part(*sums, whole, use) in (None, part_of(windows, use))
+        for part, windows in of_hour.items():
+            assert by_sums(windows, use) in (None, part_of(windows, use))
+            before, after = (spells(hours.get(hour_us + by, {}).get(part, [])) for by in (-HOUR_US, HOUR_US))
+            linked = part_of(windows, use, before.tail, after.head)
+            assert relinked(part_of(windows, use), windows, linked.linked) == linked
+
+
+def by_sums(windows: list[Window], use: Use | None) -> Part | None:
+    idle = [window for window in windows if window.idle_us]
+    if not idle or any(window.used_us for window in windows):
+        return None
+    whole = Spell(idle[0].start_us, idle[-1].end_us)
+    if sum(window.end_us - window.start_us for window in idle) != whole.until_us - whole.from_us:
+        return None
+    sums = [sum(one.idle_us for one in idle if fits(one)) for fits in (any_memory, with_memory, without)]
+    return whole_part(*sums, whole, use)
 
 
 def any_memory(_window: Window) -> bool:

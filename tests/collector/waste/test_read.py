@@ -1,35 +1,46 @@
 """What is stored and summed by the database has the kinds that all windows at once have, in any grouping and order."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
+from tests import wasteful
 from tests.databases import empty
-from tests.idle_histories import BEGIN_US, History, PodPart, histories, kinds_at_once, node_windows
-from tests.statements import LATER_US
+from tests.idle_histories import BEGIN_US, SHARE_US, History, PodPart, histories, kinds_at_once, node_windows
+from tests.statements import LATER_US, apply
+from tests.watched_pods import failed, learn
 from tests.windows import all_received
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.line import Window
+from gputally.accounting.states import State
+from gputally.collector.allocation.allocation import allocate
+from gputally.collector.allocation.filter import parse_filter
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
-from gputally.collector.allocation.query import Query
-from gputally.collector.database.engine import reading
+from gputally.collector.allocation.query import Query, QueryError, Scope
+from gputally.collector.allocation.steps import Step
+from gputally.collector.database.engine import open_database, reading
 from gputally.collector.database.schema import device, node, owner
 from gputally.collector.database.schema_waste import idle_part, memory_peak, tenure
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle
+from gputally.collector.ledger.retention import Policy, Retention
 from gputally.collector.waste.division import Share
 from gputally.collector.waste.kind import Kind
-from gputally.collector.waste.read import waste
+from gputally.collector.waste.lenses import Lens, read_lenses
+from gputally.collector.waste.read import KEYS, Wasted, summed, waste
 
 UTC = ZoneInfo("UTC")
+IDLE = list(State).index(State.IDLE)
 PERIOD = Period(BEGIN_US - HOUR_US, BEGIN_US + 9 * HOUR_US)
 few = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -70,7 +81,7 @@ def by_part(engine: Engine, **query: Any) -> dict[PodPart, dict[Kind, Share]]:
     }
 
 
-@given(histories(most_runs=5, last_minute=200), st.booleans(), st.randoms(use_true_random=False))
+@given(histories(most_runs=4, last_minute=150), st.booleans(), st.randoms(use_true_random=False))
 @few
 def test_the_database_tells_the_same_as_all_windows_at_once(
     engine: Engine, history: History, ended: bool, random: Any
@@ -88,3 +99,99 @@ def test_the_database_tells_the_same_as_all_windows_at_once(
     book(engine, shuffled, parts=4)
     assert stored(engine) == in_order
     assert by_part(engine) == kinds
+
+
+GROUPINGS: list[tuple[tuple[By, ...], Step | None]] = [
+    ((), None),
+    ((By.TEAM, By.MODEL), Step.HOUR),
+    ((By.WORKLOAD,), Step.DAY),
+    ((By.POD_UID, By.CONTAINER, By.NODE, By.PARTITION), None),
+]
+FILTERS = {
+    'pod:"wide-0","try-0"': {"wide-0", "try-0"},
+    'workload<~:"pytorchjob"': {"train-0", "train-1"},
+    'node!:"node-of-wide-0"+partition:"replica"+team:"engines"': {"train-0", "train-1", "try-0", "notebook-0"},
+    'team:"nobodys"': set(),
+}
+SCOPES = {
+    Scope(frozenset({"search"})): True,
+    Scope(frozenset({"vision"})): False,
+    Scope(None, frozenset({"east"})): True,
+    Scope(None, frozenset({"west"})): False,
+}
+
+
+@pytest.fixture
+def wasted(engine: Engine) -> Engine:
+    wasteful.fill(engine)
+    return engine
+
+
+def test_in_every_grouping_the_kinds_sum_to_what_the_allocation_calls_idle(wasted: Engine) -> None:
+    """In time, in money to the last unit, and without a price; also step by step, and where a price changes."""
+    apply(wasted, "2026-07-01T01:00:00Z")
+    for by, step in GROUPINGS:
+        query = Query(PERIOD, UTC, by, step)
+        found, idle = waste(wasted, UTC, query), allocate(wasted, UTC, query)
+        expected = {
+            (row.step, row.keys): (row.amounts.idle_us, row.money.of_state(IDLE), row.money.unpriced[IDLE])
+            for row in idle.rows
+            if row.amounts.idle_us
+        }
+        whole = {(row.step, row.keys): row.whole for row in found.rows}
+        assert {name: (one.us, one.cost, one.unpriced_us) for name, one in whole.items()} == expected
+        assert summed(found.total.values()).us == idle.amounts.idle_us
+
+
+def test_what_is_filtered_or_hidden_is_in_nothing(wasted: Engine) -> None:
+    """Whoever sees one namespace or cluster sees its waste alone."""
+    for where, pods in FILTERS.items():
+        query = Query(PERIOD, UTC, (By.POD,), where=parse_filter(where))
+        assert {row.keys[1] for row in waste(wasted, UTC, query).rows} == pods, where
+    for scope, seen in SCOPES.items():
+        found = waste(wasted, UTC, Query(PERIOD, UTC, scope=scope))
+        assert (summed(found.total.values()).us > 0) is seen, scope
+
+
+def test_what_no_idle_time_is_told_by_is_refused(migrated_file: Path) -> None:
+    engine = open_database(f"sqlite:///{migrated_file}")
+    for by in sorted(set(By) - set(KEYS)):
+        with pytest.raises(QueryError, match="no such name"):
+            waste(engine, UTC, Query(PERIOD, UTC, (by,)))
+    engine.dispose()
+
+
+def test_lenses_tell_what_failed_and_who_was_late(wasted: Engine) -> None:
+    """Of the gang the second rank was less busy; the try failed, and its idle time counts with the used."""
+    with reading(wasted) as connection:
+        found = read_lenses(connection, UTC, Query(PERIOD, UTC))
+    assert [(row.name.label, row.lens, row.found.us) for row in found.rows] == [
+        ("job/try", Lens.FAILED, 30 * SHARE_US),
+        # Between 50 minutes of an hour and 33, halved; told in millionths.
+        ("pytorchjob.kubeflow/bert", Lens.STRAGGLING, 500_000_400),
+    ]
+    with reading(wasted) as connection:
+        nothing = read_lenses(connection, UTC, Query(PERIOD, UTC, where=parse_filter('pod:"train-1"')))
+    assert nothing.total == {Lens.FAILED: Wasted(), Lens.STRAGGLING: Wasted()}
+
+
+def test_a_pod_that_the_api_saw_end_is_final_at_once(engine: Engine) -> None:
+    """Its node need not go on without it."""
+    book(engine, node_windows(wasteful.PODS["notebook-0"][0], goes_on=False, pod="notebook-0"))
+    assert waste(engine, UTC, Query(PERIOD, UTC)).total[Kind.FORGOTTEN].provisional_us
+    learn(engine, "notebook-0", "Notebook.kubeflow/anns", status=failed())
+    total = waste(engine, UTC, Query(PERIOD, UTC)).total
+    assert total[Kind.AFTER] == Wasted(110 * SHARE_US, 0, None, 110 * SHARE_US)
+
+
+def test_parts_go_with_their_postings(engine: Engine) -> None:
+    """The hours are kept for a month after the one that they lie in."""
+    wasteful.fill(engine, ["notebook-0"])
+    policy = Policy(lines_us=None, posting_months=1, quarantine_us=1, quarantine_bytes=1)
+    retention = Retention(engine, UTC, policy, lambda: BEGIN_US + 70 * 24 * HOUR_US)
+    left = []
+    for _ in range(3):
+        retention.turn()
+        left.append([len(rows) for rows in stored(engine)])
+    assert left[0][0] == 1
+    assert left[-1] == [0, 1, 1], "the last hour's tenure goes with the next hour's postings"
