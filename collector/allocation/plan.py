@@ -25,11 +25,10 @@ class Detail(IntEnum):
 
 
 class SummedDay(NamedTuple):
-    """A day whose postings are summed; `sealed`: by namespace, too."""
+    """A day whose postings are summed."""
 
     start_us: int
     end_us: int
-    sealed: bool
 
 
 class Cut(NamedTuple):
@@ -110,7 +109,7 @@ def parts(period: Period, needed: Detail, days: Sequence[SummedDay], cuts: Seque
     at = period.start_us
     for day in days:
         _append(spans[Detail.POSTING], Period(at, day.start_us))
-        _append(spans[max(needed, Detail.NAMESPACE if day.sealed else Detail.POSTING_DAY)], Period(*day[:2]))
+        _append(spans[needed], Period(*day))
         at = day.end_us
     _append(spans[Detail.POSTING], Period(at, period.end_us))
     return tuple(_parts(spans, tuple(cuts)))
@@ -121,7 +120,7 @@ def _parts(spans: Mapping[Detail, Sequence[Period]], cuts: tuple[Cut, ...]) -> I
         if found:
             yield Part(of, tuple(found), without=() if of is Detail.POSTING else cuts)
     if cuts:
-        yield Part(Detail.POSTING, tuple(Period(*cut.day[:2]) for cut in cuts), only=cuts)
+        yield Part(Detail.POSTING, tuple(Period(*cut.day) for cut in cuts), only=cuts)
 
 
 def _append(spans: list[Period], more: Period) -> None:

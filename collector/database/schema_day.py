@@ -90,8 +90,9 @@ namespace_day = Table(
     Column("reserved_us", BigInteger, nullable=False, comment="held by a reservation"),
     Column("memory_high", BigInteger, comment="byte-seconds of memory / 2^20; NULL: unknown"),
     Column("memory_low", BigInteger, comment="the rest of each row summed, not below 0"),
+    Column("node_id", Integer, primary_key=True, comment="0: all nodes together, of a day that is sealed"),
     Column("place_id", Integer, primary_key=True),
-    comment="Sums of a day that is over, by namespace and model: made of posting_day, anew whenever that changed",
+    comment="Sums of a day by namespace and model: made of posting_day, and anew whenever that changes",
     sqlite_with_rowid=False,
 )
 
@@ -100,7 +101,7 @@ summed_day = Table(
     metadata,
     Column("day_us", BigInteger, primary_key=True, comment="where the day begins"),
     Column("end_us", BigInteger, nullable=False, comment="where the next one does"),
-    Column("sealed", Integer, nullable=False, comment="1: namespace_day is made of it; 0: not yet, or not any more"),
+    Column("sealed", Integer, nullable=False, comment="1: namespace_day has it without nodes; 0: with them"),
     comment="The days whose postings are summed; any other day is read from its postings",
     sqlite_with_rowid=False,
 )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from gputally.collector.database.engine import is_sqlite
 
 _DAY_US = 86_400_000_000
-_SPACE = 0x6464  # "dd": of two numbers, the first; the ledger's other locks are of one
+_SPACE, _OPENING = 0x6464, 0x646F  # "dd" and "do": of two numbers, the first
 
 
 def lock_day(connection: Connection, day_us: int) -> None:
@@ -22,3 +22,9 @@ def share_day(connection: Connection, day_us: int) -> None:
     """Keep away who wants to be alone with a day."""
     if not is_sqlite(connection):
         connection.execute(select(func.pg_advisory_xact_lock_shared(_SPACE, day_us // _DAY_US)))
+
+
+def lock_opening(connection: Connection, day_us: int) -> None:
+    """Of those that share a day, be the only one that opens it."""
+    if not is_sqlite(connection):
+        connection.execute(select(func.pg_advisory_xact_lock(_OPENING, day_us // _DAY_US)))

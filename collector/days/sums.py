@@ -27,7 +27,8 @@ from gputally.collector.database.fingerprint import fingerprint
 from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.database.schema_day import AMOUNTS, MEMORY, posting_day, summed_day
 from gputally.collector.days.calendar import Day, day_of
-from gputally.collector.days.locks import lock_day, share_day
+from gputally.collector.days.locks import lock_day, lock_opening, share_day
+from gputally.collector.days.places import sum_places
 
 _KEY = ("node_id", "device_id", "partition", "owner_id", "basis", "reason", "profile")
 _NAMES = (node.c.cluster, node.c.name, device.c.uuid, device.c.model, *list(owner.c)[1:])
@@ -46,38 +47,51 @@ def sum_days(connection: Connection, zone: tzinfo, changed: Iterable[tuple[int, 
     nodes: defaultdict[Day, set[int]] = defaultdict(set)
     for hour_us, node_id in changed:
         nodes[day_of(hour_us, zone)].add(node_id)
-    kept = [day for day in sorted(nodes) if _keep(connection, day)]
-    for day in kept:
+    for day in [day for day in sorted(nodes) if _keep(connection, day)]:
         _sum_nodes(connection, day, sorted(nodes[day]))
 
 
-def sum_day(connection: Connection, day: Day) -> bool:
-    """Sum a whole day whose postings are not summed yet; whether it was to be done."""
+def sum_day(connection: Connection, day: Day) -> None:
+    """Sum a whole day whose postings are not summed yet, if they are not."""
     lock_day(connection, day.start_us)
-    if connection.execute(_SEALED, {"day": day.start_us}).one_or_none() is not None:
-        return False
+    if connection.execute(_SEALED, {"day": day.start_us}).one_or_none() is None:
+        _sum_whole(connection, day)
+
+
+def _sum_whole(connection: Connection, day: Day) -> None:
     connection.execute(delete(posting_day).where(_OF_DAY), {"day": day.start_us})
     connection.execute(_sums(connection), {"day": day.start_us, "end": day.end_us})
+    sum_places(connection, day.start_us)
     connection.execute(insert(summed_day), {"day_us": day.start_us, "end_us": day.end_us, "sealed": 0})
-    return True
 
 
 def _keep(connection: Connection, day: Day) -> bool:
-    """Whether the day is summed but for the nodes that changed; it is not sealed any more."""
+    """Lock a day; whether it is summed but for the nodes that changed. It is not sealed any more."""
     of_day = {"day": day.start_us}
-    if connection.execute(_SEALED, of_day).one_or_none() is None and sum_day(connection, day):
-        return False
+    if connection.execute(_SEALED, of_day).one_or_none() is None:
+        lock_day(connection, day.start_us)
+        if connection.execute(_SEALED, of_day).one_or_none() is None:
+            _sum_whole(connection, day)
+            return False
     share_day(connection, day.start_us)
-    sealed = connection.execute(_SEALED, of_day).scalar_one_or_none()
-    if sealed:
-        connection.execute(_UNSEAL, of_day)
-    return sealed is not None  # it is dropped meanwhile, with its postings
+    if connection.execute(_SEALED, of_day).scalar_one_or_none():
+        _open(connection, day)
+    return connection.execute(_SEALED, of_day).one_or_none() is not None  # it may be gone, with its postings
+
+
+def _open(connection: Connection, day: Day) -> None:
+    """Have the sums of each node again; the first of those that share a day does it."""
+    lock_opening(connection, day.start_us)
+    if connection.execute(_SEALED, {"day": day.start_us}).scalar_one_or_none():
+        sum_places(connection, day.start_us)
+        connection.execute(_UNSEAL, {"day": day.start_us})
 
 
 def _sum_nodes(connection: Connection, day: Day, nodes: Sequence[int]) -> None:
     of_day = {"day": day.start_us, "end": day.end_us, "nodes": nodes}
     connection.execute(delete(posting_day).where(_OF_DAY, posting_day.c.node_id.in_(_AMONG_NODES)), of_day)
     connection.execute(_sums(connection, posting.c.node_id.in_(_AMONG_NODES)), of_day)
+    sum_places(connection, day.start_us, nodes)
 
 
 def _sums(connection: Connection, *among: ColumnElement[bool]) -> Insert:

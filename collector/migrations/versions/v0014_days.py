@@ -39,18 +39,17 @@ def upgrade() -> None:
         _us("reserved_us", "held by a reservation"),
         sa.Column("memory_high", sa.BigInteger, comment="byte-seconds of memory / 2^20; NULL: unknown"),
         sa.Column("memory_low", sa.BigInteger, comment="the rest of each row summed, not below 0"),
+        sa.Column("node_id", sa.Integer, nullable=False, comment="0: all nodes together, of a day that is sealed"),
         sa.Column("place_id", sa.Integer, nullable=False),
-        sa.PrimaryKeyConstraint("day_us", "place_id", name=op.f("pk_namespace_day")),
-        comment="Sums of a day that is over, by namespace and model: made of posting_day, anew whenever that changed",
+        sa.PrimaryKeyConstraint("day_us", "node_id", "place_id", name=op.f("pk_namespace_day")),
+        comment="Sums of a day by namespace and model: made of posting_day, and anew whenever that changes",
         sqlite_with_rowid=False,
     )
     op.create_table(
         "summed_day",
         _us("day_us", "where the day begins"),
         _us("end_us", "where the next one does"),
-        sa.Column(
-            "sealed", sa.Integer, nullable=False, comment="1: namespace_day is made of it; 0: not yet, or not any more"
-        ),
+        sa.Column("sealed", sa.Integer, nullable=False, comment="1: namespace_day has it without nodes; 0: with them"),
         sa.PrimaryKeyConstraint("day_us", name=op.f("pk_summed_day")),
         comment="The days whose postings are summed; any other day is read from its postings",
         sqlite_with_rowid=False,
