@@ -105,7 +105,7 @@ def test_every_pod_of_the_month_is_known_as_the_work_of_its_platform(
     """Pods that ended before anybody watched, and one that ends while somebody does."""
     monkeypatch.setattr(kube, "_WATCH_S", 1)
     watch = pods_of(api, engine, clock)
-    asked = iter([False, False, True])  # after two changes it has seen enough
+    asked = iter([False, False, False, True])  # after three changes: a batch begins, two pods end
 
     def stopped() -> bool:
         clock.now_us = THURSDAY_US + 10 * HOUR_US
