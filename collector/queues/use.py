@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import CTE, BigInteger, Connection, Select, and_, case, cast, func, literal_column, select, text
+from sqlalchemy import CTE, BigInteger, Connection, Row, Select, and_, case, cast, func, literal_column, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.keys import WHOLE_GPU
@@ -23,11 +23,13 @@ from gputally.collector.allocation.grouping import of_posting
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import QueryError, Scope
 from gputally.collector.database import schema
+from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.queues.quota_time import Held, QueueKey, QuotaHistory, read_quotas
 
 MAX_CELLS = 200_000  # pairs of hour and queue, some 100 MB
 NOBODY = QueueKey("", "", "")
+_WORK_MEM = "128MB"  # a fleet's month is summed in memory; PostgreSQL's own 4 MB would sort it on disk
 
 _posting = schema.posting.c
 _TIMES = ("used_us", "idle_us", "unobserved_us", "whole_us")
@@ -134,11 +136,22 @@ def _borrowed(key: QueueKey, cells: Sequence[_Cell], quotas: QuotaHistory, until
 
 
 def _cells(connection: Connection, period: Period, scope: Scope) -> Iterator[_Cell]:
-    rows = connection.execute(_statement(period, scope).limit(MAX_CELLS + 1))
-    for count, row in enumerate(rows, start=1):
+    for count, row in enumerate(_rows(connection, _statement(period, scope)), start=1):
         if count > MAX_CELLS:
             raise QueryError("window", "too many queues and hours: ask for a shorter window")
         yield _Cell(*row)
+
+
+def _rows(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
+    """PostgreSQL takes the sums, whose size it cannot know, for a few rows, and would compare each with each queue."""
+    few = statement.limit(MAX_CELLS + 1)
+    if is_sqlite(connection):
+        return connection.execute(few).all()
+    connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
+    connection.execute(text("SET LOCAL enable_nestloop = off"))
+    found = connection.execute(few).all()
+    connection.execute(text("SET LOCAL enable_nestloop = on"))
+    return found
 
 
 def _statement(period: Period, scope: Scope) -> Select[*tuple[Any, ...]]:
