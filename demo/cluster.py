@@ -4,20 +4,20 @@ A function of the scenarios and the time. Pods that have ended stay, with how th
 learns of all that the back-fill tells.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from gputally.agent.simulated.cluster import resources
 from gputally.agent.simulated.scenario import Scenario
 from gputally.demo.lives import Life, lives
-from gputally.demo.objects import Object, namespace, node, owner, owner_name, pod
+from gputally.demo.objects import Object, made, namespace, node, owner, owner_name, pod
 
-PODS, NODES, NAMESPACES = "pods", "nodes", "namespaces"
+PODS, NODES, NAMESPACES, QUEUES = "pods", "nodes", "namespaces", ("clusterqueues", "localqueues")
 
 
 class Cluster:
-    """Everything in it exists since `since_us`, but for pods that begin later."""
+    """Everything in it exists since `since_us`, but for pods that begin later. `queues`: manifests of Kueue's."""
 
-    def __init__(self, nodes: Mapping[str, Scenario], since_us: int) -> None:
+    def __init__(self, nodes: Mapping[str, Scenario], since_us: int, queues: Sequence[Object] = ()) -> None:
         self._nodes = nodes
         self._since_us = since_us
         self._resources = {name: resources(scenario) for name, scenario in nodes.items()}
@@ -25,10 +25,13 @@ class Cluster:
         self._fixed = {
             NODES: [node(name, scenario, since_us) for name, scenario in nodes.items()],
             NAMESPACES: [namespace(name, since_us) for name in sorted(names)],
+            **{
+                plural: [made(one, since_us) for one in queues if plural_of(one["kind"]) == plural] for plural in QUEUES
+            },
         }
 
     def objects(self, plural: str, us: int) -> list[Object]:
-        """All pods, nodes or namespaces at this instant."""
+        """All pods, or other objects of one kind, at this instant."""
         return [self._pod(life, us) for life in self._lives(us)] if plural == PODS else self._fixed[plural]
 
     def changes(self, plural: str, after_us: int, until_us: int) -> list[tuple[str, Object]]:

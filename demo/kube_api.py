@@ -1,7 +1,7 @@
 """The Kubernetes API of the demo's cluster: real HTTP on loopback, with what the collector asks one for.
 
-LIST and WATCH of pods, nodes and namespaces, the metadata of what owns pods, and the discovery of its kinds. All else
-is not found, as on a cluster that has nothing of it.
+LIST and WATCH of pods, nodes, namespaces and Kueue's queues, the metadata of what owns pods, and the discovery of its
+kinds. All else is not found, as on a cluster that has nothing of it.
 """
 
 import json
@@ -13,11 +13,14 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from gputally.demo.cluster import NAMESPACES, NODES, PODS, Cluster, plural_of
+from gputally.demo.cluster import NAMESPACES, NODES, PODS, QUEUES, Cluster, plural_of
 from gputally.demo.objects import Object
 
 _LOOK_S = 1.0  # between looks for changes
-_LISTED = re.compile(f"/api/v1/({PODS}|{NODES}|{NAMESPACES})")
+_LISTED = {
+    **{f"/api/v1/{plural}": plural for plural in (PODS, NODES, NAMESPACES)},
+    **{f"/apis/kueue.x-k8s.io/v1beta2/{plural}": plural for plural in QUEUES},
+}
 _OWNER = re.compile(r"/(?:api|apis)/(?P<api>.+)/namespaces/(?P<of>[^/]+)/(?P<plural>[^/]+)/(?P<name>[^/]+)")
 _KINDS = re.compile(r"/(?:api|apis)/(?P<api>.+)")
 
@@ -52,8 +55,8 @@ class KubeApi:
     def answer(self, path: str) -> Object | None:
         """The body that a path is answered with; None where there is nothing."""
         now_us = self.now_us()
-        if listed := _LISTED.fullmatch(path):
-            items = self.cluster.objects(listed[1], now_us)
+        if plural := _LISTED.get(path):
+            items = self.cluster.objects(plural, now_us)
             return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": str(now_us)}, "items": items}
         if one := _OWNER.fullmatch(path):
             return self.cluster.owner(one["api"], one["plural"], one["of"], one["name"], now_us)
@@ -79,10 +82,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a LIST, a GET or a WATCH."""
         asked = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(asked.query).items()}
-        listed = _LISTED.fullmatch(asked.path)
+        listed = _LISTED.get(asked.path)
         with suppress(ConnectionError):  # the client may leave at any time
             if listed and query.get("watch") in ("1", "true", "True"):
-                self._watch(listed[1], int(query["resourceVersion"]), float(query.get("timeoutSeconds", 60)))
+                self._watch(listed, int(query["resourceVersion"]), float(query.get("timeoutSeconds", 60)))
             else:
                 self._send(self.server.api.answer(asked.path))
 

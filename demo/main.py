@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 
 from gputally.agent.probe.main import wall_us
@@ -36,6 +37,7 @@ from gputally.demo.screen import Screen
 
 CLUSTER = "demo"
 _SCENARIOS = Path(__file__).with_name("scenarios")
+_QUEUES = Path(__file__).with_name("queues.yaml")
 MINUTES_A_DAY = DAY_US // MINUTE_US
 _CLUSTER_AGE_US = 14 * DAY_US  # on the month's first day: what is always there was there before
 _REFRESH_S = 2.0
@@ -84,7 +86,8 @@ def _run(folder: Path, stop: threading.Event, *, opens: bool) -> None:
     screen = Screen(Console())
     screen.say(f"starting a collector and {len(nodes)} simulated nodes")
     back_fill = BackFill(nodes, CLUSTER, month_start_us, now_us, folder)
-    kube_api = KubeApi(Cluster(nodes, month_start_us - _CLUSTER_AGE_US), wall_us)
+    queues = list(yaml.safe_load_all(_QUEUES.read_bytes()))
+    kube_api = KubeApi(Cluster(nodes, month_start_us - _CLUSTER_AGE_US, queues), wall_us)
     with ExitStack() as running:
         running.callback(screen.close)
         kube_api.start()

@@ -60,6 +60,13 @@ def namespace(name: str, since_us: int) -> Object:
     return _made("Namespace", name, {"kubernetes.io/metadata.name": name}, since_us)
 
 
+def made(manifest: Object, since_us: int) -> Object:
+    """What a manifest makes."""
+    given = manifest["metadata"]
+    uid = str(uuid.uuid5(_UID_SPACE, f"{manifest['kind']}/{given.get('namespace', '')}/{given['name']}"))
+    return manifest | {"metadata": given | _metadata(given["name"], uid, since_us)}
+
+
 def _made(kind: str, name: str, labels: Mapping[str, str], since_us: int) -> Object:
     metadata = _metadata(name, str(uuid.uuid5(_UID_SPACE, f"{kind}/{name}")), since_us)
     return {"apiVersion": "v1", "kind": kind, "metadata": metadata | {"labels": dict(labels)}}

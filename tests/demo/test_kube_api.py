@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+import yaml
 from sqlalchemy import Engine, select
 
 from gputally.agent.simulated.pattern import DAY_US
@@ -25,6 +26,8 @@ from gputally.collector.cluster.watch import ClusterWatch, ObjectKind
 from gputally.collector.database.engine import open_database, reading
 from gputally.collector.database.migrate import migrate
 from gputally.collector.database.schema_workload import pod_workload
+from gputally.collector.queues.kube_queues import open_queues
+from gputally.collector.queues.quota import SeenLocalQueue, SeenQueue
 from gputally.collector.workloads.parse import shipped_book
 from gputally.demo.cluster import NODES, PODS, Cluster
 from gputally.demo.kube_api import KubeApi
@@ -67,7 +70,8 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="module")
 def cluster() -> Cluster:
-    return Cluster({path.stem: load(path, 0) for path in sorted(SCENARIOS.glob("*.json"))}, SINCE_US)
+    queues = list(yaml.safe_load_all((SCENARIOS.parent / "queues.yaml").read_bytes()))
+    return Cluster({path.stem: load(path, 0) for path in sorted(SCENARIOS.glob("*.json"))}, SINCE_US, queues)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,18 @@ def test_nodes_and_namespaces_have_labels(api: KubeApi, engine: Engine, clock: C
     assert labels is not None
     assert labels.labels["nvidia.com/gpu.product"] == "NVIDIA-A100-SXM4-80GB"
     assert ("demo", "training") in namespaces.names
+
+
+def test_kueues_queues_have_the_quota_that_pods_use(api: KubeApi, engine: Engine) -> None:
+    """Every queue that a pod names is there, and its namespace leads into it."""
+    seen = open_queues(KubePlace(api.url))
+    quotas = {one.name: one for one in seen.objects(ObjectKind.CLUSTER_QUEUE).objects if isinstance(one, SeenQueue)}
+    local = [one for one in seen.objects(ObjectKind.LOCAL_QUEUE).objects if isinstance(one, SeenLocalQueue)]
+    ways = {(one.namespace, one.cluster_queue) for one in local}
+    asked = {(row["namespace"], row["cluster_queue"]) for row in rows(engine).values() if row["cluster_queue"]}
+    assert asked == ways
+    assert {queue for _, queue in asked} == set(quotas)
+    assert [(one.flavor, one.nominal, one.most) for one in quotas["vision"].quotas] == [("a100", 4, 8)]
 
 
 def test_a_watch_tells_what_a_second_list_shows(cluster: Cluster) -> None:
