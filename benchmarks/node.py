@@ -1,5 +1,6 @@
 """A node to measure agents on: real processes in pods' cgroups, a kubelet, an API server, NVML at next to no cost."""
 
+import shutil
 import subprocess
 import time
 import uuid
@@ -37,14 +38,50 @@ class Shape:
 
 @dataclass(slots=True)
 class BenchNode:
-    """Where an agent finds everything; `env` is for it and its peers, `counts` where the library counts calls."""
+    """Where an agent finds everything; `env` is for it and its peers, `counts` where the library counts calls.
+
+    `processes` run in the cgroups of `pods` (namespace, name, UID) and on the partitions, in turns.
+    """
 
     folder: Path
+    shape: Shape
     env: Mapping[str, str]
     kubelet: FakeKubelet
     api: FakeKubeApi
     collector: FakeCollector
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    pods: list[tuple[str, str, str]] = field(default_factory=list)
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def put_pod(self, at: int, number: int) -> None:
+        """A new pod, with this number, in the place of the one at `at`, which ends with its processes."""
+        namespace, name, uid = f"team-{number % 5}", f"job-{number}", str(uuid.UUID(int=number + 1))
+        if at < len(self.pods):
+            self.api.delete(self.pods[at][2])
+            self.pods[at] = (namespace, name, uid)
+        else:
+            self.pods.append((namespace, name, uid))
+        self.api.put(pod(namespace, name, uid, node=NODE))
+        for each in range(at, self.shape.processes, self.shape.pods):
+            self._put_process(each, uid)
+
+    def _put_process(self, at: int, uid: str) -> None:
+        process = subprocess.Popen(["/bin/sleep", "3600"])
+        if at in self.processes:
+            shutil.rmtree(self.folder / "proc" / str(self.processes[at].pid))
+            _end([self.processes[at]])
+        self.processes[at] = process
+        _proc_of(self.folder / "proc", process.pid, uid, at)
+
+    def tell(self) -> None:
+        """Let the driver and the kubelet say what is there now."""
+        partitions = _partitions(self.shape)
+        _scenario(self.shape, [self.processes[i] for i in range(self.shape.processes)], partitions).write(
+            self.folder / "scenario"
+        )
+        resource = "nvidia.com/mig-1g.10gb" if self.shape.instances else "nvidia.com/gpu"
+        holders = [(place, self.pods[i % len(self.pods)]) for i, place in enumerate(partitions)]
+        held = [(namespace, name, "main", [place]) for place, (namespace, name, _) in holders]
+        self.kubelet.answer(list_answer(held, resource), allocatable_answer(partitions, resource))
 
     @property
     def counts(self) -> Path:
@@ -68,33 +105,31 @@ class BenchNode:
 
 
 @contextmanager
-def bench_node(folder: Path, shape: Shape) -> Iterator[BenchNode]:
-    """A node of this shape, which is gone afterwards with all of its processes."""
+def bench_node(folder: Path, shape: Shape, *, changes: bool = False) -> Iterator[BenchNode]:
+    """A node of this shape, which is gone afterwards with all of its processes.
+
+    Unless it `changes`, the library reads its scenario once, and a call costs next to nothing.
+    """
     with ExitStack() as running:
-        sleepers = [subprocess.Popen(["/bin/sleep", "3600"]) for _ in range(shape.processes)]
-        running.callback(_end, sleepers)
-        pods = [(f"team-{i % 5}", f"job-{i}", str(uuid.UUID(int=i + 1))) for i in range(shape.pods)]
-        partitions = _partitions(shape)
-        holders = {place: pods[i % len(pods)] for i, place in enumerate(partitions)}
-        _proc(folder / "proc", [process.pid for process in sleepers], pods)
-        scenario = _scenario(shape, sleepers, partitions)
-        scenario.write(folder / "scenario")
         (folder / "counts").mkdir()
         library = folder / "library"
         library.mkdir()
         build(library)
         kubelet = running.enter_context(FakeKubelet(folder / "kubelet.sock"))
-        resource = "nvidia.com/mig-1g.10gb" if shape.instances else "nvidia.com/gpu"
-        held = [(namespace, name, "main", [place]) for place, (namespace, name, _) in holders.items()]
-        kubelet.answer(list_answer(held, resource), allocatable_answer(partitions, resource))
         api = running.enter_context(FakeKubeApi())
-        for namespace, name, uid in pods:
-            api.put(pod(namespace, name, uid, node=NODE))
         collector = FakeCollector()
         collector.start()
         running.callback(collector.stop)
-        extra = {"GPUTALLY_TEST_NVML_STILL": "1", "GPUTALLY_TEST_NVML_COUNTS": str(folder / "counts")}
-        yield BenchNode(folder, {**environment(library, folder / "scenario"), **extra}, kubelet, api, collector)
+        env = {**environment(library, folder / "scenario"), "GPUTALLY_TEST_NVML_COUNTS": str(folder / "counts")}
+        node = BenchNode(
+            folder, shape, env if changes else {**env, "GPUTALLY_TEST_NVML_STILL": "1"}, kubelet, api, collector
+        )
+        running.callback(lambda: _end(list(node.processes.values())))
+        _proc(folder / "proc")
+        for number in range(shape.pods):
+            node.put_pod(number, number)
+        node.tell()
+        yield node
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -148,15 +183,17 @@ def _scenario(shape: Shape, processes: Sequence[subprocess.Popen[bytes]], partit
     return NvmlScenario(tuple(gpus))
 
 
-def _proc(root: Path, pids: Sequence[int], pods: Sequence[tuple[str, str, str]]) -> None:
-    """The host's /proc with each process in the cgroup of a pod: the rest of it is the real one."""
+def _proc(root: Path) -> None:
+    """The host's /proc without its processes."""
     root.mkdir()
     for name in _HOST_FILES:
         (root / name).symlink_to(Path("/proc") / name)
-    for i, pid in enumerate(pids):
-        (root / str(pid)).mkdir()
-        for name in _PROC_FILES:
-            (root / str(pid) / name).symlink_to(Path("/proc") / str(pid) / name)
-        uid = pods[i % len(pods)][2].replace("-", "_")
-        scope = f"kubepods-pod{uid}.slice/cri-containerd-{i:064x}.scope"
-        (root / str(pid) / "cgroup").write_text(f"0::/kubepods.slice/{scope}\n")
+
+
+def _proc_of(root: Path, pid: int, uid: str, number: int) -> None:
+    """A process in a container of the pod with this UID: all but its cgroup is the real one's."""
+    (root / str(pid)).mkdir()
+    for name in _PROC_FILES:
+        (root / str(pid) / name).symlink_to(Path("/proc") / str(pid) / name)
+    scope = f"kubepods-pod{uid.replace('-', '_')}.slice/cri-containerd-{number:064x}.scope"
+    (root / str(pid) / "cgroup").write_text(f"0::/kubepods.slice/{scope}\n")

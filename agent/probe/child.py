@@ -9,29 +9,50 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
+from typing import Protocol
 
 from gputally.agent.probe.board import Board, new_board_fd
-from gputally.agent.probe.main import ProbeSettings
+from gputally.agent.probe.forked import Forked
+from gputally.agent.probe.main import ProbeSettings, serve
 from gputally.agent.probe.message import Message
 
 _ROOM_BYTES = 1 << 20  # of the pipe upwards: what an unprivileged process may ask Linux for
 
 
+class Process(Protocol):
+    """What is needed of a process."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it lives. Asking reaps it."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal to it, if it lives."""
+
+    def wait(self, timeout: float, /) -> int:
+        """Its exit status; raises subprocess.TimeoutExpired."""
+
+
 class Child:
     """A running probe. Its pipes can be closed though it hangs, which may make even killing it impossible.
 
-    Raises OSError where no process can be started.
+    `command`: the program that it is; None: a copy of this process, which must have one thread only. Raises OSError
+    where no process can be started.
     """
 
-    def __init__(self, command: Sequence[str], settings: ProbeSettings) -> None:
+    def __init__(self, command: Sequence[str] | None, settings: ProbeSettings) -> None:
         board_fd = new_board_fd()
         up_read, up_write = os.pipe()
         down_read, down_write = os.pipe()
         theirs = (up_write, down_read, board_fd)
         told = replace(settings, upward_fd=up_write, downward_fd=down_read, board_fd=board_fd)
         try:
-            self._process = subprocess.Popen([*command, told.to_json()], pass_fds=theirs)
+            self._process: Process = (
+                Forked(partial(serve, told), (up_read, down_write))
+                if command is None
+                else subprocess.Popen([*command, told.to_json()], pass_fds=theirs)
+            )
         except OSError:
             for fd in (*theirs, up_read, down_write):
                 os.close(fd)

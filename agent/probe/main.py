@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gputally.agent.probe.board import Board
 from gputally.agent.probe.login_names import LoginNames
-from gputally.agent.probe.message import Failure, Known, Message, TakeUp
+from gputally.agent.probe.message import BEGIN, Failure, Known, Message, TakeUp
 from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.probe.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
 
@@ -29,7 +29,8 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"  # of both processes: their
 class ProbeSettings:
     """What the child is told. `scenario` is a file of simulated GPUs, counted from `scenario_start_us`; empty: NVML.
 
-    `left_out`: indices of GPUs that are not touched. `only`: nothing but this one is, for one sample.
+    `left_out`: indices of GPUs that are not touched. `only`: nothing but this one is, for one sample. `waits`: nothing
+    is touched before its parent says so.
     """
 
     upward_fd: int
@@ -42,6 +43,7 @@ class ProbeSettings:
     board_fd: int = -1
     left_out: tuple[int, ...] = ()
     only: int | None = None
+    waits: bool = False
 
     @staticmethod
     def of_json(text: str) -> "ProbeSettings":
@@ -186,11 +188,15 @@ def build(
 
 
 def main() -> None:
+    """The program."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    serve(ProbeSettings.of_json(sys.argv[1]))
+
+
+def serve(settings: ProbeSettings) -> None:
     """Build the child's parts and run until the parent goes: signals to the group are for the parent to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    settings = ProbeSettings.of_json(sys.argv[1])
     upward = Connection(settings.upward_fd, readable=False)
     downward = Connection(settings.downward_fd, writable=False)
     touch = Touch(Board(settings.board_fd), settings.left_out, settings.only)
@@ -199,6 +205,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         upward.send(Failure(f"{error.name} is not installed: pip install 'gputally[agent]'", fatal=True))
         return
+    if settings.waits and not _may_begin(downward):
+        return
     cadence = Cadence(settings.sample_us, settings.processes_us)
     sampler = Sampler(driver, processes, cadence, monotonic_us, wall_us)
     probe = Probe(driver, sampler, upward, downward, know, touch)
@@ -206,6 +214,14 @@ def main() -> None:
         probe.run(settings.sample_us)
     else:
         probe.look_once()
+
+
+def _may_begin(downward: Connection) -> bool:
+    """Wait for the parent's word; False where it goes instead."""
+    try:
+        return bool(downward.recv() == BEGIN)
+    except EOFError:
+        return False
 
 
 if __name__ == "__main__":

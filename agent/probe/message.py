@@ -9,6 +9,7 @@ from gputally.agent import sample
 from gputally.agent.sample import Sample
 
 FLUSH = "flush"  # the request for one full sample, now
+BEGIN = "begin"  # the first request to a probe that waits for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ call for one GPU, its successor leaves that GPU out.
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from gputally.agent.probe.child import Child
 from gputally.agent.probe.left_out import LeftOut
 from gputally.agent.probe.main import ProbeSettings
-from gputally.agent.probe.message import FLUSH, Failure, Known, Message, TakeUp
+from gputally.agent.probe.message import BEGIN, FLUSH, Failure, Known, Message, TakeUp
 from gputally.agent.sample import Sample
 
 _FIRST_BACKOFF_US = 500_000
@@ -45,6 +46,7 @@ class Supervisor:
         self._pause = pause  # waits that many seconds, or less when the agent stops
         self._command = command
         self._child: Child | None = None
+        self._prepared: Child | None = None  # the first one, which waits to be let begin
         self._sampled = False  # this child has brought a sample
         self._left_behind: list[Child] = []
         self._left_out = LeftOut(self._start_scout, start_deadline_us, self._leave)
@@ -61,6 +63,18 @@ class Supervisor:
         if len(self._left_behind) >= _MOST_STUCK:
             return f"{len(self._left_behind)} probes are stuck in the driver; no other is started before one ends"
         return self._left_out.problem
+
+    def prepare(self) -> None:
+        """Make the first child now, a copy of this process while that is small; it touches nothing before `begin`."""
+        try:
+            self._prepared = Child(None, replace(self._settings, waits=True))
+        except OSError as error:
+            _log.debug("no copy of this process: %s", error)  # `receive` starts a child, or says why it cannot
+
+    def begin(self) -> None:
+        """Let the first child sample before anybody receives."""
+        if self._prepared and not self._is_released:
+            self._start(0)
 
     @property
     def has_spoken(self) -> bool:
@@ -134,7 +148,10 @@ class Supervisor:
 
     def close(self) -> None:
         """Close the pipes, which ends the child, and wait for it a moment; a stuck one is left to the kernel."""
-        children = [child for child in (self._child, self._left_out.close()) if child]
+        children = [child for child in (self._child, self._prepared, self._left_out.close()) if child]
+        if self._prepared:
+            self._prepared.disconnect()
+            self._prepared = None
         self._disconnect()
         for child in children:
             if not child.ends_within(_LAST_WAIT_S / len(children)):
@@ -151,10 +168,18 @@ class Supervisor:
         if len(self._left_behind) >= _MOST_STUCK:  # their end will show that the driver goes on
             self._pause(timeout_us / 1e6)
             return False
-        self._child = Child(self._command, replace(self._settings, left_out=self._left_out.indices))
+        self._child = self._first() or Child(self._command, replace(self._settings, left_out=self._left_out.indices))
         self._due_us = self._monotonic_us() + self._start_deadline_us
         self.starts += 1
         return True
+
+    def _first(self) -> Child | None:
+        """The child that was prepared, once."""
+        child, self._prepared = self._prepared, None
+        if child:
+            with suppress(OSError):  # it has ended; what it said before is still to be read
+                child.send(BEGIN)
+        return child
 
     def _start_scout(self, index: int) -> Child | None:
         """None while too many are stuck, or no process can be started: asked again."""
