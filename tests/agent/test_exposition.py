@@ -6,11 +6,13 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.snapshots import EMPTY, FULL, GIB, GOLDEN, MODEL, golden
 
 from gputally.accounting.states import State
-from gputally.agent.exposition.text import families, render
+from gputally.agent.exposition.text import families, lines, render
 from gputally.agent.snapshot import PodSnapshot, Snapshot, StreamState
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -166,3 +168,27 @@ def test_families_of_devices_and_of_pods_have_no_name_in_common() -> None:
     about = [family.name.split("_")[1] for family in families(FULL)]
     assert {"device", "pod", "partition"} <= set(about)
     assert len({family.name for family in families(FULL)}) == len(about)
+
+
+class Families:
+    """What prometheus-client's own writer asks for."""
+
+    def __init__(self, *found: Metric) -> None:
+        self._found = found
+
+    def collect(self) -> tuple[Metric, ...]:
+        return self._found
+
+
+@pytest.mark.parametrize("snapshot", [FULL, EMPTY], ids=["full", "empty"])
+def test_the_text_is_byte_for_byte_that_of_prometheus_client(snapshot: Snapshot) -> None:
+    assert render(snapshot) == generate_latest(Families(*families(snapshot)))
+
+
+@given(st.text(max_size=8), st.text(max_size=8), st.floats())
+def test_so_it_is_whatever_stands_in_labels_help_and_values(text: str, label: str, number: float) -> None:
+    gauge = GaugeMetricFamily("a_seconds", text or "b", labels=("z", "b"))
+    gauge.add_metric((label, "x"), number)
+    gauge.add_metric(("x", label), number)
+    found = gauge, CounterMetricFamily("c_bytes", "d", value=number)
+    assert "".join(lines(found)) == generate_latest(Families(*found)).decode()
