@@ -108,7 +108,14 @@ class StatementAnswer(BaseModel):
     rates: list[dict[str, Any]]
     closed: dict[str, Any] | None
     items: list[StatementItem]
-    idle_workloads: list[dict[str, Any]]
+    idle_workloads: list[dict[str, Any]] = Field(description="The dearest idle pods.")
+    waste: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="The dearest losses, each of one workload and kind; absent from months closed before it was told.",
+    )
+    waste_kinds: list[dict[str, Any]] | None = Field(
+        default=None, description="All idle time by kind, namespace and team; it sums to what pods held idle."
+    )
 
 
 _TEXT = {"schema": {"type": "string"}}

@@ -1,6 +1,6 @@
 """A statement in words and figures, as the table and the page print it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -8,12 +8,16 @@ from zoneinfo import ZoneInfo
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.period import instant
 from gputally.collector.allocation.query import Spread
+from gputally.collector.jobs.wasted import called
 from gputally.collector.rates.card import exact
 from gputally.collector.rates.cost import CARBON_SCALE, rounded
 from gputally.collector.statement.emission import carbon_of
 from gputally.collector.statement.item import ItemKey, Meter
 from gputally.collector.statement.rounding import fixed, hours
 from gputally.collector.statement.view import View
+from gputally.collector.statement.waste import Lost as Loss
+from gputally.collector.statement.waste import added
+from gputally.collector.waste.kind import Kind
 
 UNKNOWN = "–"  # printed for what is not known; never 0
 UNPRICED = "unpriced"
@@ -40,6 +44,18 @@ class Idle(NamedTuple):
     team: str
     namespace: str
     pod: str
+    hours: str
+    amount: str
+
+
+class Lost(NamedTuple):
+    """A printed loss of a workload, or of all of them; `provisional` says how much of it is, empty where nothing is."""
+
+    team: str
+    namespace: str
+    workload: str
+    kind: str
+    provisional: str
     hours: str
     amount: str
 
@@ -78,6 +94,43 @@ def idle(view: View) -> list[Idle]:
         namespace = names.namespace(one.cluster, one.namespace, one.namespace_uid)
         found.append(Idle(one.team or UNKNOWN, namespace, one.pod, _grouped(text), _money(amount, view)))
     return found
+
+
+def losses(view: View) -> list[Lost]:
+    """The dearest losses, each of one workload and kind."""
+    return _lost(view, view.losses)
+
+
+def kinds(view: View) -> list[Lost]:
+    """All idle time of the part by kind."""
+    parts = [[one for one in view.waste_kinds if one.kind == kind] for kind in Kind]
+    return _lost(view, [added(of)._replace(team="", namespace="") for of in parts if of])
+
+
+def _lost(view: View, found: Sequence[Loss]) -> list[Lost]:
+    names, digits = _Names(view), view.statement.digits
+    times = hours([one.us for one in found], _DIGITS)
+    amounts = iter(rounded([one.cost for one in found if one.unpriced_us < one.us], digits))
+    return [
+        Lost(
+            one.team or UNKNOWN,
+            names.bare(one.cluster, one.namespace),
+            one.workload,
+            called(Kind(one.kind)),
+            _provisional(one),
+            _grouped(text),
+            _money(next(amounts) if one.unpriced_us < one.us else None, view),
+        )
+        for one, text in zip(found, times, strict=True)
+    ]
+
+
+def _provisional(one: Loss) -> str:
+    if not one.provisional_us:
+        return ""
+    if one.provisional_us == one.us:
+        return "provisional"
+    return f"{_grouped(hours([one.provisional_us], _DIGITS)[0])} h provisional"
 
 
 def total(view: View) -> str:
@@ -129,8 +182,12 @@ class _Names:
 
     def namespace(self, cluster: str, name: str, uid: str) -> str:
         """The name, with its cluster where there are several."""
-        found = f"{cluster}/{name}" if self._clusters else name
+        found = self.bare(cluster, name)
         return f"{found} #{uid[:8] or '?'}" if (cluster, name) in self._twice else found
+
+    def bare(self, cluster: str, name: str) -> str:
+        """The name of all namespaces that had it, with its cluster where there are several."""
+        return f"{cluster}/{name}" if self._clusters else name
 
     def of(self, key: ItemKey) -> str:
         """The namespace of an item; (platform) or (host) where it has none."""

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from gputally.collector.exports.printed import facts, idle, rows, summary, title, total
+from gputally.collector.exports.printed import facts, idle, kinds, losses, rows, summary, title, total
 from gputally.collector.statement.view import View
 
 
@@ -19,7 +19,9 @@ def as_html(view: View, content_hash: str | None) -> str:
         sections=sections,
         summary=summary(view),
         total=total(view),
-        idle=idle(view),
+        idle=idle(view) if view.statement.waste is None else (),
+        losses=losses(view),
+        kinds=kinds(view),
         currency=view.statement.currency or "amount",
     )
 

@@ -8,7 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gputally.collector.exports.printed import facts, idle, rows, summary, title, total
+from gputally.collector.exports.printed import Lost, facts, idle, kinds, losses, rows, summary, title, total
 from gputally.collector.statement.view import View
 
 _WIDEST = 10_000
@@ -20,7 +20,9 @@ def as_table(view: View, content_hash: str | None, width: int | None) -> str:
     if not view.items:
         return "\n".join([*parts, "", "No GPU time is booked.", ""])
     parts += ["", _items(view, width), _summary(view, width)]
-    if idle(view):
+    if view.statement.waste is not None and losses(view):
+        parts += ["The dearest waste", "", _lost(view, width), "All idle time by kind", "", _kinds(view, width)]
+    elif idle(view):
         parts += ["The dearest idle workloads", "", _idle(view, width)]
     return "\n".join(parts)
 
@@ -51,6 +53,28 @@ def _summary(view: View, width: int | None) -> str:
     table.add_section()
     table.add_row(*map(Text, ("total", "", total(view).partition(" ")[0])))
     return _drawn(table, width)
+
+
+def _lost(view: View, width: int | None) -> str:
+    table = _table("team", "namespace", "workload", "how it was idle", "")
+    for heading in ("idle hours", view.statement.currency or "amount"):
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for row in losses(view):
+        table.add_row(*map(Text, (row.team, row.namespace, row.workload, row.kind, row.provisional)), *_figures(row))
+    return _drawn(table, width)
+
+
+def _kinds(view: View, width: int | None) -> str:
+    table = _table("kind", "")
+    for heading in ("idle hours", view.statement.currency or "amount"):
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for row in kinds(view):
+        table.add_row(*map(Text, (row.kind, row.provisional)), *_figures(row))
+    return _drawn(table, width)
+
+
+def _figures(row: Lost) -> tuple[Text, Text]:
+    return Text(row.hours), Text(row.amount)
 
 
 def _idle(view: View, width: int | None) -> str:

@@ -24,6 +24,7 @@ from gputally.collector.statement.item import CELL_ENERGY, Item, Items
 from gputally.collector.statement.month import Month, month_name
 from gputally.collector.statement.register import check_zone, closed_months, takes_corrections
 from gputally.collector.statement.terms import TermsBook, read_terms
+from gputally.collector.statement.waste import MonthWaste, read_month_waste
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Statement:
 
     `workloads` are the dearest idle ones of each namespace and team, the dearest first. `energy_mj` is None where
     none was measured. `closing` is None while the month is open. `emissions` is empty where the card has no factor of
-    carbon, and of months that were closed before it was told.
+    carbon, and of months that were closed before it was told. `waste` is None of months that were closed before it was
+    told by kind, and where there were too many workloads.
     """
 
     month: str
@@ -67,6 +69,7 @@ class Statement:
     pending: int
     closing: Closing | None = None
     emissions: tuple[Emission, ...] = ()
+    waste: MonthWaste | None = None
 
     @property
     def digits(self) -> int:
@@ -117,6 +120,7 @@ def draw_up(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope =
         energy.mj,
         pending_in(connection, month.period, scope),
         emissions=read_emissions(connection, zone, month) if book.pricer.has(Quantity.CARBON) else (),
+        waste=read_month_waste(connection, zone, month),
     )
 
 

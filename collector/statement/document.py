@@ -20,6 +20,7 @@ from gputally.collector.statement.idle import Workload
 from gputally.collector.statement.item import Item, ItemKey
 from gputally.collector.statement.rounding import DIGITS, fixed, hours
 from gputally.collector.statement.view import Share, View
+from gputally.collector.statement.waste import Lost, MonthWaste
 
 Json = dict[str, Any]
 
@@ -27,7 +28,8 @@ Json = dict[str, Any]
 def as_json(view: View) -> str:
     """One JSON object. Amounts and hours are decimals in text; `exact` is the cost in 1/3.6×10¹⁸ of the currency.
 
-    Unknown is null: a price and an amount of null mean unpriced, which is not 0.
+    Unknown is null: a price and an amount of null mean unpriced, which is not 0. A month that was closed before kinds
+    of waste were told has no version; what it says is said as then.
     """
     return json.dumps(as_object(view), indent=1, ensure_ascii=False) + "\n"
 
@@ -39,6 +41,7 @@ def as_object(view: View) -> Json:
     capacity_us = view.capacity_us
     return {
         "statement": of.month,
+        **({} if of.waste is None else {"version": 2}),
         "status": "open" if of.closing is None else "closed",
         "timezone": of.zone,
         "from": instant(of.start_us, zone),
@@ -57,6 +60,7 @@ def as_object(view: View) -> Json:
         "items": [_item(item, text, of.digits) for item, text in zip(view.items, view.hours(DIGITS), strict=True)],
         **({} if view.spread is Spread.NONE else {"shares": [_share(one, of.digits) for one in view.shares]}),
         "idle_workloads": [_workload(one) for one in (of.workloads if view.who.everybody else view.workloads)],
+        **({} if of.waste is None else _waste(view, of.waste)),
     }
 
 
@@ -81,6 +85,7 @@ def from_json(document: str) -> Statement:
         found["pending_hours"],
         None if found["closed"] is None else _read_closing(found["closed"]),
         tuple(_read_emission(one) for one in found.get("carbon", {}).get("lines", ())),
+        _read_waste(found) if "waste" in found else None,
     )
 
 
@@ -115,6 +120,19 @@ def _workload(one: Workload) -> Json:
     return {**asdict(one), "gpu_hours": hours([one.idle_us], DIGITS)[0], "cost": str(one.cost)}
 
 
+def _waste(view: View, of: MonthWaste) -> Json:
+    workloads = of.workloads if view.who.everybody else view.losses
+    return {
+        "waste": [_lost(one) for one in workloads],
+        "waste_kinds": [_lost(one, without=("workload",)) for one in view.waste_kinds],
+    }
+
+
+def _lost(one: Lost, without: Sequence[str] = ()) -> Json:
+    found = {**one._asdict(), "gpu_hours": hours([one.us], DIGITS)[0], "cost": str(one.cost)}
+    return {name: value for name, value in found.items() if name not in without}
+
+
 def _carbon(emissions: Sequence[Emission]) -> Json:
     """Grams of CO2e; `exact` is in 1/3.6×10²⁷ of a gram."""
     texts = grams([one.carbon for one in emissions])
@@ -133,6 +151,17 @@ def _emission(one: Emission, text: str | None) -> Json:
 def _read_emission(found: Mapping[str, Any]) -> Emission:
     names = {name: found[name] for name in Emission._fields if name != "carbon"}
     return Emission(**names, carbon=None if found["exact"] is None else int(found["exact"]))
+
+
+def _read_waste(found: Mapping[str, Any]) -> MonthWaste:
+    return MonthWaste(
+        tuple(_read_lost({"workload": "", **one}) for one in found["waste_kinds"]),
+        tuple(_read_lost(one) for one in found["waste"]),
+    )
+
+
+def _read_lost(found: Mapping[str, Any]) -> Lost:
+    return Lost(**{name: found[name] for name in Lost._fields} | {"cost": int(found["cost"])})
 
 
 def _share(one: Share, digits: int) -> Json:

@@ -17,6 +17,8 @@ from gputally.collector.statement.emission import Emission
 from gputally.collector.statement.idle import Workload, dearest
 from gputally.collector.statement.item import Item
 from gputally.collector.statement.rounding import hours
+from gputally.collector.statement.waste import Lost
+from gputally.collector.statement.waste import dearest as dearest_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,16 @@ class View:
         )
 
     @cached_property
+    def losses(self) -> Sequence[Lost]:
+        """The ten dearest losses of the part, each of one workload and kind; none where they are not known."""
+        return dearest_losses(self._lost("workloads"))
+
+    @cached_property
+    def waste_kinds(self) -> Sequence[Lost]:
+        """The part's idle time by kind, of each namespace and team."""
+        return self._lost("kinds")
+
+    @cached_property
     def emissions(self) -> tuple[Emission, ...]:
         """The carbon of the part."""
         of = self.statement.emissions
@@ -142,6 +154,11 @@ class View:
     def _own(self, state: State | None = None) -> Sequence[int]:
         asked = [item for item in self.items if item.key.is_time and not item.key.corrects]
         return [item.quantity for item in asked if state is None or item.key.state == state]
+
+    def _lost(self, name: str) -> Sequence[Lost]:
+        of: Sequence[Lost] = () if self.statement.waste is None else getattr(self.statement.waste, name)
+        pod = OwnerKind.POD.value
+        return [one for one in of if self.who.has(pod, one.cluster, one.namespace, one.team)]
 
     def _has(self, item: Item) -> bool:
         return self.who.has(item.key.payer, item.key.cluster, item.key.namespace, item.key.team)

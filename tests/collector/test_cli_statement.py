@@ -44,7 +44,7 @@ def unpriced(engine: Engine) -> None:
 def test_every_format_is_printed(filled: Engine) -> None:
     table = run("statement", "show", "2026-07")
     assert "Statement 2026-07 (open)" in table.stdout
-    assert "The dearest idle workloads" in table.stdout
+    assert "The dearest waste" in table.stdout
     rows = list(csv.DictReader(io.StringIO(run("statement", "show", "2026-07", "--format", "csv").stdout)))
     assert [row["state"] for row in rows] == ["used", "idle", "unallocated"]
     document = json.loads(run("statement", "show", "2026-07", "--format", "json", "--namespace", "search").stdout)

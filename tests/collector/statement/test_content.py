@@ -1,22 +1,28 @@
 """A statement's items and its idle workloads: who pays, at which price, and which namespace of a name it was."""
 
 import json
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from tests.histories import Labelled
 from tests.statements import AUGUST, CARD, JULY, UTC, apply, book, close, lines_of, renderings
+from tests.watched_pods import learn
 from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.line import Window
 from gputally.collector.cluster.watch import ObjectKind
+from gputally.collector.database.engine import writing
+from gputally.collector.database.schema_statement import statement as frozen
 from gputally.collector.exports.printed import facts
 from gputally.collector.statement.content import Statement, read_open
 from gputally.collector.statement.currency import decimals
-from gputally.collector.statement.document import as_json, from_json
+from gputally.collector.statement.document import as_json, digest, from_json
 from gputally.collector.statement.view import View, Who
+from gputally.collector.waste import cells as waste_cells
 
+BEFORE_WASTE = Path(__file__).parents[2] / "data" / "statements" / "before-waste.json"
 KWH = 3_600_000_000  # millijoules
 
 
@@ -147,6 +153,59 @@ def test_the_document_is_read_back_as_it_was(engine: Engine) -> None:
     apply(engine)
     found = statement(engine)
     assert from_json(as_json(View(found))) == found
+
+
+def test_a_month_closed_before_waste_was_told_stays_as_it_was_in_every_form(engine: Engine) -> None:
+    """A document without a version, as this program wrote it then: the same bytes, and pods in the place of losses."""
+    old = BEFORE_WASTE.read_text(encoding="utf-8")
+    book(engine, hour(0, "search", "vision") + hour(1, "vision"))
+    apply(engine)
+    close(engine)
+    with writing(engine) as connection:
+        connection.execute(update(frozen).values(document=old, content_hash=digest(old)))
+    found = from_json(old)
+    assert (found.waste, as_json(View(found))) == (None, old)
+    document, _, html, table, _ = renderings(engine)
+    assert document == old
+    for text in (html, table):
+        assert "pod-of-search" in text
+        assert "The dearest waste" not in text
+
+
+def test_a_statement_tells_waste_by_kind_and_workload_and_it_sums_to_the_idle_time(engine: Engine) -> None:
+    book(engine, hour(0, "search", "vision") + hour(1, "vision"))
+    apply(engine)
+    learn(engine, "pod-of-search", "PyTorchJob.kubeflow/bert")
+    found = statement(engine)
+    assert found.waste is not None
+    assert [(one.namespace, one.workload, one.kind, one.us, one.cost) for one in found.waste.workloads] == [
+        ("search", "pytorchjob.kubeflow/bert", "between-kernels", HOUR_US // 2, HOUR_US // 2 * 3_337_000_000),
+        ("vision", "pod/pod-of-vision", "between-kernels", HOUR_US, HOUR_US * 1_123_456_789),
+    ]
+    told = json.loads(as_json(View(found)))
+    assert told["version"] == 2
+    idle = {(one["namespace"], one["team"]): one["us"] for one in told["items"] if one["state"] == "idle"}
+    assert {(one["namespace"], one["team"]): one["us"] for one in told["waste_kinds"]} == idle
+    own = json.loads(as_json(View(found, Who(team="engines"))))
+    assert [one["workload"] for one in own["waste"]] == ["pytorchjob.kubeflow/bert"]
+    assert [one["kind"] for one in own["waste_kinds"]] == ["between-kernels"]
+    close(engine)
+    frozen_as = renderings(engine)
+    assert all("bert" in text and "between kernels" in text for text in frozen_as[2:4])
+    learn(engine, "pod-of-vision", "Deployment/later", namespace="vision")
+    assert renderings(engine) == frozen_as
+
+
+def test_a_month_of_too_many_workloads_is_told_without_their_waste(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book(engine, [window(*(device(reserved(pod(name), 0, MINUTE_US), uuid=name) for name in ("search", "vision")))])
+    apply(engine)
+    monkeypatch.setattr(waste_cells, "MAX_CELLS", 1)
+    found = statement(engine)
+    assert found.waste is None
+    assert "version" not in json.loads(as_json(View(found)))
+    close(engine)
 
 
 @pytest.mark.parametrize(("currency", "digits"), [("EUR", 2), ("JPY", 0), ("KWD", 3)])

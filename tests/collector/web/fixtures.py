@@ -23,6 +23,7 @@ from gputally.collector.api.service import Service
 from gputally.collector.auth.reader import Anybody, Reader, Readers, Role
 from gputally.collector.database.engine import writing
 from gputally.collector.database.schema import owner, posting
+from gputally.collector.days.sums import sum_days
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle
@@ -98,7 +99,9 @@ def fill(engine: Engine) -> None:
         pods = {row.id: row.pod for row in connection.execute(select(owner))}
         pattern = connection.execute(select(posting).where(posting.c.hour_us == FIRST_US + HOUR_US)).mappings().all()
         hours = range(MONTH_US, FIRST_US, HOUR_US)
-        connection.execute(insert(posting), [_before(row, pods, hour_us) for hour_us in hours for row in pattern])
+        rows = [_before(row, pods, hour_us) for hour_us in hours for row in pattern]
+        connection.execute(insert(posting), rows)
+        sum_days(connection, UTC, {(row["hour_us"], row["node_id"]) for row in rows})
 
 
 def fleet() -> list[Window]:
