@@ -134,7 +134,7 @@ quotas = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4 * 60)), max_size
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     history=histories(),

@@ -30,14 +30,15 @@ EQUAL = ("quota_us", "borrowed_us", "whole_us", "unused_us")
 
 def fill(engine: Engine) -> None:
     """Two GPUs for an hour in a queue that has one, and one in no queue."""
-    owners = [("in-0", 30, 30), ("in-1", 60, 0), ("out", 60, 0)]
+    busy = {"in-0": 30, "in-1": 60, "out": 60}  # minutes
+    windows = []
     for minute in range(60):
         parts = []
-        for name, used, _ in owners:
+        for name, used in busy.items():
             times = (MINUTE_US, 0) if minute < used else (0, MINUTE_US)
             parts.append(device(reserved(pod(name=name), *times), uuid=name))
-        windows = [window(*parts, start_us=START_US + minute * MINUTE_US)]
-        Committer(engine, UTC, max_age_us=None).commit(all_received(windows), now_us=START_US + 2 * HOUR_US)
+        windows.append(window(*parts, start_us=START_US + minute * MINUTE_US))
+    Committer(engine, UTC, max_age_us=None).commit(all_received(windows), now_us=START_US + 2 * HOUR_US)
     for name in ("in-0", "in-1"):
         learn(engine, name, f"job/{name}")
         claim(engine, name, "lq", "label kueue.x-k8s.io/queue-name")
