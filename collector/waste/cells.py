@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Select, Subquery, Table, and_, cast, func, select, text
+from sqlalchemy import BigInteger, Column, Connection, Row, Select, Subquery, Table, and_, cast, func, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.states import OwnerKind
@@ -53,12 +53,21 @@ def read_cells(connection: Connection, query: Query, edges: Sequence[int]) -> It
     """The cells of the query's period, cut at `edges` (the first is its start); raises QueryError where too many."""
     columns = tuple(key for key in query.keys if key in READ)
     statement = _statement(connection, query, columns, edges)
-    if not is_sqlite(connection):
-        connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
-    for count, row in enumerate(connection.execute(statement.limit(MAX_CELLS + 1)), start=1):
+    for count, row in enumerate(_rows(connection, statement.limit(MAX_CELLS + 1)), start=1):
         if count > MAX_CELLS:
             raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
         yield _cell(row, len(columns))
+
+
+def _rows(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
+    """PostgreSQL cannot guess how many lives there are, takes them for few, and would go through all parts for each."""
+    if is_sqlite(connection):
+        return connection.execute(statement).all()
+    connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
+    connection.execute(text("SET LOCAL enable_nestloop = off"))
+    rows = connection.execute(statement).all()
+    connection.execute(text("SET LOCAL enable_nestloop = on"))
+    return rows
 
 
 def _cell(row: Sequence[Any], names: int) -> Cell:

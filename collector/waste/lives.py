@@ -7,7 +7,7 @@ A pod is all of its containers on one node; one whose UID the agent did not know
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Subquery, and_, case, func, literal_column, or_, select
+from sqlalchemy import CTE, Subquery, and_, case, func, literal_column, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation.whose import learnt
@@ -23,7 +23,7 @@ _peer = owner.alias("peer")
 _SAME_POD = and_(*(_peer.c[name] == owner.c[name] for name in ("kind", "namespace", "pod", "pod_uid", "first_seen_us")))
 
 
-def lives(asked: Subquery, state: State) -> Subquery:
+def lives(asked: Subquery, state: State) -> CTE:
     """The lives of the pods of `asked`, pairs of `owner_id` and `node_id`.
 
     By `owner_id`, `node_id`, `device_id` and `partition`: `used_from_us` and `used_until_us` of the pod (NULL: it used
@@ -50,7 +50,8 @@ def lives(asked: Subquery, state: State) -> Subquery:
         .join_from(spans, owner, owner.c.id == spans.c.owner_id)
         .join(node, node.c.id == spans.c.node_id)
         .outerjoin(pod_workload, learnt(node, owner, pod_workload))
-        .subquery("lives")
+        .cte("lives")
+        .prefix_with("MATERIALIZED", dialect="postgresql")  # else it asks for each part anew whether its pod ended
     )
 
 
