@@ -39,6 +39,7 @@ class LastSample:
         self._details: dict[str, ProcessReading] = {}
         self._residents: dict[str, Resident] = {}
         self._held: dict[str, Held] = {}
+        self._listed_held: dict[str, Held] = {}  # as it was when processes were listed
         self._quality: dict[str, GpmReading] = {}
 
     @property
@@ -56,9 +57,7 @@ class LastSample:
         if sample.full:
             details = {uuid: device.detail for uuid, device in self._devices.items()}
             self._details = {uuid: detail for uuid, detail in details.items() if detail}
-            self._residents = {
-                uuid: resident(detail, self._held[uuid], self._owners) for uuid, detail in self._details.items()
-            }
+            self._residents, self._listed_held = {}, self._held
 
     def complete(self, counted: DeviceSnapshot) -> DeviceSnapshot:
         """The snapshot with what is known of the device now."""
@@ -76,17 +75,25 @@ class LastSample:
             vitals=detail.vitals if detail else None,
             quality=self._quality.get(counted.uuid),
             ghost_memory_bytes=detail.ghost_memory_bytes if detail else None,
-            intruder_memory_bytes=self._residents.get(counted.uuid, Resident()).intruder_bytes,
+            intruder_memory_bytes=self._resident(counted.uuid).intruder_bytes if detail else None,
             place=_place(self._held[counted.uuid]) if not device.info.mig_enabled else None,
             partitions=tuple(self._partitions(device.info, device.reading)),
         )
 
     def memory(self) -> Iterator[tuple[str, Owner, int]]:
         """(device, owner, bytes) of what is known of devices that answer."""
-        for uuid, found in self._residents.items():
+        for uuid in self._details:
             device = self._devices.get(uuid)
             if device and device.reading:
-                yield from ((uuid, owner, held) for owner, held in found.by_owner.items() if held is not None)
+                found = self._resident(uuid).by_owner
+                yield from ((uuid, owner, held) for owner, held in found.items() if held is not None)
+
+    def _resident(self, uuid: str) -> Resident:
+        """Whose memory is on a device with a process list, worked out when somebody asks: most lists nobody asks of."""
+        found = self._residents.get(uuid)
+        if found is None:
+            found = self._residents[uuid] = resident(self._details[uuid], self._listed_held[uuid], self._owners)
+        return found
 
     def _partitions(self, info: DeviceInfo, reading: Reading) -> Iterator[PartitionSnapshot]:
         held = self._held[info.uuid]

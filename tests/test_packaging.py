@@ -30,6 +30,7 @@ TOO_HEAVY_FOR_THE_AGENT = {
 IMPORT_GRAPH = """
 import json, sys
 import gputally.agent.main
+import gputally.agent.neighbours, gputally.agent.running, gputally.agent.stream, gputally.agent.nvml.driver
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 IMPORT_EVERYTHING = """

@@ -10,11 +10,12 @@ from statistics import median_low
 
 from gputally.accounting.settlement import Coverage
 from gputally.accounting.states import Source
-from gputally.agent.sample import BusySample, Reading
+from gputally.agent.sample import Reading
 
 WHOLE = 1_000_000  # parts per million: busy all of the time
 SLOWEST_BUFFER_US = 1_000_000  # NVML: the period of utilisation is between 1/6 s and 1 s, by product
 _PPM_PER_PERCENT = WHOLE // 100
+_Entry = tuple[int, int | None]  # end on the agent's timeline, percent
 _CONTIGUOUS = 1.5  # of the buffer's period: entries closer than this have nothing between them
 
 
@@ -49,9 +50,10 @@ class BusyTrack:
         if reading.busy_source is Source.DEVICE_SAMPLES:
             if reading.busy is None:
                 return []  # nobody asked: the next reading tells of this time, too
-            entries = [BusySample(e.end_us + offset_us, e.percent) for e in reading.busy]
+            known_us = self.known_us - offset_us
+            entries = [(e.end_us + offset_us, e.percent) for e in reading.busy if e.end_us > known_us]
             since_us = None if reading.busy_since_us is None else reading.busy_since_us + offset_us
-            pieces = self._from_buffer(now_us, [e for e in entries if e.end_us > self.known_us], since_us)
+            pieces = self._from_buffer(now_us, entries, since_us)
         elif reading.busy_source is Source.DEVICE_RATE and reading.utilization_percent is not None:
             pieces = self._from_rate(now_us, reading.utilization_percent)
         else:
@@ -92,16 +94,22 @@ class BusyTrack:
         self._source = Source.DEVICE_RATE
         return self._to(now_us, percent) if now_us > self.known_us else []
 
-    def _from_buffer(self, now_us: int, entries: list[BusySample], since_us: int | None) -> list[Piece]:
+    def _from_buffer(self, now_us: int, entries: list[_Entry], since_us: int | None) -> list[Piece]:
         self._source = Source.DEVICE_SAMPLES
         if not entries:
             return self._nothing_newer(now_us, since_us)
         if len(entries) > 1:
-            self._period_us = median_low([b.end_us - a.end_us for a, b in pairwise(entries)])
-        pieces = self._before(entries[0])
-        for entry in entries:
-            pieces += self._entry(entry)
-        self._asked_us = self.known_us
+            self._period_us = median_low([b_us - a_us for (a_us, _), (b_us, _) in pairwise(entries)])
+        pieces = self._before(entries[0][0])
+        start_us = self.known_us
+        for end_us, percent in entries:
+            if percent is None:
+                pieces.append(Piece(start_us, end_us, 0, Coverage.INVALID_READING))
+            else:
+                ppm = percent * _PPM_PER_PERCENT
+                pieces.append(Piece(start_us, end_us, ppm, Coverage.MEASURED, Source.DEVICE_SAMPLES))
+            start_us = end_us
+        self._asked_us = self.known_us = start_us
         return pieces
 
     def _nothing_newer(self, now_us: int, since_us: int | None) -> list[Piece]:
@@ -111,25 +119,20 @@ class BusyTrack:
         missed = [] if since_us is None else self.give_up(min(since_us, idle_us), since_us, hold=True)
         return missed + self._idle_to(idle_us)
 
-    def _before(self, first: BusySample) -> list[Piece]:
+    def _before(self, first_us: int) -> list[Piece]:
         """What lies between the known time and the first entry's own period: idle, a gap, or nothing."""
-        distance_us = first.end_us - self.known_us
+        distance_us = first_us - self.known_us
         if self._period_us is None and self._asked_us <= self.known_us and distance_us <= 2 * self._interval_us:
             return []
         period_us = self._period_us or SLOWEST_BUFFER_US
         if distance_us <= _CONTIGUOUS * period_us:
             return []
-        pieces = self._idle_to(min(self._asked_us, first.end_us - period_us))
-        gap_end_us = first.end_us - period_us
+        pieces = self._idle_to(min(self._asked_us, first_us - period_us))
+        gap_end_us = first_us - period_us
         return pieces + self.give_up(gap_end_us, gap_end_us, hold=True)
 
     def _idle_to(self, until_us: int) -> list[Piece]:
         return self._to(until_us, 0) if until_us > self.known_us else []
-
-    def _entry(self, entry: BusySample) -> list[Piece]:
-        if entry.percent is None:
-            return self._unmeasured(entry.end_us, Coverage.INVALID_READING)
-        return self._to(entry.end_us, entry.percent)
 
     def _to(self, until_us: int, percent: int, *, held: bool = False) -> list[Piece]:
         piece = Piece(self.known_us, until_us, percent * _PPM_PER_PERCENT, Coverage.MEASURED, self._source, held)
