@@ -20,7 +20,7 @@ from table import Figure, page
 
 HERE = Path(__file__).resolve().parent
 RESULTS, KEPT = HERE / "results", HERE / "kept.json"
-GROUPS = ("agent", "start", "wire", "paths", "ingest", "streams", "rollup", "month", "export", "pages", "disk")
+GROUPS = ("agent", "churn", "start", "wire", "paths", "ingest", "streams", "rollup", "month", "export", "pages", "disk")
 MODULES = {"agent": "agent_cost"}  # where it is not the group's name
 QUICK = ("agent", "start", "paths", "ingest", "streams", "rollup")
 WORSE = 2.0  # times its kept value: what a ratio of CPU times may become on a machine that does other things, too
