@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from itertools import groupby
 from operator import itemgetter
+from time import monotonic
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
@@ -20,7 +21,8 @@ from gputally.collector.ledger.state import read_state
 from gputally.collector.ledger.sums import sum_lines
 from gputally.collector.waste.parts import Hours, divide_idle, hours_beside
 
-_BATCH = 64  # pairs in one transaction: a writer whose hour is being recomputed waits for no more than that
+_FIRST_BATCH, _BATCH = 8, 64  # pairs in one transaction: a writer whose hour is being recomputed waits for it
+_BRIEF_S = 0.25  # what a transaction may take: as many pairs are in it
 _WAIT_S = 10  # for another that recomputes an hour: far longer than a batch takes
 
 _TAKE = (
@@ -81,14 +83,23 @@ def dump(connection: Connection) -> list[tuple[Any, ...]]:
 
 def _settled(engine: Engine, zone: tzinfo, limit: int | None) -> Iterator[Mark]:
     """The pairs that this recomputes, the newest first."""
-    done, below = 0, (2**63 - 1, 2**63 - 1)
+    done, below, most = 0, (2**63 - 1, 2**63 - 1), _FIRST_BATCH
     while limit is None or done < limit:
-        pairs = _settle_batch(engine, zone, below, _BATCH if limit is None else min(_BATCH, limit - done))
+        began_s = monotonic()
+        pairs = _settle_batch(engine, zone, below, most if limit is None else min(most, limit - done))
         if not pairs:
             break
+        most = _next_batch(most, monotonic() - began_s)
         yield from pairs
         done += len(pairs)
         below = pairs[-1]
+
+
+def _next_batch(most: int, took_s: float) -> int:
+    """How many pairs the next transaction takes: who waits for one of them, an agent for its answer, waits briefly."""
+    if took_s > 2 * _BRIEF_S:
+        return max(1, most // 2)
+    return min(_BATCH, 2 * most) if took_s < _BRIEF_S / 2 else most
 
 
 def _marked(engine: Engine) -> set[Mark]:

@@ -258,7 +258,7 @@ def test_a_mark_is_not_taken_away_from_lines_that_are_being_committed(database_u
     commit(engine, minutes(1))
     writer = open_database(database_url)
     late = minutes(1, first_us=START_US + MINUTE_US)
-    with _paused_before(writer, "INSERT INTO namespace_total", lambda: commit(writer, late)):
+    with _paused_before(writer, 'INSERT INTO "namespace_total"', lambda: commit(writer, late)):
         assert settle(engine, UTC) == 0
     assert settle(engine, UTC) == 1
     assert dumped(engine) == expected([*minutes(1), *late], UTC)
