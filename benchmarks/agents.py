@@ -78,6 +78,7 @@ async def connected(
             some = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(min(_AT_ONCE, count - len(agents)))]
             channels += some
             agents += await asyncio.gather(*(_open(channel, compression) for channel in some))
+        await _mend(agents, channels, compression)
         yield agents
     finally:
         for agent in agents:
@@ -85,6 +86,13 @@ async def connected(
         readers = [agent.reader for agent in agents if agent.reader]
         await asyncio.gather(*readers, return_exceptions=True)
         await asyncio.gather(*(channel.close(None) for channel in channels))
+
+
+async def _mend(agents: list[Agent], channels: Sequence[grpc.aio.Channel], compression: grpc.Compression) -> None:
+    """Of thousands a few are cancelled once they are open, before anything is sent; they begin anew."""
+    for at, (agent, channel) in enumerate(zip(agents, channels, strict=True)):
+        if agent.call.done():
+            agents[at] = await _open(channel, compression)
 
 
 async def _open(channel: grpc.aio.Channel, compression: grpc.Compression) -> Agent:

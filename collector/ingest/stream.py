@@ -232,10 +232,18 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         """Until the agent ends the stream, or we are to stop."""
         stream.identity = await self._agents.identify(context)
         stream.is_identified = True
-        while isinstance(batch := await context.read(), pb.Batch):  # at the end it is grpc.aio.EOF
-            started = monotonic()
-            await self._take(stream, batch, await self._agents.identify(context))
-            stream.skew.hold(int((monotonic() - started) * 1_000_000))
+        while await self._read_batch(stream, context):
+            pass
+
+    async def _read_batch(self, stream: "_Stream", context: _Context) -> bool:
+        """False at the end. In a function of its own, so that no stream keeps its last batch until the next one."""
+        batch = await context.read()
+        if not isinstance(batch, pb.Batch):  # it is grpc.aio.EOF
+            return False
+        started = monotonic()
+        await self._take(stream, batch, await self._agents.identify(context))
+        stream.skew.hold(int((monotonic() - started) * 1_000_000))
+        return True
 
     async def _take(self, stream: "_Stream", batch: pb.Batch, identity: Identity | None) -> None:
         """Hand a batch's windows to the writer, as soon as it has room for each."""
