@@ -42,9 +42,9 @@ from gputally.collector.ledger.marks import set_marks
 from gputally.collector.ledger.state import State, shared_state
 from gputally.collector.ledger.totals import add_to_totals
 
-_NODES = 10_000  # ids remembered: a fleet's nodes,
-_DEVICES = 100_000  # their devices,
-_OWNERS = 100_000  # and the containers that held them lately
+_NODES = 20_000  # ids remembered: a fleet's nodes,
+_DEVICES = 200_000  # their devices,
+_OWNERS = 300_000  # and the containers that held them lately, some 400 bytes each
 _LONGEST_TEXT = 1000  # characters of a refused window's names, and of what is wrong with it
 
 _LOCK = select(schema.node.c.id).order_by(schema.node.c.id).with_for_update(key_share=True)
@@ -98,10 +98,11 @@ class Committer:
         self._engine = engine
         self._zone = zone
         self._max_age_us = max_age_us
-        self._nodes = Identities(schema.node, ("cluster", "name"), _NODES)
-        self._devices = Identities(schema.device, ("uuid", "model"), _DEVICES)
+        self._nodes = Identities(schema.node, ("cluster", "name"), _NODES, ("cluster",))
+        self._devices = Identities(schema.device, ("uuid", "model"), _DEVICES, ("model",))
         owner = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
-        self._owners = Identities(schema.owner, owner, _OWNERS)
+        repeated = ("kind", "namespace", "container", "user", "unit")
+        self._owners = Identities(schema.owner, owner, _OWNERS, repeated)
 
     def commit(self, group: Sequence[Received], now_us: int) -> list[Outcome]:
         """What became of each window, in order, now that it is committed; raises one of DATABASE_ERRORS, and then

@@ -1,5 +1,6 @@
 """Ids of nodes, devices and owners: made when first seen, and remembered once they are committed."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -31,12 +32,14 @@ class Identities:
     """The ids of one table's natural keys.
 
     An id found in a transaction is remembered only once `keep` says that it was committed; `forget` drops it, and
-    all others too: after an error nothing is taken for granted. `size` bounds what is remembered, oldest use first out.
+    all others too: after an error nothing is taken for granted. `size` bounds what is remembered, oldest use first out;
+    fewer than a fleet has at one time are as good as none. Texts of `repeated` columns are kept once for all keys.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str], size: int) -> None:
+    def __init__(self, table: Table, columns: Sequence[str], size: int, repeated: Sequence[str] = ()) -> None:
         self._table = table
         self._columns = tuple(columns)
+        self._repeated = [name in repeated for name in columns]
         self._size = size
         self._known: OrderedDict[Key, int] = OrderedDict()
         self._fresh: dict[Key, int] = {}
@@ -76,8 +79,14 @@ class Identities:
         found: dict[Key, int] = {}
         for chunk in _chunks(keys):
             for id_, *key in connection.execute(self._find, {"keys": chunk}):
-                found[tuple(key)] = id_
+                found[self._kept(key)] = id_
         return found
+
+    def _kept(self, key: Sequence[str | int]) -> Key:
+        return tuple(
+            sys.intern(value) if repeats and isinstance(value, str) else value
+            for value, repeats in zip(key, self._repeated, strict=True)
+        )
 
 
 def _chunks(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:
