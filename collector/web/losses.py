@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from gputally.collector.jobs.wasted import Loss, called
 from gputally.collector.waste.kind import Kind
+from gputally.collector.waste.lenses import Lens, LensRow
 from gputally.collector.waste.read import Wasted, summed
 from gputally.collector.web import links, words
 from gputally.collector.web.bars import Bar, Segment
@@ -16,6 +17,11 @@ MEANINGS: Mapping[Kind, str] = {
     Kind.AFTER: "after the last kernel",
     Kind.FORGOTTEN: "half an hour or longer without use, while a process lives",
     Kind.BETWEEN: "the rest, mostly waiting for input",
+}
+
+LENSES: Mapping[Lens, str] = {
+    Lens.FAILED: "all time of attempts that failed, whatever was done in it",
+    Lens.STRAGGLING: "by which ranks stayed behind the best one of their gang",
 }
 
 
@@ -46,6 +52,17 @@ class LossLine(NamedTuple):
     provisional: str
 
 
+class LensLine(NamedTuple):
+    """What a workload shows through a lens; it is in the kinds and in the used time already."""
+
+    name: str
+    href: str
+    lens: str
+    meaning: str
+    hours: str
+    cost: str
+
+
 class Losses(NamedTuple):
     """The kinds that there are, their sum, the dearest losses and how many are left out; `href` leads to all."""
 
@@ -73,6 +90,23 @@ def losses(
         rows,
         max(0, len(found) - MOST_ROWS),
         links.link(links.WORKLOADS, month=month, **kept),
+    )
+
+
+def lenses(found: Sequence[LensRow], currency: str, month: str | None) -> tuple[LensLine, ...]:
+    """The dearest of what lenses show."""
+    shown = found[:MOST_ROWS]
+    hours = words.hours([one.found.us for one in shown])
+    costs = words.money([one.found.cost for one in shown], currency)
+    return tuple(
+        LensLine(
+            one.name.label,
+            links.workload(one.name, month=month),
+            one.lens.value.replace("-", " "),
+            LENSES[one.lens],
+            *(text, cost),
+        )
+        for one, text, cost in zip(shown, hours, costs, strict=True)
     )
 
 

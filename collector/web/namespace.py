@@ -26,10 +26,11 @@ from gputally.collector.now.latest import Standing, read_latest
 from gputally.collector.now.spells import Spell, read_spells
 from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
+from gputally.collector.waste.lenses import read_lenses
 from gputally.collector.web import budgets, links, words, work
 from gputally.collector.web.asked import Asked, Name, Parameters, months
 from gputally.collector.web.bars import HELD, Bar, bar
-from gputally.collector.web.losses import Losses, losses
+from gputally.collector.web.losses import LensLine, Losses, lenses, losses
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE
 
@@ -79,6 +80,7 @@ class Found(NamedTuple):
     burns: Sequence[Burn]
     jobs: Sequence[Job]
     losses: Losses
+    lenses: tuple[LensLine, ...]
 
 
 async def namespace(asked: Asked) -> Page:
@@ -110,6 +112,7 @@ async def namespace(asked: Asked) -> Page:
             link=partial(_sorted, path, kept),
         ),
         "losses": found.losses,
+        "lenses": found.lenses,
         "holdings": _holdings(found, asked),
         "statement": links.link(links.STATEMENT, month=given.month, namespace=name),
         "idle": links.link(links.IDLE, namespace=name, atLeast="0"),
@@ -137,6 +140,7 @@ def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, con
         burning,
         read_jobs(connection, asked.zone, query).jobs,
         losses(whole.total, lost, whole.currency, given.month, namespace=name),
+        lenses(read_lenses(connection, asked.zone, query).rows, whole.currency, given.month),
     )
 
 

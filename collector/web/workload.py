@@ -19,9 +19,10 @@ from gputally.collector.jobs.job import Job
 from gputally.collector.jobs.pod import JobPod
 from gputally.collector.jobs.wasted import Loss, read_losses
 from gputally.collector.statement.month import Month
+from gputally.collector.waste.lenses import LensRow, read_lenses
 from gputally.collector.web import links, usage, words, work
 from gputally.collector.web.asked import Asked, Months, Name, Parameters, months
-from gputally.collector.web.losses import Losses, by_kind, losses
+from gputally.collector.web.losses import LensLine, Losses, by_kind, lenses, losses
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE, Usage
 
@@ -67,6 +68,7 @@ class Section(NamedTuple):
     span: work.Span
     figures: list[tuple[str, words.Figure]]
     losses: Losses
+    lenses: tuple[LensLine, ...]
     attempts: Table
     pods: Table
     devices: Table
@@ -78,6 +80,7 @@ class Found(NamedTuple):
     drilled: Sequence[Drilled]
     whole: Allocation
     lost: Sequence[Loss]
+    lenses: Sequence[LensRow]
     status: str
 
 
@@ -109,7 +112,8 @@ def _read(asked: Asked, given: WorkloadParameters, month: Month, connection: Con
     query = of_workload(Query(month.period, asked.zone, scope=asked.scope), given.namespace, given.name, given.cluster)
     drilled, whole = read_job(connection, asked.zone, query)
     lost, _ = read_losses(connection, asked.zone, query)
-    return Found(drilled, whole, lost, asked.service.status_of(connection, month.period))
+    seen = read_lenses(connection, asked.zone, query).rows
+    return Found(drilled, whole, lost, seen, asked.service.status_of(connection, month.period))
 
 
 def _section(one: Drilled, found: Found, asked: Asked) -> Section:
@@ -123,6 +127,7 @@ def _section(one: Drilled, found: Found, asked: Asked) -> Section:
         work.span(job.course, asked),
         _figures(job.amounts, job.money, currency),
         losses(by_kind(lost), (), currency, None),
+        lenses([one for one in found.lenses if one.name == job.name], currency, None),
         _attempts(one.attempts, currency, asked),
         _pods(one, currency, asked),
         _devices(one, currency),

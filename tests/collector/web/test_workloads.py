@@ -1,13 +1,19 @@
 """The pages of workloads: names people know, in an order that money gives, and nothing that is not known."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from tests.collector.api.fixtures import get
-from tests.collector.web.fixtures import text
+from tests.collector.jobs.test_job import book, hour, worker
+from tests.collector.web.fixtures import HOUR_US, pages, text
 from tests.collector.web.test_pages import words_of
+from tests.watched_pods import failed, learn
+from tests.windows import START_US
 
+from gputally.collector.database.engine import open_database
 from gputally.collector.jobs.course import course_of
 from gputally.collector.jobs.pod import JobPod, Outcome
 from gputally.collector.web.work import size
@@ -54,6 +60,38 @@ def test_a_workload_of_another_namespace_is_as_if_it_did_not_exist(guarded: Fast
         for name in ("notebook.kubeflow/ada", "job/none")
     ]
     assert found[0] == found[1]
+
+
+def test_all_idle_time_stands_by_kind_and_by_workload(app: FastAPI) -> None:
+    """On the overview, of a namespace and of a workload: the same figures, and their sum is the idle time."""
+    overview = words_of(text(app, "/"))
+    assert "What was wasted, and how" in overview
+    (idle,) = re.findall(r"All idle time ([\d,.]+)", overview)
+    assert idle in overview.partition("What was wasted")[0]
+    lost = words_of(text(app, "/namespaces/playground"))
+    one = words_of(text(app, "/workload", namespace="playground", name="pod/demo-1"))
+    assert re.findall(r"All idle time ([\d,.]+)", lost) == re.findall(r"All idle time ([\d,.]+)", one) == ["391.9"]
+
+
+def test_failed_attempts_and_stragglers_stand_apart_from_the_sums(migrated_file: Path, tmp_path: Path) -> None:
+    shutil.copyfile(migrated_file, tmp_path / "ledger.sqlite")
+    engine = open_database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    windows = [
+        one for at in (0, 1) for one in hour(at, worker(0, at)) + hour(at, worker(1, at), node="node-b", used=20)
+    ]
+    book(engine, *windows)
+    for rank in range(2):
+        for at, status in enumerate((failed(), None)):
+            label = {"uid": f"uid-{rank}-{at}", "rank": rank, "role": "worker", "status": status}
+            learn(engine, f"bert-worker-{rank}", "PyTorchJob.kubeflow/bert", **label)
+    with pages(engine, now_us=lambda: START_US + 2 * HOUR_US) as app:
+        name = "pytorchjob.kubeflow/bert"
+        page = words_of(text(app, "/workload", namespace="search", name=name, month="2026-07"))
+        space = words_of(text(app, "/namespaces/search", month="2026-07"))
+    engine.dispose()
+    assert "failed after 1 h" in page
+    assert re.search(r"failed attempts all time [a-z, ]+ 2.0 unpriced straggling [a-z ]+ 0.7 unpriced", page)
+    assert re.search(r"pytorchjob.kubeflow/bert failed attempts all time [a-z, ]+ 2.0 unpriced", space)
 
 
 def test_what_a_workload_is_made_of_is_said_in_words() -> None:
