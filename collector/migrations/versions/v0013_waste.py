@@ -19,7 +19,7 @@ _POD = "p.node_id, o.namespace, o.pod, o.pod_uid, o.first_seen_us"
 _TENURES = f"""
     INSERT INTO tenure (owner_id, node_id, device_id, "partition", held_from_us, held_until_us, used_from_us,
         used_until_us)
-    SELECT owner_id, node_id, device_id, "partition", MIN(hour_us), MAX(hour_us),
+    SELECT owner_id, node_id, device_id, "partition", MIN(hour_us), MAX(hour_us) + {_HOUR_US},
         MIN(CASE WHEN used_us > 0 THEN hour_us + {_HOUR_US} END), MAX(CASE WHEN used_us > 0 THEN hour_us END)
     FROM posting WHERE basis = {_RESERVATION} GROUP BY owner_id, node_id, device_id, "partition"
 """  # noqa: S608 - our own text

@@ -130,6 +130,16 @@ def minute(at: int, used_us: int = 0, idle_us: int = 60_000_000, memory: int | N
     return Window(BEGIN_US + at * 60_000_000, BEGIN_US + (at + 1) * 60_000_000, used_us, idle_us, memory)
 
 
+@pytest.mark.parametrize(("minutes", "forgotten"), [(29, 0), (30, 30)])
+def test_a_spell_is_long_from_half_an_hour_on(minutes: int, forgotten: int) -> None:
+    """By sums and by windows, within an hour and over the edge of one."""
+    windows = [minute(at) for at in range(minutes)]
+    assert part_of(windows, None).after_forgotten_us == forgotten * 60_000_000
+    before, after = (spells([minute(at) for at in found]) for found in (range(-10, 0), range(minutes - 10)))
+    assert part_of([minute(at) for at in range(-10, 0)], None, None, after.head).linked == (0 if minutes == 29 else 2)
+    assert part_of([minute(at) for at in range(minutes - 10)], None, before.tail).linked == (0 if minutes == 29 else 1)
+
+
 def test_a_spell_survives_two_minutes_and_no_more() -> None:
     spans = [(0, 1), (3, 4), (7, 8)]
     assert spells([minute(first) for first, _ in spans]).all == (
