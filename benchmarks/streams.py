@@ -27,7 +27,8 @@ from tests.databases import running_postgres
 
 AGENTS, SECONDS = 200, 20
 RATE = 10_000 / 60  # messages a second
-_KNOWN = 20  # agents that come before the memory is looked at, so that what is loaded once is there
+_KNOWN, _EACH = 20, 30  # agents, and their windows, before the memory is looked at: what is there once is there then
+_SETTLED_S = 5  # until the hours of these are recomputed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,9 @@ async def _load(server: Server, database: int | None, count: int, seconds: float
     start_us = (time.time_ns() // 1000 // MINUTE_US - each - 1) * MINUTE_US
     node = round_ * (count + _KNOWN)
     async with connected(server.target, _KNOWN) as first:
-        await _pace(first, [_windows(node + count + at, start_us, 2) for at in range(_KNOWN)], RATE)
+        early_us = start_us - _EACH * MINUTE_US
+        await _pace(first, [_windows(node + count + at, early_us, _EACH) for at in range(_KNOWN)], RATE)
+        await asyncio.sleep(_SETTLED_S)
         before_mib = pss_mib([server.pid])
         async with connected(server.target, count) as agents:
             sent = [_windows(node + at, start_us, each + 1) for at in range(count)]
