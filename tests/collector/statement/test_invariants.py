@@ -36,7 +36,7 @@ from gputally.collector.exports.focus import Options, write_focus
 from gputally.collector.exports.focus_check import check_file
 from gputally.collector.exports.focus_columns import Version
 from gputally.collector.rates.cost import SCALE
-from gputally.collector.statement.content import read_open
+from gputally.collector.statement.content import Statement, read_open
 from gputally.collector.statement.ground import ground
 from gputally.collector.statement.item import Item
 from gputally.collector.statement.month import Month, following
@@ -89,6 +89,27 @@ def test_the_items_of_a_month_are_the_ledger_of_its_period(engine: Engine, name:
     assert View(found).unpriced_us == money.unpriced_us
     assert Decimal(View(found).amount or 0) / 100 == rounded_once(cost, 2)
     assert found.energy_mj == whole.amounts.energy_mj
+    assert wasted(found) == held_idle(found)
+
+
+def wasted(of: Statement) -> dict[tuple[str, str, str], tuple[int, int]]:
+    """The kinds of idle time added up, by cluster, namespace and team: time and cost."""
+    sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for one in of.waste.kinds if of.waste else ():
+        us, cost = sums.get(one[:3], (0, 0))
+        sums[one[:3]] = us + one.us, cost + one.cost
+    return sums
+
+
+def held_idle(of: Statement) -> dict[tuple[str, str, str], tuple[int, int]]:
+    """The same of the items: what pods held idle."""
+    sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for item in of.items:
+        key = (item.key.cluster, item.key.namespace, item.key.team)
+        if (item.key.payer, item.key.state, item.key.corrects) == ("pod", "idle", ""):
+            us, cost = sums.get(key, (0, 0))
+            sums[key] = us + item.quantity, cost + (item.cost or 0)
+    return sums
 
 
 @zones
