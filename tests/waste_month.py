@@ -189,8 +189,8 @@ def truth(nodes: Mapping[str, Scenario], start_us: int, end_us: int) -> Truth:
     kinds: dict[str, Shares] = defaultdict(lambda: dict.fromkeys(Kind, (0, 0)))
     failed: dict[str, int] = defaultdict(int)
     ranks: dict[tuple[str, str, int], list[tuple[int, int]]] = defaultdict(list)
-    for life, scenario in _lived(nodes, start_us, end_us):
-        label, held = _label(life), list(_held(life, scenario, start_us, end_us))
+    for life, scenario in lived(nodes, start_us, end_us):
+        label, held = _label(life), list(held_by(life, scenario, start_us, end_us))
         ended = life.ended_us(end_us) is not None
         _add(kinds[label], shares_of(held, (lambda _: True) if ended else (lambda _: False)))
         if ended and life.pod.fails:
@@ -227,7 +227,8 @@ def _attempt(life: Life) -> str:
     return dict(life.pod.labels).get("jobset.sigs.k8s.io/restart-attempt", "")
 
 
-def _lived(nodes: Mapping[str, Scenario], start_us: int, end_us: int) -> Iterator[tuple[Life, Scenario]]:
+def lived(nodes: Mapping[str, Scenario], start_us: int, end_us: int) -> Iterator[tuple[Life, Scenario]]:
+    """Each life of a pod in [start_us, end_us), with its node."""
     for name, scenario in nodes.items():
         for pod in scenario.pods:
             yield from ((life, scenario) for life in lives(pod, name, start_us, end_us) if life.start_us < end_us)
@@ -239,7 +240,7 @@ def _label(life: Life) -> str:
     return f"{owner.kind.lower()}.{platforms.get(owner.kind, 'spark')}/{life.run.filled(owner.name)}"
 
 
-def _held(life: Life, scenario: Scenario, start_us: int, end_us: int) -> Iterator[Held]:
+def held_by(life: Life, scenario: Scenario, start_us: int, end_us: int) -> Iterator[Held]:
     """Each minute of each GPU of a pod."""
     until_us = end_us if life.end_us is None else min(life.end_us, end_us)
     for container in life.pod.containers:
@@ -264,9 +265,9 @@ def fill(engine: Engine, nodes: Mapping[str, Scenario], start_us: int, end_us: i
     Ranks that do the same are lived through once.
     """
     committer = Committer(engine, UTC, None)
-    lived = {name: Days(nodes[name], CLUSTER, name) for name in ("gang-0", f"gang-{SLOW}", "shared")}
+    lives_of = {name: Days(nodes[name], CLUSTER, name) for name in ("gang-0", f"gang-{SLOW}", "shared")}
     for day in reversed(days(start_us, end_us)):
-        made = {name: [window for some in life.windows(*day) for window in some] for name, life in lived.items()}
+        made = {name: [window for some in life.windows(*day) for window in some] for name, life in lives_of.items()}
         for name, scenario in nodes.items():
             windows = made.get(name) or [_as(name, scenario, nodes["gang-0"], one) for one in made["gang-0"]]
             committer.commit(all_received(windows), now_us=end_us)
