@@ -207,7 +207,8 @@ class Agent:
         self._nvml_problem = sample.problem if sample.devices else "NVML shows no GPU on this node"
         for device in sample.devices:
             for reading in (device.reading, device.detail):
-                self._rejected.update(reading.rejected if reading else {})
+                if reading and reading.rejected:
+                    self._rejected.update(reading.rejected)
         self._ask_about(sample.devices)
         windows = self._meter.on_sample(sample)
         self._totals.observe(sample, self._meter.held)
