@@ -43,10 +43,16 @@ _NOBODYS, _HELD = BASIS.codes([Basis.NONE, Basis.RESERVATION])
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large the fleet is."""
+    """How large the fleet is, and for how many days up to the end of July its postings are kept."""
 
     gpus: int = 1000
     namespaces: int = 40
+    days: int = DAYS
+
+    @property
+    def start_us(self) -> int:
+        """When the first day begins."""
+        return JULY.end_us - self.days * 24 * HOUR_US
 
 
 THOUSAND = Size()
@@ -61,7 +67,7 @@ INSERT INTO device (id, uuid, model)
   FROM generate_series(1, {size.gpus}) n;
 INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
   SELECT n, 'pod', 'ns-' || (n * 7 + n / {size.gpus}) % {size.namespaces}, 'pod-' || n, 'main', 'uid-' || n, 0, '', ''
-  FROM generate_series(1, {size.gpus * DAYS}) n;
+  FROM generate_series(1, {size.gpus * size.days}) n;
 INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, "user", unit)
   VALUES (0, 'platform', '', '', '', '', 0, '', '');
 INSERT INTO pod_workload (cluster, pod_uid, namespace, pod, label, kind, name, evidence, rule, complete, sources, facts,
@@ -70,7 +76,7 @@ INSERT INTO pod_workload (cluster, pod_uid, namespace, pod, label, kind, name, e
     at_us, at_us
   FROM (
     SELECT *, 'train-' || (id - 1) / {size.gpus} / 4 || '-' || (id - 1) % {size.gpus} / {8 * size.namespaces} AS name,
-      {JULY.start_us} + (id - 1) / {size.gpus} * {24 * HOUR_US} AS at_us
+      {size.start_us} + (id - 1) / {size.gpus} * {24 * HOUR_US} AS at_us
     FROM owner WHERE kind = 'pod') pods;
 """
 
@@ -79,10 +85,10 @@ def _held(size: Size) -> str:
     """Each held hour has another length and another use, as even as a hash makes them."""
     return f"""
 CREATE TEMP TABLE held AS
-  SELECT {JULY.start_us} + h * {HOUR_US} AS hour_us, (d - 1) / {GPUS_PER_NODE} + 1 AS node_id, d AS device_id,
+  SELECT {size.start_us} + h * {HOUR_US} AS hour_us, (d - 1) / {GPUS_PER_NODE} + 1 AS node_id, d AS device_id,
     h / 24 * {size.gpus} + d AS owner_id, {HOUR_US} / 2 + (h * 2654435761 + d * 40503) % ({HOUR_US} / 2) AS held_us,
     (h * 40503 + d * 2654435761) % ({HOUR_US} / 2) AS used_us
-  FROM generate_series(0, {DAYS * 24 - 1}::bigint) h, generate_series(1, {size.gpus}::bigint) d;
+  FROM generate_series(0, {size.days * 24 - 1}::bigint) h, generate_series(1, {size.gpus}::bigint) d;
 """
 
 
@@ -114,17 +120,17 @@ def book_month(engine: Engine, size: Size = THOUSAND) -> int:
         count = _checked(connection, size)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))  # as autovacuum has done by the end of a month
-    sum_days(engine)
+    sum_days(engine, size.days)
     apply_file(engine, Kind.RATES, CARD, "bench", 1)
     apply_file(engine, Kind.TEAMS, _teams(size), "bench", 1)
     return count
 
 
-def sum_days(engine: Engine) -> None:
+def sum_days(engine: Engine, count: int) -> None:
     """Sum the days, and seal those that are over in the month's last hour."""
     now_us = JULY.end_us - HOUR_US
     days = Days(engine, ZoneInfo("UTC"), lambda: now_us)
-    for _ in range(DAYS + 1):
+    for _ in range(count + 1):
         days.turn()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE posting_day, namespace_day, place"))
@@ -133,7 +139,7 @@ def sum_days(engine: Engine) -> None:
 def _checked(connection: Connection, size: Size) -> int:
     assert connection.execute(text(_HOURS_THAT_DO_NOT_SUM)).scalar_one() == 0
     count: int = connection.execute(text("SELECT count(*) FROM posting")).scalar_one()
-    assert count == 2 * size.gpus * DAYS * 24
+    assert count == 2 * size.gpus * size.days * 24
     return count
 
 

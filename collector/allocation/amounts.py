@@ -104,7 +104,7 @@ def summed(parts: Iterable[Amounts]) -> Amounts:
 
 def of_states(values: Sequence[int | None], states: Sequence[State]) -> Sequence[int | None]:
     """The time of some states alone, out of an Amounts' fields; nothing else can be told state by state."""
-    if len(states) == len(State):
+    if len(states) == _STATES:
         return values
     return [us if state in states else 0 for state, us in zip(State, values, strict=False)]
 
@@ -114,4 +114,5 @@ def energy_of(values: Sequence[int | None]) -> int | None:
     return values[_ENERGY] if len(values) > _ENERGY else None
 
 
+_STATES = len(State)
 _ENERGY = _NAMES.index("energy_mj")

@@ -83,11 +83,11 @@ def read_cells(connection: Connection, query: Query, plan: Plan, nodes: Nodes) -
         connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
     for part in plan.parts:
         statement = _statement(query, columns, plan.pieces, part, nodes).limit(left + 1)
-        for row in connection.execute(statement):  # not through a cursor, which is planned for few rows
-            left -= 1
-            if left < 0:
-                raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
-            yield _cell(row, len(columns), representatives)
+        rows = connection.execute(statement).all()  # not through a cursor, which is planned for few rows
+        left -= len(rows)
+        if left < 0:
+            raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
+        yield from (_cell(row, len(columns), representatives) for row in rows)
 
 
 def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """What the rows of an answer cost: exact integers, as `collector.rates.cost` counts them, until they are printed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gputally.accounting.states import State
@@ -10,6 +10,8 @@ from gputally.collector.rates.pricing import Rate
 DIGITS = 6  # of a printed amount; a statement rounds to the currency's own
 _UNIT = 10**DIGITS
 _STATES = len(State)
+_ZERO = f"0.{0:0{DIGITS}d}"
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +124,34 @@ def total(parts: Iterable[Money]) -> Money:
     return purse.money()
 
 
-def column(costs: Sequence[int | None]) -> list[str | None]:
-    """Costs as decimals that add up to their sum rounded once; what is unknown stays so."""
-    return _column(costs, SCALE)
+def column(costs: Sequence[int | None], shown: slice = _ALL) -> list[str | None]:
+    """Costs as decimals that add up to their sum rounded once; what is unknown stays so. Only those `shown`."""
+    return _column(costs, SCALE, shown)
 
 
-def grams(carbons: Sequence[int | None]) -> list[str | None]:
+def grams(carbons: Sequence[int | None], shown: slice = _ALL) -> list[str | None]:
     """The same of carbon, in grams of CO₂e."""
-    return _column(carbons, CARBON_SCALE)
+    return _column(carbons, CARBON_SCALE, shown)
 
 
-def _column(amounts: Sequence[int | None], scale: int) -> list[str | None]:
+def _column(amounts: Sequence[int | None], scale: int, shown: slice) -> list[str | None]:
+    if not any(amounts):
+        return [None if amount is None else _ZERO for amount in amounts[shown]]
     known = iter(rounded([amount for amount in amounts if amount is not None], DIGITS, scale))
-    return [None if amount is None else printed(next(known)) for amount in amounts]
+    return [None if units is None else printed(units) for units in _replaced(amounts, known)[shown]]
+
+
+def _replaced(amounts: Sequence[int | None], known: Iterator[int]) -> list[int | None]:
+    """The same with others in the place of what is known."""
+    return [None if amount is None else next(known) for amount in amounts]
 
 
 def printed(units: int) -> str:
     """An amount of 10^-DIGITS as a decimal."""
-    sign = "-" if units < 0 else ""
-    return f"{sign}{abs(units) // _UNIT}.{abs(units) % _UNIT:0{DIGITS}d}"
+    if units < 0:
+        return f"-{printed(-units)}"
+    whole, rest = divmod(units, _UNIT)
+    return f"{whole}.{rest:0{DIGITS}d}" if units else _ZERO
 
 
 def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:

@@ -76,6 +76,7 @@ class Sheet:
         self._step_of = [bisect_right(starts, us) - 1 for us in edges]
         self._columns = tuple(key for key in query.keys if key in READ)
         self._by_state = By.STATE in query.keys
+        self._all_states = self._by_state or len(query.states) == _STATES
         self._looks_up = not {*query.keys, *query.where.keys} <= READ
         self._sums: defaultdict[_Key, _Sum] = defaultdict(_Sum)
         self._parts: defaultdict[tuple[str, str | None, _Key], _Sum] = defaultdict(_Sum)
@@ -101,9 +102,11 @@ class Sheet:
             return
         if fits:
             self._everything.add(cell.amounts)
-        for state, values in self._states_of(cell.amounts):
+        for state, values in self._states_of(cell.amounts) if self._by_state else ((_ALL, cell.amounts),):
             if told:
                 names = tuple(state if key is By.STATE else told[key] for key in self._query.keys)
+            if not self._all_states:
+                values = of_states(values, self._query.states)
             key = _Key(self._step_of[cell.piece], cell.kind, names, fits)
             self._sums[key].add(values, rate)
             if self._query.spread is not Spread.NONE and cell.kind is not OwnerKind.HOST:
@@ -129,13 +132,9 @@ class Sheet:
         }
 
     def _states_of(self, amounts: Sequence[int | None]) -> Iterator[tuple[str, Sequence[int | None]]]:
-        """The amounts as rows want them: together, or each state that has time for itself."""
-        asked = self._query.states
-        if not self._by_state:
-            yield "", of_states(amounts, asked)
-            return
+        """Each state that has time and is asked for, with its time alone."""
         for state, us in zip(State, amounts, strict=False):
-            if us and state in asked:
+            if us and state in self._query.states:
                 yield state.value, of_states(amounts, (state,))
 
     def _taken(self) -> Iterator[Part]:
@@ -145,6 +144,7 @@ class Sheet:
             yield Part((key.step, cluster), namespace, key, amounts.capacity_us, cost)
 
 
+_ALL = ""  # in the place of a state: the row is of all of them
 _STATES = len(State)
 _NOT_SHARED = Shared()
 

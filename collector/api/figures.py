@@ -16,6 +16,7 @@ _TIMES = (
     *("capacity_us", "used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us"),
     *("reserved_us", "burst_us", "intruder_us", "gap_us", "coverage", "efficiency", "energy_mj", "memory_byte_s"),
 )
+_ALL = slice(None)
 _TOGETHER = frozenset({"reserved_us", "burst_us", "intruder_us", "gap_us", "coverage", "efficiency"})
 
 
@@ -47,10 +48,11 @@ def named(row: Row, query: Query) -> dict[str, str]:
 
 def rows(found: Allocation, page: slice) -> list[models.Row]:
     """A page of an allocation's rows."""
-    costs = _costs([row.money for row in found.rows])[page]
+    costs = _costs([row.money for row in found.rows], page)
+    spans = {step: span(step, found.query) for step in {row.step for row in found.rows[page]}}
     return [
         models.Row(
-            step=span(row.step, found.query),
+            step=spans[row.step],
             keys=named(row, found.query),
             owner=row.owner,
             **_amounts(row.amounts, apart=found.query.splits_states),
@@ -110,17 +112,25 @@ def _quality(amounts: Amounts) -> models.Quality | None:
     )
 
 
-def _costs(moneys: Sequence[Money]) -> list[dict[str, Any]]:
-    """The costs of each row; each column adds up to its sum rounded once."""
-    columns = {
-        "cost": column([money.cost for money in moneys]),
-        **{
-            f"{state}_cost": column([None if money.cost is None else money.of_state(at) for money in moneys])
-            for at, state in enumerate(State)
-        },
-        "energy_cost": column([money.energy for money in moneys]),
-        "overhead_cost": column([money.overhead for money in moneys]),
-        "carbon_g": grams([money.carbon for money in moneys]),
-        "shared_cost": column([None if money.cost is None and not money.shared else money.shared for money in moneys]),
+def _costs(moneys: Sequence[Money], page: slice = _ALL) -> list[dict[str, Any]]:
+    """The costs of each row of a page; each column adds up to its sum over all rows, rounded once."""
+    whole = [money.cost for money in moneys]
+    states = {f"{state}_cost": [_of_state(money, at) for money in moneys] for at, state in enumerate(State)}
+    shared = [
+        None if cost is None and not money.shared else money.shared for cost, money in zip(whole, moneys, strict=True)
+    ]
+    costs = {
+        "cost": whole,
+        **states,
+        "energy_cost": [money.energy for money in moneys],
+        "overhead_cost": [money.overhead for money in moneys],
+        "shared_cost": shared,
     }
+    columns = {name: column(of, page) for name, of in costs.items()}
+    columns["carbon_g"] = grams([money.carbon for money in moneys], page)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _of_state(money: Money, at: int) -> int | None:
+    """None where nothing of the row has a price."""
+    return money.of_state(at) if money.by_state[at] or money.cost is not None else None
