@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Select, Subquery, and_, func, select
+from sqlalchemy import Connection, Select, Subquery, and_, func, select, union_all
 
 from gputally.accounting.ledger_hour import hour_end
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.cells import in_scope
+from gputally.collector.allocation.plan import Detail, Part, detail, parts, whole_days
 from gputally.collector.allocation.query import Query, QueryError
-from gputally.collector.database.schema import node, owner, posting, window
+from gputally.collector.allocation.read_plan import read_days
+from gputally.collector.allocation.sources import POSTING_DAYS, POSTINGS
+from gputally.collector.database.schema import node, owner, window
 from gputally.collector.database.schema_waste import tenure
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.jobs.pod import JobPod, outcome_of
@@ -58,7 +60,7 @@ def read_members(connection: Connection, zone: ZoneInfo, query: Query) -> Mappin
 
 
 def _rows(connection: Connection, query: Query) -> Iterator[Any]:
-    for count, row in enumerate(connection.execute(_statement(query).limit(MAX_PODS + 1)), start=1):
+    for count, row in enumerate(connection.execute(_statement(connection, query).limit(MAX_PODS + 1)), start=1):
         if count > MAX_PODS:
             raise QueryError("window", "too many pods: ask for a shorter window, or for fewer namespaces")
         yield row
@@ -120,12 +122,9 @@ _LEARNT = tuple(
 )
 
 
-def _statement(query: Query) -> Select[*tuple[Any, ...]]:
+def _statement(connection: Connection, query: Query) -> Select[*tuple[Any, ...]]:
     """First and last hours by ids, which are cheap to group by; then the pods' own times, and names."""
-    ids = (posting.c.node_id, posting.c.owner_id)
-    hours = (func.min(posting.c.hour_us).label("first_us"), func.max(posting.c.hour_us).label("last_us"))
-    within = and_(in_scope(query.period, query.scope), query.where.condition())
-    held = _timed(select(*ids, *hours).where(within).group_by(*ids).subquery())
+    held = _timed(_held(connection, query))
     names = (node.c.cluster, owner.c.namespace, whose.name(owner, pod_workload).label("label"))
     times = (held.c[name] for name in ("first_us", "last_us", "held_from_us", "held_until_us"))
     return (
@@ -138,6 +137,25 @@ def _statement(query: Query) -> Select[*tuple[Any, ...]]:
         .where(query.where.whose())
         .order_by(*names, owner.c.pod, owner.c.pod_uid)
     )
+
+
+def _held(connection: Connection, query: Query) -> Subquery:
+    """Who held something where, with the first and the last hour: from sums of days, as far as there are."""
+    needed = detail([clause.key for clause in query.where.clauses], by_node=True)
+    found = read_days(connection, query.period) if needed is Detail.POSTING_DAY else []
+    days = whole_days(query.period, (query.period.start_us,), found)
+    rows = union_all(*(_part(query, part) for part in parts(query.period, needed, days))).subquery()
+    hours = (func.min(rows.c.first_us).label("first_us"), func.max(rows.c.last_us).label("last_us"))
+    return select(rows.c.node_id, rows.c.owner_id, *hours).group_by(rows.c.node_id, rows.c.owner_id).subquery()
+
+
+def _part(query: Query, part: Part) -> Select[*tuple[Any, ...]]:
+    source = POSTING_DAYS if part.detail is Detail.POSTING_DAY else POSTINGS
+    ids = [source.pointers[table] for table in (node, owner)]
+    last = source.table.c.last_us if source is POSTING_DAYS else source.first
+    within = and_(source.within(part.spans), source.visible(query.scope), source.holds(query.where))
+    hours = (func.min(source.first).label("first_us"), func.max(last).label("last_us"))
+    return select(*ids, *hours).where(within).group_by(*ids)
 
 
 def _timed(held: Subquery) -> Subquery:
