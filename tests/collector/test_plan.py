@@ -1,0 +1,90 @@
+"""Which table answers which stretch of a period: the coarsest that knows enough, nothing twice and nothing left out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.plan import (
+    Cut,
+    Detail,
+    Part,
+    Pieces,
+    SummedDay,
+    Used,
+    detail,
+    is_cut,
+    parts,
+    pieces,
+    whole_days,
+    within_days,
+)
+from gputally.collector.rates.changes import Changes
+
+DAY = 24
+DAYS = [SummedDay(at * DAY, (at + 1) * DAY) for at in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "by_node", "expected"),
+    [
+        ((), False, Detail.NAMESPACE),
+        ((By.NAMESPACE, By.TEAM, By.STATE), False, Detail.NAMESPACE),
+        ((By.NAMESPACE,), True, Detail.POSTING_DAY),
+        ((By.WORKLOAD,), False, Detail.POSTING_DAY),
+        ((By.DEVICE, By.REASON), False, Detail.POSTING_DAY),
+        ((By.NAMESPACE, By.SOURCE), False, Detail.POSTING),
+    ],
+)
+def test_the_coarsest_table_that_knows_the_keys_is_read(keys: tuple[By, ...], by_node: bool, expected: Detail) -> None:
+    assert detail(keys, by_node=by_node) is expected
+
+
+@given(
+    start=st.integers(0, 240),
+    length=st.integers(1, 240),
+    edges=st.sets(st.integers(0, 480), max_size=5),
+    summed=st.sets(st.sampled_from(DAYS)),
+    needed=st.sampled_from(Detail),
+)
+def test_every_hour_is_read_once_and_no_edge_lies_within_a_day_that_is_read_from_sums(
+    start: int, length: int, edges: set[int], summed: set[SummedDay], needed: Detail
+) -> None:
+    period = Period(start, start + length)
+    common = tuple(sorted({start, *(us for us in edges if start < us < start + length)}))
+    found = parts(period, needed, whole_days(period, common, summed))
+    hours = [hour for part in found for span in part.spans for hour in range(span.start_us, span.end_us)]
+    assert sorted(hours) == list(range(start, start + length))
+    for part in found:
+        if part.detail is not Detail.POSTING:
+            days = {
+                SummedDay(hour // DAY * DAY, hour // DAY * DAY + DAY)
+                for span in part.spans
+                for hour in range(span.start_us, span.end_us)
+            }
+            assert days <= summed
+            assert not [us for us in common for day in days if day.start_us < us < day.end_us]
+
+
+def test_what_is_cut_within_a_day_is_read_from_postings_and_nowhere_else() -> None:
+    cut = Cut(DAYS[1], ("search",), ())
+    found = parts(Period(0, 3 * DAY), Detail.NAMESPACE, DAYS[:3], [cut])
+    assert found == (
+        Part(Detail.NAMESPACE, (Period(0, 3 * DAY),), without=(cut,)),
+        Part(Detail.POSTING, (Period(DAY, 2 * DAY),), only=(cut,)),
+    )
+
+
+def test_a_name_is_cut_only_where_it_has_time_on_both_sides() -> None:
+    """What is new in the middle of a day has none before."""
+    assert within_days({"search": (DAY, DAY + 5), "vision": (2 * DAY,)}, DAYS) == {DAYS[1]: ["search"]}
+    assert is_cut([DAY + 5], Used(DAY + 4, DAY + 5))
+    assert not is_cut([DAY + 5], Used(DAY + 5, DAY + 9))
+    assert not is_cut([DAY + 5], Used(DAY, DAY + 4))
+
+
+def test_a_period_is_cut_for_all_where_prices_change_and_for_some_where_only_they_do() -> None:
+    changes = Changes((5,), {"search": (7, 9)}, {"node-a": (9,)})
+    assert pieces([0, 6], changes) == Pieces((0, 5, 6, 7, 9), (0, 5, 6), ("search",), ("node-a",))
+    assert pieces([0], Changes((5,))) == Pieces((0, 5), (0, 5))
