@@ -87,7 +87,7 @@ class Nvml:
         self._devices: dict[str, Device] = {}
         self._array = Array()
         self._values = Values(self._array)
-        self._gpm = Gpm(wall_us)
+        self._gpm = Gpm()
         self._events = Events()
         self._latency = Latency()
         self._is_open = False
@@ -240,12 +240,11 @@ class Nvml:
 
     def _reading(self, device: Device, activity: _Activity | None = None) -> Reading:
         rejected: Counter[str] = Counter()
-        is_parted, values = device.info.mig_enabled, self._values
+        is_parted, values, now_us = device.info.mig_enabled, self._values, self._wall_us()
         if activity is None:
-            activity = _NO_ACTIVITY if is_parted else self._activity(device, rejected)
-        instances = (
-            tuple(self._instance(device, each, rejected) for each in device.instances or ()) if is_parted else ()
-        )
+            activity = _NO_ACTIVITY if is_parted else self._activity(device, now_us, rejected)
+        parts = (device.instances or ()) if is_parted else ()
+        instances = tuple(self._instance(device, each, now_us, rejected) for each in parts)
         used, total = memory(device, values.memory, rejected)
         device.roster.note(used)
         # A partitioned device has no other call by which it must prove that it is alive.
@@ -269,7 +268,7 @@ class Nvml:
             instances,
         )
 
-    def _activity(self, device: Device, rejected: Counter[str]) -> _Activity:
+    def _activity(self, device: Device, now_us: int, rejected: Counter[str]) -> _Activity:
         """Activity of a GPU that is not partitioned. A partitioned one has none but that of its MIG devices."""
         after_us = self._cursor(device.busy_read_to, BUFFER_REACH_US)
         busy = self._busy(device, after_us, rejected)
@@ -278,17 +277,19 @@ class Nvml:
         gpm = None
         if device.has_gpm:
             take = pynvml.nvmlGpmSampleGet
-            gpm = self._counters(device, device.info.uuid, _GPM, QUALITY_EVERY_US, take, rejected)
+            gpm = self._counters(device, device.info.uuid, _GPM, now_us, QUALITY_EVERY_US, take, rejected)
         return _Activity(busy, _source(device, busy, percent), percent, after_us, gpm)
 
-    def _instance(self, device: Device, instance: nvml_mig.Instance, rejected: Counter[str]) -> InstanceReading:
+    def _instance(
+        self, device: Device, instance: nvml_mig.Instance, now_us: int, rejected: Counter[str]
+    ) -> InstanceReading:
         """Counters are those of the GPU instance: where several MIG devices share it, they tell of none of them."""
         used, total = memory(instance, self._values.memory, rejected)
         instance.roster.note(used)
         uuid, gpm = instance.info.uuid, None
         if device.has_gpm and instance.alone:
             take = partial(_take_of_instance, device, instance.info.gpu_instance)
-            gpm = self._counters(instance, uuid, _GPM_MIG, SHORTEST_US, take, rejected)
+            gpm = self._counters(instance, uuid, _GPM_MIG, now_us, SHORTEST_US, take, rejected)
         has_gpm = device.has_gpm and instance.alone and not (instance.lacks(_GPM_MIG) or instance.denies(_GPM_MIG))
         instance.is_proven = True
         return InstanceReading(uuid, used, total, gpm, has_gpm)
@@ -298,12 +299,13 @@ class Nvml:
         handle: Handle,
         uuid: str,
         name: str,
+        now_us: int,
         every_us: int,
         take: Callable[[Any, Any], object],
         rejected: Counter[str],
     ) -> GpmReading | None:
         """GPM's averages; `take(handle, sample)` writes the counters into a sample."""
-        return handle.ask(name, lambda raw: self._gpm.read(uuid, every_us, partial(take, raw), rejected))
+        return handle.ask(name, lambda raw: self._gpm.read(uuid, now_us, every_us, partial(take, raw), rejected))
 
     def _instance_processes(self, device: Device, rejected: Counter[str]) -> tuple[GpuProcess, ...] | None:
         """The processes on all MIG devices; None where the lists of one of them could not be read."""

@@ -41,19 +41,19 @@ class _Pair:
 class Gpm:
     """The pairs of samples, by the UUID of what they measure: a GPU or a MIG device."""
 
-    def __init__(self, wall_us: Callable[[], int]) -> None:
-        self._wall_us = wall_us
+    def __init__(self) -> None:
         self._pairs: dict[str, _Pair] = {}
         self._question = pynvml.c_nvmlGpmMetricsGet_t()  # 19 kB, of which the driver touches as much as we ask for
 
     def read(
-        self, uuid: str, every_us: int, take: Callable[[Any], object], rejected: Counter[str]
+        self, uuid: str, now_us: int, every_us: int, take: Callable[[Any], object], rejected: Counter[str]
     ) -> GpmReading | None:
         """Averages since the sample before; None at the first one, and while it is not `every_us` old.
 
-        `take` writes the counters into a sample. Raises its NVMLError; the next average then covers this time as well.
+        `now_us` is the wall clock's time at which the GPU is read: one for all of its MIG devices, so that none of them
+        begins or ends a stretch of its own. `take` writes the counters into a sample. Raises its NVMLError; the next
+        average then covers this time as well.
         """
-        now_us = self._wall_us()
         pair = self._pairs.setdefault(uuid, _Pair())
         since_us = pair.taken_us
         if since_us is not None and 0 <= now_us - since_us < every_us:
