@@ -161,7 +161,7 @@ def test_a_pod_that_its_nodes_windows_no_longer_name_has_ended(engine: Engine) -
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(windows=histories(most=6), labels=st.lists(st.sampled_from(["Job/x", "Job.volcano/x", ""]), min_size=3))
 def test_workloads_sum_to_what_pods_had_in_any_history(
