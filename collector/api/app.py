@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute
 
 from gputally.collector.api import (
+    advice,
     allocation,
     budgets,
     coverage,
@@ -24,7 +25,10 @@ from gputally.collector.api.service import Service
 PREFIX = "/api/v1"
 ROUTERS = tuple(
     of.router
-    for of in (allocation, idle, waste, workloads, queues, devices, coverage, rates, namespaces, budgets, statements)
+    for of in (
+        *(allocation, idle, waste, advice, workloads, queues, devices, coverage),
+        *(rates, namespaces, budgets, statements),
+    )
 )
 
 

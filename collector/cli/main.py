@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 import typer
 
 from gputally.collector.cli import (
+    advise,
     budgets,
     export,
     migrate,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(report.report)
 app.command()(queues.queues)
 app.command()(waste.waste)
+app.command()(advise.advise)
 app.command()(top.top)
 app.command()(migrate.migrate)
 app.add_typer(rates.app, name="rates")

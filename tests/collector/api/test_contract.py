@@ -35,6 +35,7 @@ ADDRESSES = [
     "allocation",
     "idle",
     "waste",
+    "advice",
     "workloads",
     "workload",
     "queues",

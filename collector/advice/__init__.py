@@ -1,0 +1,1 @@
+"""Advice: what the ledger shows that somebody could change, each a fact with its numbers. Nothing is ever done."""
