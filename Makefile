@@ -1,6 +1,6 @@
 # `make run` and `make test` need nothing before them but Python 3.11 or newer, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto bench bench-quick histories fuzz soak pins docs dashboards images release
+.PHONY: help run test lint types proto bench bench-quick histories month fuzz soak pins docs dashboards images release
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,9 @@ bench-quick: $(VENV)/.test-ready ## Measure ratios of CPU times small; fail wher
 
 histories: $(VENV)/.test-ready ## Settle N random histories of shared GPUs; check every invariant (make histories N=10000)
 	$(BIN)/python -m tests.histories_run $(or $(N),1000)
+
+month: $(VENV)/.test-ready ## Live through N days of AI platforms: is the table of waste the scenario's truth? (make month N=30)
+	$(BIN)/python -m tests.waste_month $(or $(N),30)
 
 fuzz: $(VENV)/.test-ready ## Try N inputs that nobody meant at every door; count what is refused (make fuzz N=20000)
 	PYTHONPATH=. $(BIN)/python tests/fuzz/run.py $(or $(N),2000)
