@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,31 +30,65 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
 
 @dataclass(slots=True)
 class Agent:
-    """One agent's stream. `waits` holds the last sequence of each batch without an answer, and when it was sent."""
+    """One agent's stream. `waits` holds the batches without an answer: last sequence, when they were sent, bytes."""
 
-    call: Any
+    channel: grpc.aio.Channel
+    compression: grpc.Compression
+    call: Any = None
     reader: "asyncio.Future[None] | None" = None
-    waits: deque[tuple[int, float]] = field(default_factory=deque)
+    waits: deque[tuple[int, float, bytes]] = field(default_factory=deque)
     latencies: list[float] = field(default_factory=list)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: int = 0
 
     async def send(self, batch: bytes, last_sequence: int) -> None:
         """Send a batch as soon as there is room for it."""
         while len(self.waits) >= IN_FLIGHT_BATCHES:
             await self._next_answer()
-        self.waits.append((last_sequence, time.perf_counter()))
-        await self.call.write(sent_at(batch, time.time_ns() // 1000))
+        self.waits.append((last_sequence, time.perf_counter(), batch))
+        await self._write(batch)
 
     async def settled(self) -> None:
         """Wait until every batch is answered."""
         while self.waits:
             await self._next_answer()
 
+    async def connect(self) -> None:
+        """Open a stream, and note its answers from now on."""
+        await self._open()
+        self.reader = asyncio.ensure_future(self._live())
+
+    async def _open(self) -> None:
+        """Of thousands some are cancelled on their way, on a machine that is busy; they try again, as agents do."""
+        for left in reversed(range(_TRIES)):
+            method = self.channel.stream_stream(_METHOD, None, pb.Ack.FromString)
+            self.call = method(None, compression=self.compression)
+            try:
+                await self.call.wait_for_connection()
+                return
+            except grpc.aio.AioRpcError:
+                if not left:
+                    raise
+
+    async def _live(self) -> None:
+        """A stream that breaks begins anew, with all that was not answered."""
+        while self.broken < _TRIES:
+            with suppress(grpc.aio.AioRpcError):
+                await self._read()
+            self.broken += 1
+            await self._open()
+            for _, _, batch in tuple(self.waits):
+                await self._write(batch)
+
+    async def _write(self, batch: bytes) -> None:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it broke: the next one sends it again
+            await self.call.write(sent_at(batch, time.time_ns() // 1000))
+
     async def _next_answer(self) -> None:
         self.answered.clear()
         await asyncio.wait_for(self.answered.wait(), _PATIENCE_S)
 
-    async def read(self) -> None:
+    async def _read(self) -> None:
         """Note the answers until the stream ends. A server that throws away answers 0, once for each batch."""
         async for ack in self.call:
             assert not ack.refusals, ack.refusals
@@ -71,42 +105,22 @@ async def connected(
     target: str, count: int, compression: grpc.Compression = grpc.Compression.NoCompression
 ) -> AsyncIterator[list[Agent]]:
     """So many agents with an open stream each; all of them are gone afterwards."""
-    channels: list[grpc.aio.Channel] = []
     agents: list[Agent] = []
     try:
         while len(agents) < count:
-            some = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(min(_AT_ONCE, count - len(agents)))]
-            channels += some
-            agents += await asyncio.gather(*(_open(channel, compression) for channel in some))
-        await _mend(agents, channels, compression)
+            channels = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(min(_AT_ONCE, count - len(agents)))]
+            some = [Agent(channel, compression) for channel in channels]
+            agents += some
+            await asyncio.gather(*(agent.connect() for agent in some))
         yield agents
     finally:
+        readers = [agent.reader for agent in agents if agent.reader]
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
         for agent in agents:
             agent.call.cancel()
-        readers = [agent.reader for agent in agents if agent.reader]
-        await asyncio.gather(*readers, return_exceptions=True)
-        await asyncio.gather(*(channel.close(None) for channel in channels))
-
-
-async def _mend(agents: list[Agent], channels: Sequence[grpc.aio.Channel], compression: grpc.Compression) -> None:
-    """Of thousands a few are cancelled once they are open, before anything is sent; they begin anew."""
-    for at, (agent, channel) in enumerate(zip(agents, channels, strict=True)):
-        if agent.call.done():
-            agents[at] = await _open(channel, compression)
-
-
-async def _open(channel: grpc.aio.Channel, compression: grpc.Compression) -> Agent:
-    """Of thousands some are cancelled on their way, on a machine that is busy; they try again, as agents do."""
-    for left in reversed(range(_TRIES)):
-        agent = Agent(channel.stream_stream(_METHOD, None, pb.Ack.FromString)(None, compression=compression))
-        try:
-            await agent.call.wait_for_connection()
-            break
-        except grpc.aio.AioRpcError:
-            if not left:
-                raise
-    agent.reader = asyncio.ensure_future(agent.read())
-    return agent
+        await asyncio.gather(*(agent.channel.close(None) for agent in agents))
 
 
 async def send_all(agents: Sequence[Agent], batches: Sequence[Sequence[bytes]], windows: int, first: int) -> None:
