@@ -46,10 +46,15 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """A pod that used `used` of the `parts` GPUs or parts of GPUs that it held, over [since_us, until_us)."""
+    """A pod that used `used` of the `parts` GPUs that it held, and `never` of them, over [since_us, until_us), at no time.
+
+    `whole`: all of them are whole GPUs, and not parts of some.
+    """
 
     used: int
+    never: int
     parts: int
+    whole: bool
     since_us: int
     until_us: int
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Select, and_, func, select
 
+from gputally.accounting.keys import WHOLE_GPU
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.states import State
 from gputally.collector.advice.advice import Advice, Kind, Spent, Unused
@@ -42,7 +43,9 @@ def unused(parts: Sequence[Part]) -> Unused | None:
     if not idle:
         return None
     used = sum(part.used for part in parts)
-    return Unused(used, len(parts), min(part.held_from_us for part in idle), max(part.held_until_us for part in idle))
+    whole = all(part.partition == WHOLE_GPU for part in parts)
+    since_us, until_us = min(part.held_from_us for part in idle), max(part.held_until_us for part in idle)
+    return Unused(used, len(idle), len(parts), whole, since_us, until_us)
 
 
 def read_unused(connection: Connection, asked: Asked) -> list[Advice]:

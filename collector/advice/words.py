@@ -33,8 +33,9 @@ def who(advice: Advice) -> str:
 
 
 def _unused(of: Unused, zone: ZoneInfo) -> str:
+    what = "GPUs" if of.whole else "parts of GPUs"
     since = f"held since {_instant(of.since_us, zone)}"
-    return f"used {of.used} of its {of.parts} GPUs (or parts of GPUs); the other {of.parts - of.used} never, {since}"
+    return f"used {of.used} of its {of.parts} {what}, and {of.never} never, {since}"
 
 
 def _fit(of: Fit, _zone: ZoneInfo) -> str:

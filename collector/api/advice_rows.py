@@ -16,7 +16,9 @@ class UnusedDetails(BaseModel):
     """GPUs, or parts of GPUs, that a pod never used in its life so far, while it used others."""
 
     used: int
+    never: int = Field(description="What it held for an hour and more, and never used.")
     parts: int = Field(description="What it held, whenever that was.")
+    whole: bool = Field(description="All of them are whole GPUs, and not parts of some.")
     since: str = Field(description="When it first held what it never used.")
     until: str = Field(description="When it last held it.")
 
@@ -107,5 +109,5 @@ def _details(of: Details, zone: ZoneInfo) -> UnusedDetails | FitDetails | Notebo
         return FitDetails.model_validate(of, from_attributes=True)
     since, until = instant(of.since_us, zone), instant(of.until_us, zone)
     if isinstance(of, Unused):
-        return UnusedDetails(used=of.used, parts=of.parts, since=since, until=until)
+        return UnusedDetails(used=of.used, never=of.never, parts=of.parts, whole=of.whole, since=since, until=until)
     return NotebookDetails(parts=of.parts, since=since, until=until, at_least=of.before, memory_bytes=of.memory_bytes)

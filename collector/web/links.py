@@ -7,6 +7,7 @@ from gputally.collector.jobs.read_pods import JobName
 OVERVIEW = "/"
 WORKLOADS = "/workloads"
 QUEUES = "/queues"
+ADVICE = "/advice"
 WORKLOAD = "/workload"
 IDLE = "/idle"
 GPUS = "/gpus"

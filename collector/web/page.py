@@ -45,6 +45,7 @@ MENU = (
     ("Workloads", links.WORKLOADS),
     ("Queues", links.QUEUES),
     ("Idle now", links.IDLE),
+    ("Advice", links.ADVICE),
     ("GPUs", links.GPUS),
     ("Statement", links.STATEMENT),
     ("About the numbers", links.ABOUT),

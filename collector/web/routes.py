@@ -15,6 +15,7 @@ from gputally.collector.database.deadline import TooSlow
 from gputally.collector.database.engine import DATABASE_ERRORS
 from gputally.collector.web import (
     about,
+    advice,
     gpus,
     idle,
     links,
@@ -36,6 +37,7 @@ _PAGES: Mapping[str, View] = {
     links.WORKLOADS: workloads.workloads,
     links.WORKLOAD: workload.workload,
     links.QUEUES: queues.queues,
+    links.ADVICE: advice.advice,
     links.IDLE: idle.idle,
     links.GPUS: gpus.gpus,
     links.NAMESPACES + "{namespace:path}": namespace.namespace,

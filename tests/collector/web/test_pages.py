@@ -25,7 +25,8 @@ from gputally.collector.ingest.commit import Committer
 from gputally.collector.web.page import STYLE, version
 
 ONE = "/workload?namespace=research&name=jobset/pretrain-llm"
-PATHS = ("/", "/workloads", ONE, "/queues", "/idle", "/gpus", "/namespaces/research", "/statement", "/about")
+NOW = ("/idle", "/advice", "/gpus")
+PATHS = ("/", "/workloads", ONE, "/queues", *NOW, "/namespaces/research", "/statement", "/about")
 OTHERS = ("training", "inference", "playground", "speech", "sandbox", "vision", "serving", "ann@", "gpu-1", "gpu-3")
 
 
