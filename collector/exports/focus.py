@@ -5,22 +5,23 @@ a row; it is refused, or left out and told in the metadata. Rows that are writte
 ledger.
 """
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
+from gputally.collector.exports.csv_text import fields
 from gputally.collector.exports.focus_charge import Charge, Figures, Printed, Skipped, charges
 from gputally.collector.exports.focus_check import Checker
 from gputally.collector.exports.focus_columns import Version, columns, data_type
-from gputally.collector.exports.focus_row import Biller, Row, RowMaker
+from gputally.collector.exports.focus_row import Biller, RowMaker
+from gputally.collector.exports.focus_text import Shaper
 from gputally.collector.exports.record import instant_text
+from gputally.collector.statement.block import ROWS
 from gputally.collector.statement.ground import Ground
 from gputally.collector.statement.item import Meter
-from gputally.collector.statement.line import Line
 from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, fixed, rounded, settle
 
 BILLER = Biller()
@@ -56,14 +57,15 @@ class Totals:
     kwh: int = 0
     billed: int = 0
 
-    def add(self, charge: Charge, printed: Printed) -> None:
-        """Add a row."""
-        self.rows += 1
-        self.billed += printed.cost
-        if charge.meter is Meter.GPU:
-            self.gpu_hours += printed.quantity
-        elif charge.meter is Meter.ENERGY:
-            self.kwh += printed.quantity
+    def add(self, some: Sequence[Charge], printed: Printed) -> None:
+        """Add rows."""
+        self.rows += len(some)
+        self.billed += sum(printed.cost)
+        for charge, quantity in zip(some, printed.quantity, strict=True):
+            if charge.meter is Meter.GPU:
+                self.gpu_hours += quantity
+            elif charge.meter is Meter.ENERGY:
+                self.kwh += quantity
 
 
 def write_focus(ground: Ground, path: Path, options: Options) -> Totals:
@@ -85,43 +87,57 @@ def metadata_path(path: Path) -> Path:
 def _look(ground: Ground, figures: Figures, asking: Sequence[Rounding], skipped: Skipped) -> None:
     """One reading of all lines. What is skipped is counted in the first of them, when all roundings still ask."""
     count = skipped if len(asking) == len(figures.roundings) else Skipped()
-    for line in ground.lines():
-        for charge in charges(line, count):
-            figures.look(charge, asking)
+    for block in ground.blocks():
+        figures.look(charges(block, count), asking)
 
 
 def _write_rows(ground: Ground, path: Path, options: Options, figures: Figures) -> Totals:
-    totals, maker, checker = Totals(), RowMaker(ground, options.biller), Checker(options.version)
-    names = columns(options.version)
+    totals, checker = Totals(), Checker(options.version)
+    shaper, names = Shaper(RowMaker(ground, options.biller), options.version), columns(options.version)
     with path.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(names)
+        out.write(fields(names) + "\n")
         checker.header(names)
-        for charge, ratio in _charges(ground, options.version):
-            printed = figures.printed(charge)
-            row: Row = maker.row(charge, printed, ratio)
-            checker.row(row)
-            writer.writerow([row.get(name, "") for name in names])
-            totals.add(charge, printed)
+        for some, ratios in _charges(ground, options.version):
+            printed = figures.printed(some)
+            rows = shaper.rows(some, printed, ratios)
+            checker.rows(rows)
+            out.writelines(rows.lines())
+            totals.add(some, printed)
     findings = checker.finish()
     if findings:
         raise NotFocus("; ".join(findings[:3]))
     return totals
 
 
-def _charges(ground: Ground, version: Version) -> Iterator[tuple[Charge, str | None]]:
+def _charges(ground: Ground, version: Version) -> Iterator[tuple[Sequence[Charge], Sequence[str | None]]]:
     """The charges of all lines, each with its part of its device's hour where the version has a column for it."""
-    if version is not Version.V1_3:
-        yield from ((charge, None) for line in ground.lines() for charge in charges(line, Skipped()))
-        return
-    for (hour_us, *_), of_device in groupby(ground.lines(), key=_device_hour):
-        found = [charge for line in of_device for charge in charges(line, Skipped())]
+    for block in ground.blocks() if version is not Version.V1_3 else ():
+        some = charges(block, Skipped())
+        yield some, [None] * len(some)
+    if version is Version.V1_3:
+        yield from _with_parts(ground)
+
+
+def _with_parts(ground: Ground) -> Iterator[tuple[Sequence[Charge], Sequence[str | None]]]:
+    """Some thousands at a time, but a device's hour at once."""
+    some: list[Charge] = []
+    parts: list[str | None] = []
+    every = chain.from_iterable(charges(block, Skipped()) for block in ground.blocks())
+    for (hour_us, *_), of_device in groupby(every, key=_device_hour):
+        found = list(of_device)
         whole = hour_us >= ground.month.start_us  # a correction is no part of an hour
-        yield from zip(found, _ratios(found) if whole else [None] * len(found), strict=True)
+        some += found
+        parts += _ratios(found) if whole else [None] * len(found)
+        if len(some) >= ROWS:
+            yield some, parts
+            some, parts = [], []
+    if some:
+        yield some, parts
 
 
-def _device_hour(line: Line) -> tuple[int, str, str, str]:
-    return line.hour_us, line.holding.cluster, line.holding.node, line.holding.uuid
+def _device_hour(charge: Charge) -> tuple[int, str, str, str]:
+    of = charge.account.holding
+    return charge.hour_us, of.cluster, of.node, of.uuid
 
 
 def _ratios(found: Sequence[Charge]) -> list[str | None]:

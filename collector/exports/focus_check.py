@@ -7,12 +7,15 @@ per price and one category per service, where our own columns stand, and in 1.3 
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from operator import lt, mul
 from pathlib import Path
+from weakref import WeakSet
 
 from gputally.collector.exports.focus_columns import Version, columns, data_type, words
+from gputally.collector.exports.focus_text import Rows, Shape
 
 MOST_FINDINGS = 100
 
@@ -65,6 +68,7 @@ class Checker:
         self._origin: tuple[str, ...] = ()
         self._ratio = Decimal(1)
         self._last_id = ""
+        self._right: WeakSet[Shape] = WeakSet()  # nothing was found in what their rows share
 
     def header(self, names: Sequence[str]) -> None:
         """The names of the columns."""
@@ -89,6 +93,24 @@ class Checker:
         self._last_id = row.get("x_LineId", "")
         if self._version is Version.V1_3:
             self._check_ratio(row)
+
+    def rows(self, rows: Rows) -> None:
+        """Many rows: what they share is looked at once, what is each row's own by columns. Row by row they are looked
+        at only where not all of them are certainly right, and in 1.3, where rows depend on each other."""
+        count = len(rows.shapes)
+        first = dict(zip(reversed(rows.shapes), range(count - 1, -1, -1), strict=True))
+        fresh = {shape: first[shape] for shape in sorted(first.keys() - self._right, key=first.__getitem__)}
+        if self._version is Version.V1_3 or not are_right(rows, fresh.values(), self._last_id):
+            for row in rows:
+                self.row(row)
+            return
+        before = self._rows
+        for at in fresh.values():
+            self._rows = before + at + 1
+            self._check_pairs(rows.row(at))
+        self._right.update(fresh)
+        self._rows = before + count
+        self._last_id = rows.own["x_LineId"][-1] if count else self._last_id
 
     def finish(self) -> Sequence[str]:
         """Everything that is wrong; empty for a good file."""
@@ -229,5 +251,72 @@ def _object(name: str, text: str) -> Sequence[str]:
         wrong.append("has a key that is not in PascalCase")
     return wrong
 
+
+def are_right(rows: Rows, fresh: Iterable[int], last_id: str) -> bool:
+    """Whether there is certainly nothing wrong with rows after `last_id`, of which those at `fresh` have a shape that
+    was not looked at before. Corrections are not looked at so closely: it is never certain of them."""
+    own, shapes = rows.own, set(rows.shapes)
+    return (
+        not any(any(rule(row)) for row in map(rows.row, fresh) for rule in RULES)
+        and not any(shape.constants.get("ChargeClass") for shape in shapes)
+        and all(shape.constants.get("ProviderName") == shape.constants.get("InvoiceIssuerName") for shape in shapes)
+        and all(_NINE.fullmatch(_joined(own[name])) for name in ("PricingQuantity", "ConsumedQuantity"))
+        and all(_NINE.fullmatch(_joined(own[name])) for name in ("BilledCost", "EffectiveCost"))
+        and all(_NINE_OR_NONE.fullmatch(_joined(own[name])) for name in ("x_EnergyIdleKwh", "x_EnergyDynamicKwh"))
+        and all(_is_product(rows, *names) for names in _PRODUCTS)
+        and not _NO_NULLS.intersection(own["x_Microseconds"], own["x_LineId"])
+        and _ascend([last_id, *own["x_LineId"]])
+        and _periods_are_right(rows)
+    )
+
+
+# What is each row's own is written with so many digits, and below 0 only in corrections.
+_NINE = re.compile(r"(?:\d+\.\d{9}\n)*", re.ASCII)
+_NINE_OR_NONE = re.compile(r"(?:(?:\d+\.\d{9})?\n)*", re.ASCII)
+_EIGHTEEN = re.compile(r"(?:\d+\.\d{18}\n)*", re.ASCII)
+_PRODUCTS = (("ListCost", "ListUnitPrice"), ("ContractedCost", "ContractedUnitPrice"))
+
+
+def _joined(column: Sequence[str]) -> str:
+    return "".join([text + "\n" for text in column])
+
+
+def _integers(joined: str) -> list[int]:
+    """Decimals of one number of digits, one each line, in units of the last digit."""
+    return list(map(int, joined.replace(".", "").split()))
+
+
+def _is_product(rows: Rows, cost: str, price: str) -> bool:
+    totals = _joined(rows.own[cost])
+    if not _EIGHTEEN.fullmatch(totals):
+        return False
+    prices = {shape: shape.constants.get(price, "") for shape in set(rows.shapes)}
+    if not all(_NINE.fullmatch(text + "\n") for text in prices.values()):
+        return False
+    units = {shape: int(text.replace(".", "")) for shape, text in prices.items()}
+    quantities = _integers(_joined(rows.own["PricingQuantity"]))
+    return _integers(totals) == list(map(mul, quantities, map(units.__getitem__, rows.shapes)))
+
+
+def _ascend(column: Sequence[str]) -> bool:
+    return all(map(lt, column, column[1:]))
+
+
+def _periods_are_right(rows: Rows) -> bool:
+    """Of each hour and billing period that there is."""
+    starts, ends = rows.own["ChargePeriodStart"], rows.own["ChargePeriodEnd"]
+    billed = {
+        shape: (shape.constants["BillingPeriodStart"], shape.constants["BillingPeriodEnd"]) for shape in rows.shapes
+    }
+    found = set(zip(starts, ends, map(billed.__getitem__, rows.shapes), strict=True))
+    return not any(
+        not _INSTANT.fullmatch(start)
+        or not _INSTANT.fullmatch(end)
+        or any(_periods(dict(zip(_PERIODS, (start, end, *of), strict=True))))
+        for start, end, of in found
+    )
+
+
+_PERIODS = ("ChargePeriodStart", "ChargePeriodEnd", "BillingPeriodStart", "BillingPeriodEnd")
 
 RULES: Sequence[Rule] = (_forms, _nulls, _lists, _periods, _products, _names, _objects)

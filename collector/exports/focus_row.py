@@ -1,8 +1,10 @@
 """A charge as a row of FOCUS: names, identifiers, quantities and costs as the specification wants them."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 
 from gputally.accounting.keys import is_user
 from gputally.accounting.ledger_hour import hour_end
@@ -10,10 +12,11 @@ from gputally.accounting.states import OwnerKind, State
 from gputally.collector.exports.focus_charge import Charge, Printed
 from gputally.collector.exports.record import instant_text
 from gputally.collector.rates.card import exact, model_key
+from gputally.collector.statement.block import Account
 from gputally.collector.statement.ground import Ground
 from gputally.collector.statement.item import Meter
-from gputally.collector.statement.line import Line, payer
-from gputally.collector.statement.rounding import DIGITS, fixed
+from gputally.collector.statement.line import payer
+from gputally.collector.statement.rounding import DIGITS, fixed, fixed_column
 
 METHOD = "gpu-claim-v1"  # how a device's hour is split: by who held it (accounting, settlement)
 
@@ -58,24 +61,47 @@ class RowMaker:
             ),
         }
 
-    def row(self, charge: Charge, printed: Printed, ratio: str | None) -> Row:
-        """The row of a charge; `ratio` is its part of the device's hour, None where it is no part of one."""
-        self._number += 1
-        line = charge.line
-        corrects = line.hour_us < self._month.start_us
+    def constants(self, charge: Charge, *, allocates: bool) -> Row:
+        """What a row shares with all of its account, meter and state; `allocates`: it is a part of a device's hour."""
+        of = charge.account
         return {
             **self._constant,
-            **self._account(line, charge),
-            **_costs(charge, printed),
-            **_resource(line),
-            **_sku(line, charge),
-            **_own(line, charge, printed),
-            **({} if ratio is None else _allocation(line, charge, printed, ratio)),
-            "ChargeClass": "Correction" if corrects else "",
-            "ChargePeriodStart": instant_text(line.hour_us),
-            "ChargePeriodEnd": self._end_text(line.hour_us),
-            "ChargeDescription": _description(line, charge, corrects=corrects),
-            "x_LineId": f"{self._month.name}-{self._number:09d}",
+            **self._account(of, charge),
+            **_prices(charge),
+            **_resource(of),
+            **_sku(of, charge),
+            **_own(of, charge),
+            **(_allocation(of, charge) if allocates else {}),
+            "ChargeClass": "Correction" if self.corrects(charge) else "",
+            "ChargeDescription": _description(of, charge, corrects=self.corrects(charge)),
+        }
+
+    def corrects(self, charge: Charge) -> bool:
+        """Whether it is of a month before."""
+        return charge.hour_us < self._month.start_us
+
+    def figures(
+        self, some: Sequence[Charge], printed: Printed, ratios: Sequence[str | None]
+    ) -> Mapping[str, Sequence[str]]:
+        """What is each row's own, by column. List and contracted cost are the exact products of what is printed; the
+        billed cost adds up to the ledger."""
+        quantities, billed = texts(fixed_column(printed.quantity, DIGITS)), texts(fixed_column(printed.cost, DIGITS))
+        first, self._number = self._number + 1, self._number + len(some)
+        hours = {hour_us: (instant_text(hour_us), self._end_text(hour_us)) for hour_us in {one.hour_us for one in some}}
+        return {
+            "PricingQuantity": quantities,
+            "ConsumedQuantity": quantities,
+            "ListCost": _products(printed.quantity, [one.list_price for one in some]),
+            "ContractedCost": _products(printed.quantity, [one.price for one in some]),
+            "BilledCost": billed,
+            "EffectiveCost": billed,
+            "ChargePeriodStart": [hours[one.hour_us][0] for one in some],
+            "ChargePeriodEnd": [hours[one.hour_us][1] for one in some],
+            "AllocatedMethodDetails": list(map(_details_of, ratios, quantities)),
+            "x_LineId": [f"{self._month.name}-{number:09d}" for number in range(first, self._number + 1)],
+            "x_Microseconds": [str(one.quantity) if one.meter is Meter.GPU else "" for one in some],
+            "x_EnergyIdleKwh": texts(fixed_column(printed.energy_idle, DIGITS)),
+            "x_EnergyDynamicKwh": texts(fixed_column(printed.energy_dynamic, DIGITS)),
         }
 
     def _end_text(self, hour_us: int) -> str:
@@ -83,7 +109,7 @@ class RowMaker:
             self._ends[hour_us] = instant_text(hour_end(hour_us, self._zone))
         return self._ends[hour_us]
 
-    def _account(self, line: Line, charge: Charge) -> Row:
+    def _account(self, line: Account, charge: Charge) -> Row:
         of = line.holding
         found = {
             "BillingAccountId": of.cluster,
@@ -98,36 +124,37 @@ class RowMaker:
         return found
 
 
-def _who(line: Line, charge: Charge) -> OwnerKind:
+def _who(line: Account, charge: Charge) -> OwnerKind:
     return payer(line.holding.kind, State(charge.state)) if charge.state else OwnerKind(line.holding.kind)
 
 
-def _costs(charge: Charge, printed: Printed) -> Row:
-    """List and contracted cost are the exact products of what is printed; the billed cost adds up to the ledger."""
-    quantity, billed = fixed(printed.quantity, DIGITS), fixed(printed.cost, DIGITS)
+def _prices(charge: Charge) -> Row:
     unit = _SERVICES[charge.meter][2]
     return {
-        "PricingQuantity": quantity,
         "PricingUnit": unit,
-        "ConsumedQuantity": quantity,
         "ConsumedUnit": unit,
         "ListUnitPrice": fixed(charge.list_price, DIGITS),
         "ContractedUnitPrice": fixed(charge.price, DIGITS),
-        "ListCost": fixed(printed.quantity * charge.list_price, 2 * DIGITS),
-        "ContractedCost": fixed(printed.quantity * charge.price, 2 * DIGITS),
-        "BilledCost": billed,
-        "EffectiveCost": billed,
     }
 
 
-def _resource(line: Line) -> Row:
+def _products(quantities: Sequence[int], prices: Sequence[int]) -> list[str]:
+    return texts(fixed_column(map(mul, quantities, prices), 2 * DIGITS))
+
+
+def texts(column: Iterable[str | None]) -> list[str]:
+    """A column with nothing where a value is unknown."""
+    return [text or "" for text in column]
+
+
+def _resource(line: Account) -> Row:
     of = line.holding
     kind = {"gpu": "GPU", "replica": "GPU Replica"}.get(of.partition, "MIG Instance")
     uuid = of.partition if kind == "MIG Instance" else of.uuid
     return {"ResourceId": f"{of.cluster}/{of.node}/{uuid}", "ResourceType": kind}
 
 
-def _sku(line: Line, charge: Charge) -> Row:
+def _sku(line: Account, charge: Charge) -> Row:
     """Stable over time: neither amounts nor versions of the rate card are in it."""
     service, meter, _ = _SERVICES[charge.meter]
     sku = _gpu_sku(line.holding.model, line.holding.profile) if charge.meter is Meter.GPU else f"gpu-{charge.meter}"
@@ -147,7 +174,7 @@ def _details(model: str, profile: str) -> str:
     return json.dumps({"GpuCount": 1, "x_GpuModel": model, **({"x_MigProfile": profile} if profile else {})})
 
 
-def _own(line: Line, charge: Charge, printed: Printed) -> Row:
+def _own(line: Account, charge: Charge) -> Row:
     of, terms = line.holding, line.terms
     return {
         "x_UsageState": charge.state,
@@ -163,22 +190,16 @@ def _own(line: Line, charge: Charge, printed: Printed) -> Row:
         "x_Node": of.node,
         "x_Partition": of.partition,
         "x_RateVersion": "" if terms.rate_version is None else str(terms.rate_version),
-        "x_Microseconds": str(charge.quantity) if charge.meter is Meter.GPU else "",
-        "x_EnergyIdleKwh": "" if printed.energy_idle is None else fixed(printed.energy_idle, DIGITS),
-        "x_EnergyDynamicKwh": "" if printed.energy_dynamic is None else fixed(printed.energy_dynamic, DIGITS),
     }
 
 
-def _allocation(line: Line, charge: Charge, printed: Printed, ratio: str) -> Row:
+def _allocation(line: Account, charge: Charge) -> Row:
     """The columns of 1.3: which part of the device's hour this is, and whose. Nobody's has a method and no resource."""
     of = line.holding
-    quantity = fixed(printed.quantity, DIGITS)
-    element = f'{{"AllocatedRatio":{ratio},"UsageUnit":"GPU-Hours","UsageQuantity":{quantity}}}'
     found = {
         "ResourceId": f"{of.cluster}/{of.node}/{of.uuid}",
         "ResourceType": "GPU",
         "AllocatedMethodId": METHOD,
-        "AllocatedMethodDetails": f'{{"Elements":[{element}]}}',
     }
     if _who(line, charge) is OwnerKind.POD:
         found["AllocatedResourceId"] = f"{of.cluster}/{of.namespace}/{of.pod_uid or of.pod}"
@@ -187,7 +208,14 @@ def _allocation(line: Line, charge: Charge, printed: Printed, ratio: str) -> Row
     return found
 
 
-def _description(line: Line, charge: Charge, *, corrects: bool) -> str:
+def _details_of(ratio: str | None, quantity: str) -> str:
+    if ratio is None:
+        return ""
+    element = f'{{"AllocatedRatio":{ratio},"UsageUnit":"GPU-Hours","UsageQuantity":{quantity}}}'
+    return f'{{"Elements":[{element}]}}'
+
+
+def _description(line: Account, charge: Charge, *, corrects: bool) -> str:
     of = line.holding
     what = {Meter.GPU: charge.state, Meter.ENERGY: "energy", Meter.OVERHEAD: "energy overhead"}[charge.meter]
     where = f"{of.model} {of.profile}".rstrip()

@@ -18,7 +18,8 @@ def write_json(ground: Ground, out: TextIO) -> None:
     out.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "lines": [')
     names = [column.name for column in COLUMNS]
     between = "\n"
-    for record in Records(ground):
-        out.write(between + json.dumps(dict(zip(names, record, strict=True)), ensure_ascii=False))
-        between = ",\n"
+    for columns in Records(ground).columns():
+        for record in zip(*columns, strict=True):
+            out.write(between + json.dumps(dict(zip(names, record, strict=True)), ensure_ascii=False))
+            between = ",\n"
     out.write("\n]}\n")

@@ -1,18 +1,20 @@
 """Lines as Parquet, group by group: whatever the month, one group of rows is in memory. Needs pyarrow, an extra."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from gputally.collector.exports.record import COLUMNS, Column, Kind, Records, Value
+from gputally.collector.statement import block
 from gputally.collector.statement.ground import Ground
 
-ROWS = 20_000  # of a group
+ROWS = 10_000  # of a group
 _PRECISION = 38  # decimal digits, 9 of them behind the point
+
+_Columns: TypeAlias = list[Sequence[Value]]
 
 MISSING = "Parquet needs pyarrow: pip install 'gputally[parquet]'"
 
@@ -25,10 +27,15 @@ def write_parquet(ground: Ground, path: Path) -> None:
     """All lines of a month into a file; raises ParquetMissing."""
     arrow, parquet = load()
     schema = _schema(arrow)
-    records = iter(Records(ground))
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        while batch := list(islice(records, ROWS)):
-            writer.write_table(arrow.Table.from_arrays(list(_arrays(arrow, schema, batch)), schema=schema))
+        for some in _some(Records(ground).columns(), -(-ROWS // block.ROWS)):
+            batches = [_batch(arrow, schema, columns) for columns in some]
+            writer.write_table(arrow.Table.from_batches(batches, schema), row_group_size=ROWS)
+
+
+def _some(found: Iterator[_Columns], count: int) -> Iterator[list[_Columns]]:
+    while some := list(islice(found, count)):
+        yield some
 
 
 def load() -> tuple[ModuleType, ModuleType]:
@@ -51,16 +58,17 @@ def _schema(arrow: Any) -> Any:
     return arrow.schema([arrow.field(of.name, kinds[of.kind], metadata={"comment": of.comment}) for of in COLUMNS])
 
 
-def _arrays(arrow: Any, schema: Any, batch: Sequence[tuple[Value, ...]]) -> Iterator[Any]:
-    for field, column, values in zip(schema, COLUMNS, zip(*batch, strict=True), strict=True):
-        yield arrow.array([_value(column, value) for value in values], field.type)
+def _batch(arrow: Any, schema: Any, columns: _Columns) -> Any:
+    arrays = [
+        _array(arrow, column, field.type, values)
+        for column, field, values in zip(COLUMNS, schema, columns, strict=True)
+    ]
+    return arrow.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _value(column: Column, value: Value) -> object:
-    if value is None:
-        return None
+def _array(arrow: Any, column: Column, kind: Any, values: Sequence[Value]) -> Any:
     if column.kind is Kind.DECIMAL:
-        return Decimal(str(value))
+        return arrow.array(values, arrow.string()).cast(kind)
     if column.kind is Kind.INSTANT:
-        return datetime.fromisoformat(str(value)).astimezone(UTC)
-    return value
+        return arrow.array([datetime.fromisoformat(str(value)) for value in values], kind)
+    return arrow.array(values, kind)

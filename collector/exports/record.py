@@ -4,15 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gputally.accounting.ledger_hour import from_us
 from gputally.collector.rates.card import exact
-from gputally.collector.rates.cost import SCALE
+from gputally.collector.rates.cost import SCALE, energy_cost, time_cost
+from gputally.collector.statement.block import Account, Block
 from gputally.collector.statement.ground import Ground
-from gputally.collector.statement.line import Amounts, Holding, Line
+from gputally.collector.statement.line import Amounts, Holding
 from gputally.collector.statement.month import month_name
-from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, fixed, settle
+from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, fixed_column, round_known, settle
 
 Value: TypeAlias = str | int | None
 
@@ -72,6 +73,13 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
+class Figures(NamedTuple):
+    """The rounded figures of a block's lines, in units of 10⁻⁹: GPU-hours, and three costs, which may be unknown."""
+
+    hours: Sequence[int]
+    costs: Sequence[Sequence[int | None]]
+
+
 class Records:
     """The records of a month. Costs and GPU-hours are rounded over the whole file, which is read twice for that."""
 
@@ -80,47 +88,68 @@ class Records:
         self._hours = Rounding(HOUR, DIGITS)
         self._costs = tuple(Rounding(SCALE, DIGITS) for _ in range(3))
 
-    def __iter__(self) -> Iterator[tuple[Value, ...]]:
-        """Each line's values, in the order of COLUMNS."""
+    def blocks(self) -> Iterator[tuple[Block, Figures]]:
+        """The lines with their figures, in order."""
         settle((self._hours, *self._costs), self._look)
-        for line in self._ground.lines():
-            yield self._record(line)
+        for block in self._ground.blocks():
+            found = zip(self._costs, costs(block), strict=True)
+            yield block, Figures(self._hours.round(block.capacities()), [round_known(*cost) for cost in found])
 
     def _look(self, asking: Sequence[Rounding]) -> None:
-        for line in self._ground.lines():
+        for block in self._ground.blocks():
             if self._hours in asking:
-                self._hours.look(line.amounts.capacity_us)
-            for rounding, cost in zip(self._costs, costs(line), strict=True):
-                if cost is not None and rounding in asking:
-                    rounding.look(cost)
+                self._hours.look(block.capacities())
+            for rounding, cost in zip(self._costs, costs(block), strict=True):
+                if rounding in asking:
+                    rounding.look(value for value in cost if value is not None)
 
-    def _record(self, line: Line) -> tuple[Value, ...]:
-        found = [
-            None if cost is None else fixed(rounding.round(cost), DIGITS)
-            for rounding, cost in zip(self._costs, costs(line), strict=True)
-        ]
+    def columns(self) -> Iterator[list[Sequence[Value]]]:
+        """The values of a block's lines, column by column in the order of COLUMNS."""
+        for block, figures in self.blocks():
+            named: dict[Account, tuple[Value, ...]] = {}
+            priced: dict[Account, tuple[Value, ...]] = {}
+            for account in set(block.accounts):
+                named[account], priced[account] = names(account), self.price(account)
+            yield [
+                [instant_text(hour_us) for hour_us in block.hours],
+                [self._ground.month.name] * len(block.hours),
+                [self.corrects(hour_us) for hour_us in block.hours],
+                *zip(*(named[account] for account in block.accounts), strict=True),
+                *block.amounts,
+                fixed_column(figures.hours, DIGITS),
+                *zip(*(priced[account] for account in block.accounts), strict=True),
+                *(fixed_column(cost, DIGITS) for cost in figures.costs),
+            ]
+
+    def corrects(self, hour_us: int) -> str:
+        """The month that a line of this hour corrects; empty: none."""
+        return month_name(hour_us, self._ground.zone) if hour_us < self._ground.month.start_us else ""
+
+    def price(self, account: Account) -> tuple[Value, ...]:
+        """What stands between a line's hours and its costs: version of the card, price, currency."""
+        price = account.terms.price
         return (
-            instant_text(line.hour_us),
-            *self._names(line),
-            *line.amounts,
-            fixed(self._hours.round(line.amounts.capacity_us), DIGITS),
-            line.terms.rate_version,
-            None if line.terms.price is None else exact(line.terms.price),
+            account.terms.rate_version,
+            None if price is None else exact(price),
             self._ground.statement.currency or None,
-            *found,
         )
 
-    def _names(self, line: Line) -> Iterator[Value]:
-        month = self._ground.month
-        of = {**dict(zip(Holding._fields, line.holding, strict=True)), **line.terms._asdict()}
-        corrects = month_name(line.hour_us, self._ground.zone) if line.hour_us < month.start_us else ""
-        of.update(month=month.name, corrects=corrects)
-        return (of[name] for name in _TEXTS)
+
+def names(account: Account) -> tuple[Value, ...]:
+    """What a line is named by after the months."""
+    of = {**dict(zip(Holding._fields, account.holding, strict=True)), **account.terms._asdict()}
+    return tuple(of[name] for name in _TEXTS if name not in ("month", "corrects"))
 
 
-def costs(line: Line) -> tuple[int | None, int | None, int | None]:
-    """Of the time, of the energy, and of what the building draws besides."""
-    return line.cost, line.energy_cost, line.overhead_cost
+def costs(block: Block) -> tuple[list[int | None], list[int | None], list[int | None]]:
+    """Of the time, of the energy, and of what the building draws besides: exact, as `rates.cost` counts."""
+    terms = [account.terms for account in block.accounts]
+    energies = block.energies()
+    return (
+        [time_cost(us, of.price) for us, of in zip(block.capacities(), terms, strict=True)],
+        [energy_cost(mj, of.kwh_price) for mj, of in zip(energies, terms, strict=True)],
+        [energy_cost(mj, of.overhead_price) for mj, of in zip(energies, terms, strict=True)],
+    )
 
 
 @lru_cache(10_000)  # a month has 745 hours

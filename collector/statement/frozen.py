@@ -2,28 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, select
 
 from gputally.collector.allocation.period import Period
+from gputally.collector.database.among import among
 from gputally.collector.database.schema_statement import statement_account, statement_line
 from gputally.collector.ingest.bulk import insert_rows
+from gputally.collector.statement.block import MOST_ACCOUNTS, ROWS, Account, Block, bare
 from gputally.collector.statement.line import Amounts, Holding, Line, Terms
-from gputally.collector.statement.live import BATCH
 
 _MOST_REMEMBERED = 50_000  # accounts; one that was forgotten and comes again is written again, which changes nothing
 
-_NAMES, _ACCOUNT = len(Holding._fields), len(Holding._fields) + len(Terms._fields)
+_NAMES = len(Holding._fields)
 _account, _line = statement_account.c, statement_line.c
-_LINES = select(
-    _line.hour_us, *(_account[name] for name in (*Holding._fields, *Terms._fields)), *map(_line.get, Amounts._fields)
-).join_from(
-    statement_line,
-    statement_account,
-    and_(_account.month == _line.month, _account.id == _line.account_id),
-)
+_LINES = select(_line.month, _line.account_id, _line.hour_us, *map(_line.get, Amounts._fields))
+_ACCOUNTS = select(_account.id, *(_account[name] for name in (*Holding._fields, *Terms._fields)))
 
 
 class LinesDigest:
@@ -47,13 +45,19 @@ class LinesDigest:
 
 def frozen_lines(connection: Connection, month: str) -> Iterator[Line]:
     """The lines of a closed month, its corrections of earlier ones first."""
+    return chain.from_iterable(block.lines() for block in frozen_blocks(connection, month))
+
+
+def frozen_blocks(connection: Connection, month: str) -> Iterator[Block]:
+    """The same in blocks."""
     return _read(connection, _LINES.where(_line.month == month).order_by(_line.position))
 
 
 def frozen_between(connection: Connection, period: Period) -> Iterator[Line]:
     """What closed months say of a period, by hour: its own lines and the corrections that later months hold."""
     within = _LINES.where(_line.hour_us >= period.start_us, _line.hour_us < period.end_us)
-    return _read(connection, within.order_by(_line.hour_us, _line.month, _line.position))
+    found = _read(connection, within.order_by(_line.hour_us, _line.month, _line.position))
+    return chain.from_iterable(block.lines() for block in found)
 
 
 def write_lines(connection: Connection, month: str, lines: Iterable[Line]) -> LinesDigest:
@@ -82,7 +86,7 @@ class _Writer:
         amounts = line.amounts
         # The table has the gap after the states and the energies last, as Amounts has them.
         self._lines.append((self._month, self._position, line.hour_us, account_id, *amounts))
-        if len(self._lines) >= BATCH:
+        if len(self._lines) >= ROWS:
             self.flush()
 
     def flush(self) -> None:
@@ -102,7 +106,20 @@ class _Writer:
         return self._last_id
 
 
-def _read(connection: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Line]:
-    for row in connection.execute(query.execution_options(yield_per=BATCH)):
-        holding, terms = row[1 : 1 + _NAMES], row[1 + _NAMES : 1 + _ACCOUNT]
-        yield Line(row[0], Holding._make(holding), Terms._make(terms), Amounts._make(row[1 + _ACCOUNT :]))
+def _read(connection: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Block]:
+    """Lines by their accounts, which are looked up where they come first: a join would fetch them for each line."""
+    known: dict[tuple[str, int], Account] = {}
+    for rows in bare(connection, query):
+        if len(known) > MOST_ACCOUNTS:
+            known.clear()
+        months, ids, hours, *amounts = zip(*rows, strict=True)
+        keys = list(zip(months, ids, strict=True))
+        for month, missing in groupby(sorted(set(keys) - known.keys()), key=itemgetter(0)):
+            known |= _accounts(connection, month, [account_id for _, account_id in missing])
+        yield Block(hours, [known[key] for key in keys], amounts)
+
+
+def _accounts(connection: Connection, month: str, ids: Sequence[int]) -> Iterator[tuple[tuple[str, int], Account]]:
+    found = _ACCOUNTS.where(_account.month == month, among(connection, _account.id, "ids"))
+    for account_id, *of in connection.execute(found, {"ids": ids}):
+        yield (month, account_id), Account(Holding._make(of[:_NAMES]), Terms._make(of[_NAMES:]))

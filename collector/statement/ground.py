@@ -10,12 +10,13 @@ from sqlalchemy import Connection, Engine
 
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.postings import catch_up
+from gputally.collector.statement.block import Block, blocks
 from gputally.collector.statement.content import Statement, draw_up
 from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.document import from_json
-from gputally.collector.statement.frozen import frozen_lines
+from gputally.collector.statement.frozen import frozen_blocks
 from gputally.collector.statement.line import Line
-from gputally.collector.statement.live import live_lines
+from gputally.collector.statement.live import live_blocks
 from gputally.collector.statement.month import Month
 from gputally.collector.statement.register import Closed, closed_month, closed_months, read_document, takes_corrections
 from gputally.collector.statement.terms import read_terms
@@ -31,18 +32,26 @@ class Ground:
     closed: Closed | None
     _connection: Connection
 
-    def lines(self) -> Iterator[Line]:
-        """Corrections of earlier months by hour, then the month's own lines by hour; a few at a time."""
+    def blocks(self) -> Iterator[Block]:
+        """Corrections of earlier months by hour, then the month's own lines by hour; a block in memory at a time."""
         if self.closed is not None:
-            return frozen_lines(self._connection, self.month.name)
-        return open_lines(self._connection, self.zone, self.month)
+            return frozen_blocks(self._connection, self.month.name)
+        return _open_blocks(self._connection, self.zone, self.month)
+
+    def lines(self) -> Iterator[Line]:
+        """The same, line by line."""
+        return chain.from_iterable(block.lines() for block in self.blocks())
 
 
 def open_lines(connection: Connection, zone: ZoneInfo, month: Month) -> Iterator[Line]:
     """The lines of an open month."""
+    return chain.from_iterable(block.lines() for block in _open_blocks(connection, zone, month))
+
+
+def _open_blocks(connection: Connection, zone: ZoneInfo, month: Month) -> Iterator[Block]:
     closed = closed_months(connection)
     late = corrections(connection, zone, closed) if takes_corrections(closed, month.start_us) else iter(())
-    return chain(late, live_lines(connection, month.period, read_terms(connection, zone)))
+    return chain(blocks(late), live_blocks(connection, month.period, read_terms(connection, zone)))
 
 
 @contextmanager

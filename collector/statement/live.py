@@ -1,36 +1,91 @@
 """The lines of an open month: its postings as they are now, with the terms that hold now."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, func, select, type_coerce
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import BigInteger, SmallInteger
 
 from gputally.collector.allocation.period import Period
-from gputally.collector.allocation.sources import POSTINGS
+from gputally.collector.database.among import among
+from gputally.collector.database.coded import BASIS, REASON
 from gputally.collector.database.schema import device, node, owner, posting
-from gputally.collector.statement.line import Amounts, Holding, Line
+from gputally.collector.statement.block import MOST_ACCOUNTS, Account, Block, bare
+from gputally.collector.statement.line import Amounts, Holding, Line, Terms
 from gputally.collector.statement.terms import TermsBook
 
-BATCH = 2_000  # rows that are in memory at a time
+_Key: TypeAlias = tuple[Any, ...]  # what a posting is named by, as ids and numbers
 
-_HOLDING = (
-    *(node.c.cluster, node.c.name, device.c.uuid, device.c.model, posting.c.partition, posting.c.profile),
-    *(owner.c.kind, owner.c.namespace, owner.c.pod, owner.c.container, owner.c.pod_uid, owner.c.first_seen_us),
-    *(owner.c.user, owner.c.unit, posting.c.basis, posting.c.reason),
-)
-_KEY = tuple(posting.primary_key.columns)
-_NAMES = len(Holding._fields)
-_POSTINGS = (
-    select(posting.c.hour_us, *_HOLDING, *(posting.c[name] for name in Amounts._fields))
-    .select_from(POSTINGS.names())
-    .order_by(*_KEY)
-    .execution_options(yield_per=BATCH)
-)
+_of = posting.c
+_KEY = (_of.node_id, _of.device_id, _of.owner_id, _of.partition, _of.profile)
+_WORDS = (type_coerce(_of.basis, SmallInteger), type_coerce(_of.reason, SmallInteger))
+_AMOUNTS = [
+    func.coalesce(_of.gap_us, 0, type_=BigInteger) if name == "gap_us" else _of[name] for name in Amounts._fields
+]
+_POSTINGS = select(_of.hour_us, *_KEY, *_WORDS, *_AMOUNTS).order_by(*posting.primary_key.columns)
+_BASES, _REASONS = ({code: word for word, code in kind.words} for kind in (BASIS, REASON))
+_OF_OWNER = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
 
 
 def live_lines(connection: Connection, period: Period, book: TermsBook) -> Iterator[Line]:
     """The postings of a period, priced, by hour; a few at a time, whatever their number."""
-    hour = posting.c.hour_us
-    for row in connection.execute(_POSTINGS.where(hour >= period.start_us, hour < period.end_us)):
-        holding = Holding._make(row[1 : 1 + _NAMES])
-        terms = book.at(holding.place, row[0])
-        yield Line(row[0], holding, terms, Amounts._make(row[1 + _NAMES :]))
+    return chain.from_iterable(block.lines() for block in live_blocks(connection, period, book))
+
+
+def live_blocks(connection: Connection, period: Period, book: TermsBook) -> Iterator[Block]:
+    """The same in blocks. Names are looked up by their ids: a join would fetch them for each posting."""
+    accounts = _Accounts(connection, book)
+    within = _POSTINGS.where(_of.hour_us >= period.start_us, _of.hour_us < period.end_us)
+    for rows in bare(connection, within):
+        hours, *columns = zip(*rows, strict=True)
+        names, amounts = columns[: -len(_AMOUNTS)], columns[-len(_AMOUNTS) :]
+        yield Block(hours, accounts.of(hours, list(zip(*names, strict=True))), amounts)
+
+
+class _Accounts:
+    """Accounts of postings by their ids, each with the time for which its terms hold."""
+
+    def __init__(self, connection: Connection, book: TermsBook) -> None:
+        self._connection = connection
+        self._book = book
+        self._known: dict[_Key, tuple[int, int, Account]] = {}
+
+    def of(self, hours: Sequence[int], keys: Sequence[_Key]) -> list[Account]:
+        """The account of each of some postings."""
+        if len(self._known) > MOST_ACCOUNTS:
+            self._known.clear()
+        self._learn(set(keys) - self._known.keys())
+        found, known = [], self._known
+        for hour_us, key in zip(hours, keys, strict=True):
+            from_us, to_us, account = known[key]
+            if not from_us <= hour_us < to_us:
+                account = self._priced(key, account.holding, hour_us)
+            found.append(account)
+        return found
+
+    def _priced(self, key: _Key, holding: Holding, hour_us: int) -> Account:
+        from_us, to_us, terms = self._book.span(holding.place, hour_us)
+        account = Account(holding, terms)
+        self._known[key] = (from_us, to_us, account)
+        return account
+
+    def _learn(self, missing: Collection[_Key]) -> None:
+        """The names of new keys; their terms are still to be looked up."""
+        if not missing:
+            return
+        nodes = self._named(node, (node.c.cluster, node.c.name), {key[0] for key in missing})
+        devices = self._named(device, (device.c.uuid, device.c.model), {key[1] for key in missing})
+        owners = self._named(owner, [owner.c[name] for name in _OF_OWNER], {key[2] for key in missing})
+        for key in missing:
+            node_id, device_id, owner_id, partition, profile, basis, reason = key
+            place, whose = (*nodes[node_id], *devices[device_id], partition, profile), owners[owner_id]
+            holding = Holding._make((*place, *whose, _BASES[basis], _REASONS[reason]))
+            self._known[key] = (0, 0, Account(holding, Terms()))
+
+    def _named(
+        self, table: Table, columns: Sequence[ColumnElement[Any]], ids: Collection[int]
+    ) -> Mapping[int, Sequence[Any]]:
+        query = select(table.c.id, *columns).where(among(self._connection, table.c.id, "ids"))
+        return {row_id: of for row_id, *of in self._connection.execute(query, {"ids": sorted(ids)})}

@@ -4,6 +4,7 @@ The printed amounts add up to the exact sum rounded once (halves up), each of th
 up, and those with the largest remainders are rounded up; equal remainders go to the earlier line.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import gcd
 
@@ -13,7 +14,8 @@ MOST_BUCKETS = 65_536  # remainders that are told apart at a time
 
 
 class Rounding:
-    """Rounds values of 1/`scale` to units of 10^-`digits`. First `look` at all of them until `settled`, then `round`.
+    """Rounds values of 1/`scale` to units of 10^-`digits`. First `look` at all of them until `settled`, then `round`;
+    each takes them some at a time.
 
     One look settles it unless there are more different remainders than MOST_BUCKETS; each further look tells that many
     more apart, among those where the line between up and down runs.
@@ -32,15 +34,17 @@ class Rounding:
         self._buckets: dict[int, int] = {}
         self._rest = 0  # the sum of all remainders
 
-    def look(self, value: int) -> None:
-        """Take the next value of the file."""
-        rest = value * self._times % self._unit
-        self._rest += rest
-        if self._low <= rest < self._high:
-            bucket = (rest - self._low) // self._width
-            self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
-            if len(self._buckets) > MOST_BUCKETS:
-                self._coarsen()
+    def look(self, values: Iterable[int]) -> None:
+        """Take the next values of the file."""
+        times, unit, low, high, width = self._times, self._unit, self._low, self._high, self._width
+        rests = [value * times % unit for value in values]
+        self._rest += sum(rests)
+        for rest, count in Counter(rests).items():
+            if low <= rest < high:
+                bucket = (rest - low) // width
+                self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+        while len(self._buckets) > MOST_BUCKETS:
+            self._coarsen()
 
     def settled(self) -> bool:
         """Whether the looks were enough; called after each of them."""
@@ -59,15 +63,18 @@ class Rounding:
         self._start()
         return done
 
-    def round(self, value: int) -> int:
-        """The next value in units, in the order of the looks."""
-        units, rest = divmod(value * self._times, self._unit)
-        if rest >= self._high:
-            return units + 1
-        if rest < self._low or not self._ups:
-            return units
-        self._ups -= 1
-        return units + 1
+    def round(self, values: Iterable[int]) -> list[int]:
+        """The next values in units, in the order of the looks."""
+        times, unit, low, high, found = self._times, self._unit, self._low, self._high, []
+        for value in values:
+            units, rest = divmod(value * times, unit)
+            if rest >= high:
+                units += 1
+            elif rest >= low and self._ups:
+                self._ups -= 1
+                units += 1
+            found.append(units)
+        return found
 
     def _narrow(self, bucket: int, ups: int) -> None:
         low = self._low + bucket * self._width
@@ -89,16 +96,20 @@ def settle(roundings: Sequence[Rounding], look: Callable[[Sequence[Rounding]], N
         waiting = [rounding for rounding in waiting if not rounding.settled()]
 
 
+def round_known(rounding: Rounding, values: Sequence[int | None]) -> Sequence[int | None]:
+    """The next values, of which some are not known and stay so."""
+    if None not in values:
+        return rounding.round(values)  # type: ignore[arg-type]
+    known = iter(rounding.round(value for value in values if value is not None))
+    return [None if value is None else next(known) for value in values]
+
+
 def rounded(values: Sequence[int], scale: int, digits: int) -> list[int]:
     """Values of 1/`scale` in units of 10^-`digits`, when all of them are at hand."""
     rounding = Rounding(scale, digits)
 
-    def look(_asking: Sequence[Rounding]) -> None:
-        for value in values:
-            rounding.look(value)
-
-    settle([rounding], look)
-    return [rounding.round(value) for value in values]
+    settle([rounding], lambda _asking: rounding.look(values))
+    return rounding.round(values)
 
 
 def hours(values: Iterable[int], digits: int) -> list[str]:
@@ -112,3 +123,15 @@ def fixed(units: int, digits: int) -> str:
     if not digits:
         return f"{sign}{units}"
     return f"{sign}{units // 10**digits}.{units % 10**digits:0{digits}d}"
+
+
+def fixed_column(units: Iterable[int | None], digits: int) -> list[str | None]:
+    """The same of many, where equal ones are made once; None stays."""
+    column = list(units)
+    known = {value for value in column if value is not None}
+    if known and min(known) < 0:
+        texts = {value: fixed(value, digits) for value in known}
+    else:
+        form = f"%0{digits + 1}d"
+        texts = {value: (text := form % value)[:-digits] + "." + text[-digits:] for value in known}
+    return list(map(texts.get, column))  # type: ignore[arg-type]  # nothing is under None

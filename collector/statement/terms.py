@@ -30,13 +30,17 @@ class TermsBook:
 
     def at(self, place: Key, hour_us: int) -> Terms:
         """What holds in the ledger hour that begins at `hour_us`."""
+        return self.span(place, hour_us)[2]
+
+    def span(self, place: Key, hour_us: int) -> tuple[int, int, Terms]:
+        """The same, with the instants from which and up to which it holds."""
         latest = self._latest.get(place)
         if latest is not None and latest[0] <= hour_us < latest[1]:
-            return latest[2]
+            return latest
         if len(self._latest) >= _MOST_CACHED:
             self._latest.clear()
         found = self._latest[place] = self._find(place, hour_us)
-        return found[2]
+        return found
 
     def changes(self, period: Period) -> Changes:
         """When prices, teams or namespaces become others within a period."""

@@ -1,6 +1,7 @@
 """The checker finds what the specification forbids and public validators do not see."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from gputally.collector.database.migrate import migrate
 from gputally.collector.exports.focus import Options, write_focus
 from gputally.collector.exports.focus_check import MOST_FINDINGS, Checker, check_file
 from gputally.collector.exports.focus_columns import Version, columns
+from gputally.collector.exports.focus_text import OWN, Rows, Shape
 from gputally.collector.statement.ground import ground
 
 BROKEN = [
@@ -94,3 +96,37 @@ def test_no_more_is_told_than_anybody_reads(good: list[dict[str, str]], tmp_path
         writer.writeheader()
         writer.writerows([{**good[0], "BilledCost": ""}] * 500)
     assert len(check_file(path, Version.V1_3)) == MOST_FINDINGS
+
+
+def rows_of_1_2(good: list[dict[str, str]], change: dict[str, str], at: int) -> Rows:
+    """The same rows as they are checked many at a time: all but what is each row's own is shared."""
+    rows = [{**row, **change} if number == at else row for number, row in enumerate(good)]
+    own = {name: [row[name] for row in rows] for name in OWN}
+    shared = [{name: value for name, value in row.items() if name not in OWN} for row in rows]
+    shapes = {json.dumps(one): Shape(one, "") for one in shared}
+    return Rows(columns(Version.V1_2), [shapes[json.dumps(one)] for one in shared], own)
+
+
+@pytest.mark.parametrize("change", [{}, *(change for change, _ in BROKEN[:-1])], ids=str)
+def test_many_rows_at_once_are_told_the_same(good: list[dict[str, str]], change: dict[str, str]) -> None:
+    """What is looked at by columns finds what is found row by row, when shapes are new and when they are known."""
+    owned = next(at for at, row in enumerate(good) if at and row["SubAccountId"])
+    one_by_one, at_once, later = (Checker(Version.V1_2) for _ in range(3))
+    for row in rows_of_1_2(good, change, owned):
+        one_by_one.row(row)
+    at_once.rows(rows_of_1_2(good, change, owned))
+    assert at_once.finish() == one_by_one.finish()
+    assert bool(at_once.finish()) == bool(change)
+    known = rows_of_1_2(good, {}, 0)
+    later.rows(known)
+    assert not later.finish()
+    own = {name: list(column) for name, column in known.own.items()}
+    own["x_LineId"] = [f"2026-08-{number:09d}" for number in range(len(known.shapes))]
+    later.rows(
+        Rows(
+            known.names,
+            known.shapes,
+            own | {name: [value] * len(good) for name, value in change.items() if name in own},
+        )
+    )
+    assert bool(later.finish()) == bool(OWN.intersection(change))
