@@ -19,7 +19,8 @@ from gputally.agent.sample import (
     Sample,
 )
 
-_ACTIVITY_US = 750_000  # a driver measures utilisation in periods of 1/6 s to 1 s, and keeps them for seconds
+_SHORTEST_PERIOD_US = 166_000  # a driver measures utilisation in periods of 1/6 s to 1 s, and keeps them for seconds
+_ACTIVITY_US = 750_000  # how often it is asked for them by samples that follow each other faster than that
 _CLOCKS_APART_US = 5_000  # a tenth of what counts as a step of the wall clock
 _CLOCK_TRIES = 5
 _MPS_SERVER = "nvidia-cuda-mps"  # of nvidia-cuda-mps-server: the kernel keeps 15 characters of a process's name
@@ -148,7 +149,8 @@ class Sampler:
         detail = full or now_us >= self._processes_due_us
         if detail:
             self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
-        is_due = detail or now_us >= self._activity_due_us
+        is_fast = self._cadence.sample_us < _SHORTEST_PERIOD_US
+        is_due = detail or not is_fast or now_us >= self._activity_due_us
         if is_due:
             self._activity_due_us = now_us + _ACTIVITY_US
         failed_before, self._failing = self._failing, set()
