@@ -8,11 +8,13 @@ from sqlalchemy import (
     BindParameter,
     Connection,
     Insert,
+    Subquery,
     and_,
     bindparam,
     case,
     cast,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -37,7 +39,6 @@ _NAMED = (
     .join(device, device.c.id == _row.device_id)
     .join(owner, owner.c.id == _row.owner_id)
 )
-_AT = and_(*(place.c[name] == column for name, column in zip(_PLACES, _PLACE, strict=True)))
 
 
 def sum_places(connection: Connection, day_us: int, nodes: Sequence[int] | None = None) -> None:
@@ -61,9 +62,13 @@ def sum_nodes(connection: Connection, day_us: int) -> None:
 
 def _new_places(connection: Connection, *within: ColumnElement[bool]) -> Insert:
     """In order, so that two transactions never wait for each other in a circle."""
-    named = select(*_PLACE).select_from(_NAMED.outerjoin(place, _AT))
-    found = named.where(*within, place.c.id.is_(None)).distinct().order_by(*_PLACE)
+    named = select(*_PLACE).select_from(_NAMED).where(*within).distinct().subquery()
+    found = select(named).where(~exists().where(_is_at(named))).order_by(*named.c)
     return upsert(connection, place).from_select(list(_PLACES), found).on_conflict_do_nothing()
+
+
+def _is_at(named: Subquery) -> ColumnElement[bool]:
+    return and_(*(place.c[name] == named.c[name] for name in _PLACES))
 
 
 def _total(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -82,8 +87,12 @@ def _by_node(*within: ColumnElement[bool]) -> Insert:
         "memory_high": _total(_row[MEMORY].op(">>")(literal_column(str(MEMORY_BITS)))),
         "memory_low": _total(_row[MEMORY].op("&")(low)),
     }
-    key = (_row.day_us, _row.node_id, place.c.id)
-    found = select(*key, *sums.values()).select_from(_NAMED.join(place, _AT)).where(*within).group_by(*key)
+    key = (_row.day_us, _row.node_id, *_PLACE)
+    labelled = (column.label(name) for name, column in sums.items())
+    # Places are looked up for the sums: on tables that nobody analysed yet, PostgreSQL would look them up for each row.
+    summed = select(*key, *labelled).select_from(_NAMED).where(*within).group_by(*key).subquery()
+    ids = (summed.c.day_us, summed.c.node_id, place.c.id)
+    found = select(*ids, *(summed.c[name] for name in sums)).join_from(summed, place, _is_at(summed))
     return insert(namespace_day).from_select(["day_us", "node_id", "place_id", *sums], found)
 
 

@@ -66,25 +66,24 @@ def _sum_whole(connection: Connection, day: Day) -> None:
 
 
 def _keep(connection: Connection, day: Day) -> bool:
-    """Lock a day; whether it is summed but for the nodes that changed. It is not sealed any more."""
-    of_day = {"day": day.start_us}
-    if connection.execute(_SEALED, of_day).one_or_none() is None:
-        lock_day(connection, day.start_us)
-        if connection.execute(_SEALED, of_day).one_or_none() is None:
-            _sum_whole(connection, day)
-            return False
+    """Share a day; whether it is summed but for the nodes that changed. It is not sealed any more."""
     share_day(connection, day.start_us)
-    if connection.execute(_SEALED, of_day).scalar_one_or_none():
-        _open(connection, day)
-    return connection.execute(_SEALED, of_day).one_or_none() is not None  # it may be gone, with its postings
+    return connection.execute(_SEALED, {"day": day.start_us}).scalar_one_or_none() == 0 or _open(connection, day)
 
 
-def _open(connection: Connection, day: Day) -> None:
-    """Have the sums of each node again; the first of those that share a day does it."""
+def _open(connection: Connection, day: Day) -> bool:
+    """Sum a day for the first time, or have the sums of each node again: the first of those that share it does it.
+
+    What the others have not committed yet it cannot see, and need not: they sum their nodes when their turn comes.
+    """
     lock_opening(connection, day.start_us)
-    if connection.execute(_SEALED, {"day": day.start_us}).scalar_one_or_none():
+    sealed = connection.execute(_SEALED, {"day": day.start_us}).scalar_one_or_none()
+    if sealed is None:
+        _sum_whole(connection, day)
+    elif sealed:
         sum_places(connection, day.start_us)
         connection.execute(_UNSEAL, {"day": day.start_us})
+    return sealed is not None
 
 
 def _sum_nodes(connection: Connection, day: Day, nodes: Sequence[int]) -> None:
