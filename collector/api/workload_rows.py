@@ -37,7 +37,7 @@ class WorkloadName(BaseModel):
     at_once: int = Field(description="The most pods at a time; who takes over a place counts once.")
     attempts: int | None = Field(description="null where its pods are replicas, which nobody can tell attempts of.")
     restarts: int | None = Field(description="Pods that took over a place while others went on.")
-    runs: int | None = Field(description="How many runs its platform tells apart.")
+    runs: int | None = Field(description="Runs that its platform tells apart, or how often it was made under its name.")
 
 
 class WorkloadRow(models.Figures, Story, WorkloadName):

@@ -32,7 +32,7 @@ class Course:
 
     @property
     def runs(self) -> int | None:
-        """How many runs its platform tells apart; None where it tells of none."""
+        """How many runs its platform tells apart, or how often it was made; None where nothing tells."""
         return len({one.run for one in self.attempts if one.run is not None}) or None
 
 

@@ -21,8 +21,8 @@ class JobPod:
     """A pod that held GPUs from `start_us` until `until_us`, microseconds since the epoch, by the ledger.
 
     `uid` is empty where its agent did not know it: then all pods of the name are one. `nodes` has one name; more only
-    without a UID. `rank`, `replica`, `role`, `attempt` and `run` are as its platform tells; None is unknown. `reason`
-    says why it failed.
+    without a UID. `rank`, `replica`, `role`, `attempt` and `run` are as its platform tells; None is unknown. A run may
+    also be the number of a workload among those that had its name. `reason` says why it failed.
     """
 
     name: str

@@ -24,13 +24,14 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 def workloads(jobs: Sequence[Job], currency: str, zone: ZoneInfo) -> Table:
     """A row for each; columns of figures add up."""
-    heads = ("namespace", "workload", "ranks", "nodes", "attempts", "began", "ended")
+    heads = ("namespace", "workload", "ranks", "nodes", "runs", "attempts", "began", "ended")
     names = [
         (
             job.name.namespace,
             job.name.label,
             _number(job.course.ranks),
             str(job.course.nodes),
+            _number(job.course.runs),
             _number(len(job.course.attempts) or None),
             *_when(job.course, zone),
         )

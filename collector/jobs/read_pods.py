@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -68,8 +68,27 @@ def _rows(connection: Connection, query: Query) -> Iterator[Any]:
 
 def _members(pods: Sequence[Sequence[Any]], zone: ZoneInfo, gone_us: int) -> Members:
     learnt = [of[0] for of in pods if of[0].rule is not None]
+    made = {(of[0].pod, of[0].pod_uid): of[0].uid for of in pods}
     found = sorted((_pod(of, zone, gone_us) for of in pods), key=lambda pod: (pod.start_us, pod.name, pod.uid))
-    return Members(tuple(found), _known(learnt) if learnt else None)
+    return Members(tuple(told_apart(found, made)), _known(learnt) if learnt else None)
+
+
+def told_apart(pods: Sequence[JobPod], made: Mapping[tuple[str, str], str | None]) -> Iterator[JobPod]:
+    """The pods, with numbers for runs where a workload was made again under its name and nothing else tells them.
+
+    `made` says which of them a pod belongs to, by the UID; None: unknown.
+    """
+    times: dict[str, str] = {}
+    for pod in pods:
+        uid = made[pod.name, pod.uid]
+        if uid is not None:
+            times.setdefault(uid, str(len(times) + 1))
+    for pod in pods:
+        uid = made[pod.name, pod.uid]
+        if len(times) > 1 and uid is not None and pod.run is None:
+            yield replace(pod, run=times[uid])
+        else:
+            yield pod
 
 
 def _known(rows: Sequence[Any]) -> Known:
@@ -116,7 +135,7 @@ _NEWEST = (
 _LEARNT = tuple(
     pod_workload.c[name]
     for name in (
-        *("platform", "rule", "evidence", "role", "rank", "replica", "attempt", "run"),
+        *("platform", "uid", "rule", "evidence", "role", "rank", "replica", "attempt", "run"),
         *("started_us", "finished_us", "gone_us", "phase", "reason"),
     )
 )

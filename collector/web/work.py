@@ -76,7 +76,7 @@ def size(of: Course) -> str:
         parts.append(f"at most {of.at_once} at a time")
     if of.runs is not None and of.runs > 1:
         parts.append(words.number(of.runs, "run"))
-    if len(of.attempts) > 1:
+    if len(of.attempts) > (of.runs or 1):
         parts.append(words.number(len(of.attempts), "attempt"))
     if of.restarts:
         parts.append(words.number(of.restarts, "restart"))

@@ -37,9 +37,9 @@ def run(*arguments: str) -> Result:
 def test_the_dearest_idle_workload_comes_first(url: str) -> None:
     done = run("list", *JULY, "--database-url", url)
     assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
-        "namespace workload ranks nodes attempts began ended GPU-hours used idle efficiency EUR idle EUR",
-        "vision pod/serve-1 – 1 – 2026-07-01 00:00 running 1.0 0.0 1.0 0 % 1.80 1.80",
-        "search pytorchjob.kubeflow/bert 1 1 1 2026-07-01 00:00 2026-07-01 02:00 failed 2.0 1.5 0.5 75 % 7.20 1.80",
+        "namespace workload ranks nodes runs attempts began ended GPU-hours used idle efficiency EUR idle EUR",
+        "vision pod/serve-1 – 1 – – 2026-07-01 00:00 running 1.0 0.0 1.0 0 % 1.80 1.80",
+        "search pytorchjob.kubeflow/bert 1 1 – 1 2026-07-01 00:00 2026-07-01 02:00 failed 2.0 1.5 0.5 75 % 7.20 1.80",
     ]
     only = run("list", *JULY, "--namespace", "search", "--sort", "name", "--database-url", url)
     assert len(only.stdout.splitlines()) == 2

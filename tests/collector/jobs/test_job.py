@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from tests.collector.jobs.stories import held
 from tests.databases import empty
 from tests.watched_pods import failed, learn
 from tests.windows import MINUTE_US, START_US, all_received, device, histories, pod, reserved, unallocated, window
@@ -24,9 +25,11 @@ from gputally.collector.allocation.query import Query, Scope
 from gputally.collector.database.engine import reading
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
+from gputally.collector.jobs.attempts import attempts_of
 from gputally.collector.jobs.drill import Drilled, of_workload, read_job
 from gputally.collector.jobs.job import Job, read_jobs
 from gputally.collector.jobs.pod import Outcome
+from gputally.collector.jobs.read_pods import told_apart
 from gputally.collector.ledger.postings import settle
 
 UTC = ZoneInfo("UTC")
@@ -158,6 +161,18 @@ def test_a_pod_that_its_nodes_windows_no_longer_name_has_ended(engine: Engine) -
     found = {job.name.label: job.course for job in jobs(engine)}
     assert (found["pod/a"].outcome, found["pod/a"].end_us) == (Outcome.ENDED, START_US + HOUR_US)
     assert found["pod/b"].outcome is Outcome.RUNNING
+
+
+def test_what_was_made_again_under_its_name_has_runs_and_attempts_of_its_own() -> None:
+    """A JobSet of yesterday and one of today count their attempts from 0; of a pod without a UID nothing is known."""
+    pods = [held("a-0", day * 1440, day * 1440 + 60, rank=0, attempt=0) for day in range(2)]
+    lone = held("b", 3000, 3060)
+    made = {(pod.name, pod.uid): f"jobset-{at}" for at, pod in enumerate(pods)} | {(lone.name, lone.uid): None}
+    told = list(told_apart([*pods, lone], made))
+    assert [(one.run, one.number) for one in attempts_of(told[:2])] == [("1", 0), ("2", 0)]
+    assert told[2] == lone
+    same = dict.fromkeys(made, "jobset-0")
+    assert list(told_apart([*pods, lone], same)) == [*pods, lone]
 
 
 @settings(
