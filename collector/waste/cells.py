@@ -26,7 +26,7 @@ from gputally.collector.rates.pricing import Key
 from gputally.collector.waste.division import Share
 from gputally.collector.waste.division_sql import kinds
 from gputally.collector.waste.kind import Kind
-from gputally.collector.waste.lives import lives
+from gputally.collector.waste.lives import kept, lives
 
 _PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
 _WORK_MEM = "128MB"
@@ -108,7 +108,8 @@ def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], ed
     """The kinds of the parts in scope, summed by piece and ids."""
     within = _within(query)
     asked = select(idle_part.c.owner_id, idle_part.c.node_id).where(within).distinct().subquery("asked")
-    life = lives(asked, read_state(connection))
+    found = lives(asked, read_state(connection))
+    life = kept(connection, found) if is_sqlite(connection) else found
     same = and_(*(life.c[name] == idle_part.c[name] for name in ("owner_id", "node_id", "device_id", "partition")))
     groups = {"piece": piece_of(idle_part.c.hour_us, edges)}
     groups |= {column.name: column for column in (*_POINTERS.values(), idle_part.c.profile, *own)}
@@ -118,7 +119,7 @@ def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], ed
             *(column.label(name) for name, column in groups.items()),
             *(us.label(name) for name, us in zip(_SUMMED, [idle_part.c.idle_us, *sums], strict=True)),
         )
-        .join_from(idle_part, life, same)
+        .join_from(idle_part, life, same, isouter=True)  # each has one; so that SQLite begins with the parts
         .where(within)
         .subquery("facts")
     )

@@ -7,7 +7,27 @@ A pod is all of its containers on one node; one whose UID the agent did not know
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CTE, Subquery, and_, case, func, literal_column, or_, select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Column,
+    Connection,
+    FromClause,
+    Integer,
+    MetaData,
+    String,
+    Subquery,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation.whose import learnt
@@ -21,6 +41,16 @@ _YES: ColumnElement[int] = literal_column("1")
 _NO: ColumnElement[int] = literal_column("0")
 _peer = owner.alias("peer")
 _SAME_POD = and_(*(_peer.c[name] == owner.c[name] for name in ("kind", "namespace", "pod", "pod_uid", "first_seen_us")))
+
+_KEPT = Table(
+    "lives",
+    MetaData(),
+    *(Column(name, Integer, primary_key=True, autoincrement=False) for name in ("owner_id", "node_id", "device_id")),
+    Column("partition", String, primary_key=True),
+    *(Column(name, BigInteger) for name in ("part_used", "used_from_us", "used_until_us", "ended")),
+    prefixes=["TEMPORARY"],
+    sqlite_with_rowid=False,
+)
 
 
 def lives(asked: Subquery, state: State) -> CTE:
@@ -51,8 +81,17 @@ def lives(asked: Subquery, state: State) -> CTE:
         .join(node, node.c.id == spans.c.node_id)
         .outerjoin(pod_workload, learnt(node, owner, pod_workload))
         .cte("lives")
-        .prefix_with("MATERIALIZED", dialect="postgresql")  # else it asks for each part anew whether its pod ended
+        .prefix_with("MATERIALIZED", dialect="postgresql")  # else it is asked for each part anew whether its pod ended
     )
+
+
+def kept(connection: Connection, found: CTE) -> FromClause:
+    """The same with a key, in a table of the connection's own: SQLite would go through all of them for each part."""
+    connection.execute(CreateTable(_KEPT, if_not_exists=True))
+    connection.execute(delete(_KEPT))
+    same = select(*(found.c[column.name] for column in _KEPT.c))
+    connection.execute(insert(_KEPT).from_select(list(_KEPT.c), same))
+    return _KEPT
 
 
 def _of_pod(function: Any, of_part: ColumnElement[Any], pod: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
