@@ -57,6 +57,7 @@ class Ledger:
 
     connection: Connection
     ids: dict[tuple[object, ...], int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)  # microseconds of the last week, by namespace
 
     def book(
         self,
@@ -75,6 +76,8 @@ class Ledger:
         place = {"node_id": node, "device_id": on, "owner_id": owner, "partition": "gpu"}
         found = [(us, one) for us in range(NOW_US - days * DAY_US, NOW_US, HOUR_US) if (one := hour(us)) is not None]
         self.connection.execute(insert(schema.posting), [_posting(place, us, one) for us, one in found])
+        week = [sum(one[:3]) for us, one in found if us >= NOW_US - 7 * DAY_US]
+        self.held[namespace] = self.held.get(namespace, 0) + sum(week)
         used = [us for us, one in found if one.used_us]
         span = {"held_from_us": found[0][0], "held_until_us": found[-1][0] + HOUR_US}
         span |= {"used_from_us": min(used, default=None), "used_until_us": max(used, default=None)}

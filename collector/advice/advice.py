@@ -46,7 +46,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """A pod that used `used` of the `parts` GPUs that it held, and `never` of them, over [since_us, until_us), at no time.
+    """A pod that used `used` of the `parts` GPUs that it held, and `never` others not, held over [since_us, until_us).
 
     `whole`: all of them are whole GPUs, and not parts of some.
     """

@@ -100,15 +100,16 @@ def _print(found: Advised, settings: ReadSettings) -> None:
     if not found.rows:
         sys.stdout.write("There is nothing to advise.\n")
         return
-    heads = ["namespace", "who", "GPU-hours", *([found.currency] if found.currency else []), "in the last seven days"]
+    gpu_hours = rounding.hours([one.spent.us for one in found.rows], 1)
     columns = [
-        [one.subject.namespace for one in found.rows],
-        [who(one) for one in found.rows],
-        _right("GPU-hours", [f"{Decimal(text):,}" for text in rounding.hours([one.spent.us for one in found.rows], 1)]),
+        ["namespace", *(one.subject.namespace for one in found.rows)],
+        ["who", *map(who, found.rows)],
+        _right("GPU-hours", [f"{Decimal(text):,}" for text in gpu_hours]),
         *([_right(found.currency, _costs(found.rows, found.currency))] if found.currency else []),
-        [says(one, settings.zone) for one in found.rows],
+        ["in the last seven days", *(says(one, settings.zone) for one in found.rows)],
     ]
-    print_table(heads, list(zip(*columns, strict=True)))
+    heads, *rows = zip(*columns, strict=True)
+    print_table(heads, rows)
     sys.stdout.write("\nRows may be about the same time: do not add them up.\n")
 
 
@@ -126,4 +127,4 @@ def _costs(rows: Sequence[Advice], currency: str) -> list[str]:
 
 def _right(head: str, texts: Sequence[str]) -> list[str]:
     width = max(len(head), *map(len, texts))
-    return [text.rjust(width) for text in texts]
+    return [text.rjust(width) for text in (head, *texts)]
