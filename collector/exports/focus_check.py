@@ -258,8 +258,8 @@ def are_right(rows: Rows, fresh: Iterable[int], last_id: str) -> bool:
     own, shapes = rows.own, set(rows.shapes)
     return (
         not any(any(rule(row)) for row in map(rows.row, fresh) for rule in RULES)
-        and not any(shape.constants.get("ChargeClass") for shape in shapes)
-        and all(shape.constants.get("ProviderName") == shape.constants.get("InvoiceIssuerName") for shape in shapes)
+        and not any(shape.get("ChargeClass") for shape in shapes)
+        and all(shape.get("ProviderName") == shape.get("InvoiceIssuerName") for shape in shapes)
         and all(_NINE.fullmatch(_joined(own[name])) for name in ("PricingQuantity", "ConsumedQuantity"))
         and all(_NINE.fullmatch(_joined(own[name])) for name in ("BilledCost", "EffectiveCost"))
         and all(_NINE_OR_NONE.fullmatch(_joined(own[name])) for name in ("x_EnergyIdleKwh", "x_EnergyDynamicKwh"))
@@ -290,7 +290,7 @@ def _is_product(rows: Rows, cost: str, price: str) -> bool:
     totals = _joined(rows.own[cost])
     if not _EIGHTEEN.fullmatch(totals):
         return False
-    prices = {shape: shape.constants.get(price, "") for shape in set(rows.shapes)}
+    prices = {shape: shape.get(price) for shape in set(rows.shapes)}
     if not all(_NINE.fullmatch(text + "\n") for text in prices.values()):
         return False
     units = {shape: int(text.replace(".", "")) for shape, text in prices.items()}
@@ -305,9 +305,7 @@ def _ascend(column: Sequence[str]) -> bool:
 def _periods_are_right(rows: Rows) -> bool:
     """Of each hour and billing period that there is."""
     starts, ends = rows.own["ChargePeriodStart"], rows.own["ChargePeriodEnd"]
-    billed = {
-        shape: (shape.constants["BillingPeriodStart"], shape.constants["BillingPeriodEnd"]) for shape in rows.shapes
-    }
+    billed = {shape: (shape.get("BillingPeriodStart"), shape.get("BillingPeriodEnd")) for shape in rows.shapes}
     found = set(zip(starts, ends, map(billed.__getitem__, rows.shapes), strict=True))
     return not any(
         not _INSTANT.fullmatch(start)

@@ -1,7 +1,7 @@
 """Rows of FOCUS as text, many at a time: what rows of one account, meter and state share is made text once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ from gputally.collector.exports.focus_charge import Charge, Printed
 from gputally.collector.exports.focus_columns import Version, columns
 from gputally.collector.exports.focus_row import Row, RowMaker
 
-_MOST = 60_000  # shapes that are remembered; some 60 MB
+_MOST = 16_000  # shapes that are remembered; some 25 MB
 OWN = frozenset(
     {
         *("AllocatedMethodDetails", "BilledCost", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity"),
@@ -27,8 +27,14 @@ _Key: TypeAlias = tuple[object, ...]
 class Shape:
     """What rows share: the values, and the line's text with a place for each value that is a row's own."""
 
-    constants: Row
-    text: str = field(repr=False)
+    places: Mapping[str, int]  # of the columns' values, the same object for all shapes of a file
+    values: tuple[str, ...]
+    text: str
+
+    def get(self, name: str) -> str:
+        """A shared value; empty where there is none."""
+        at = self.places.get(name)
+        return "" if at is None else self.values[at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,9 @@ class Rows:
 
     def row(self, at: int) -> Row:
         """One of them."""
-        return {**self.shapes[at].constants, **{name: column[at] for name, column in self.own.items()}}
+        shape = self.shapes[at]
+        shared = dict(zip(shape.places, shape.values, strict=True))
+        return {**shared, **{name: column[at] for name, column in self.own.items()}}
 
     def lines(self) -> Iterator[str]:
         """Each row as it stands in the file."""
@@ -60,6 +68,7 @@ class Shaper:
     def __init__(self, maker: RowMaker, version: Version) -> None:
         self._maker = maker
         self._names = columns(version)
+        self._places = {name: at for at, name in enumerate(name for name in self._names if name not in OWN)}
         self._shapes: dict[_Key, Shape] = {}
 
     def rows(self, some: Sequence[Charge], printed: Printed, ratios: Sequence[str | None]) -> Rows:
@@ -85,7 +94,7 @@ class Shaper:
             else fields(constants.get(name, "") for name in names).replace("%", "%%")
             for own, names in stretches
         ]
-        return Shape(constants, ",".join(parts) + "\n")
+        return Shape(self._places, tuple(constants.get(name, "") for name in self._places), ",".join(parts) + "\n")
 
 
 def _quoted(column: Sequence[str]) -> Sequence[str]:

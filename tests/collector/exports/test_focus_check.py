@@ -103,7 +103,10 @@ def rows_of_1_2(good: list[dict[str, str]], change: dict[str, str], at: int) -> 
     rows = [{**row, **change} if number == at else row for number, row in enumerate(good)]
     own = {name: [row[name] for row in rows] for name in OWN}
     shared = [{name: value for name, value in row.items() if name not in OWN} for row in rows]
-    shapes = {json.dumps(one): Shape(one, "") for one in shared}
+    shapes = {
+        json.dumps(one): Shape({name: place for place, name in enumerate(one)}, tuple(one.values()), "")
+        for one in shared
+    }
     return Rows(columns(Version.V1_2), [shapes[json.dumps(one)] for one in shared], own)
 
 
