@@ -238,12 +238,12 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
     async def _read_batch(self, stream: "_Stream", context: _Context) -> bool:
         """False at the end. In a function of its own, so that no stream keeps its last batch until the next one."""
         batch = await context.read()
-        if not isinstance(batch, pb.Batch):  # it is grpc.aio.EOF
-            return False
-        started = monotonic()
-        await self._take(stream, batch, await self._agents.identify(context))
-        stream.skew.hold(int((monotonic() - started) * 1_000_000))
-        return True
+        is_batch = isinstance(batch, pb.Batch)  # at the end it is grpc.aio.EOF
+        if is_batch:
+            started = monotonic()
+            await self._take(stream, batch, await self._agents.identify(context))
+            stream.skew.hold(int((monotonic() - started) * 1_000_000))
+        return is_batch
 
     async def _take(self, stream: "_Stream", batch: pb.Batch, identity: Identity | None) -> None:
         """Hand a batch's windows to the writer, as soon as it has room for each."""
