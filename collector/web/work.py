@@ -73,7 +73,7 @@ def size(of: Course) -> str:
     """What it is made of: `8 ranks on 2 nodes, 3 attempts`."""
     parts = [members(of.ranks if of.pods > 1 else None, of.pods, of.nodes)]
     if of.ranks is None and of.at_once < of.pods:
-        parts.append(f"at most {of.at_once} at a time")
+        parts.append(f"at most {of.at_once} at a time" if of.at_once > 1 else "one at a time")
     if of.runs is not None and of.runs > 1:
         parts.append(words.number(of.runs, "run"))
     if len(of.attempts) > (of.runs or 1):

@@ -103,5 +103,5 @@ def test_what_a_workload_is_made_of_is_said_in_words() -> None:
 
     assert size(course_of(pods(1, True))) == "1 pod on 1 node"
     assert size(course_of(pods(8, True))) == "8 ranks on 2 nodes"
-    assert size(course_of(pods(8, False))) == "8 pods on 2 nodes, at most 1 at a time"
+    assert size(course_of(pods(8, False))) == "8 pods on 2 nodes, one at a time"
     assert size(course_of(pods(8, False, Outcome.RUNNING))) == "8 pods on 2 nodes"
