@@ -3,22 +3,28 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, and_, or_, select, true
+from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from gputally.accounting.ledger_hour import from_us
-from gputally.accounting.states import OwnerKind, State
+from gputally.accounting.states import Basis, OwnerKind, State
 from gputally.collector.advice.advice import Advice, Kind, OffHours, Spent, Stretch
 from gputally.collector.advice.asked import DAY_US, Asked, pieces
 from gputally.collector.advice.held import spent
+from gputally.collector.allocation import whose
 from gputally.collector.allocation.allocation import read_allocation
 from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
+from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.sources import POSTINGS
 from gputally.collector.allocation.steps import Step
+from gputally.collector.database.schema import node, owner, posting
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.now.latest import is_idle
 
@@ -27,7 +33,8 @@ LEAST_TIMES = 2  # that a stretch was seen
 LEAST_DAYS = 7  # of history: every hour of the week once
 UNOBSERVED = 10  # percent of an hour at most
 SLOTS = 7 * 24
-_SERVICES_AT_ONCE = 200  # fourteen days of hours each
+_SERVICES_AT_ONCE = 500  # seven days of hours each
+_ROWS_AT_ONCE = 5_000
 
 # Platform and kind of what answers requests, by the rules that ship with the package.
 SERVICES = (
@@ -106,52 +113,67 @@ def _stretches(slots: set[int]) -> Iterator[Stretch]:
 
 
 def read_off_hours(connection: Connection, asked: Asked) -> list[Advice]:
-    """Of the services whose pods were there in the last fourteen days; raises QueryError."""
-    found = []
-    for some in pieces(_services(connection, asked), _SERVICES_AT_ONCE):
-        for service, rows in _hours(connection, asked, some).items():
-            details = off_hours([_hour(row) for row in rows], asked.zone)
-            if details is not None:
-                found.append(_advice(asked, service, rows, details))
-    return found
+    """Of the services that held anything in the last fourteen days; raises QueryError."""
+    found: dict[Service, OffHours] = {}
+    for service, hours in _hours(connection, asked):
+        details = off_hours(hours, asked.zone)
+        if details is not None:
+            found[service] = details
+    costs = _spent(connection, asked, found)
+    return [_advice(asked, service, details, costs[service]) for service, details in found.items()]
 
 
-def _hour(row: Row) -> Hour:
-    return Hour(row.step.start_us, row.amounts.used_us, row.amounts.idle_us, row.amounts.unobserved_us)
+def _advice(asked: Asked, service: Service, details: OffHours, spent: Spent) -> Advice:
+    return Advice(Kind.OFF_HOURS, asked.subject(*service, []), spent, details)
 
 
-def _advice(asked: Asked, service: Service, rows: Sequence[Row], details: OffHours) -> Advice:
-    """The time in question is that of the last seven days."""
-    slots = {slot for stretch in details.stretches for slot in slots_of(stretch)}
-    whole = Spent()
-    for row in rows:
-        if row.step.start_us >= asked.week.start_us and slot_of(row.step.start_us, asked.zone) in slots:
-            whole = whole.plus(spent(row.amounts, row.money, (State.IDLE,)))
-    return Advice(Kind.OFF_HOURS, asked.subject(*service, []), whole, details)
+def _hours(connection: Connection, asked: Asked) -> Iterator[tuple[Service, list[Hour]]]:
+    """Service by service, of which none but the one at hand is in memory."""
+    rows = connection.execute(_statement(asked), execution_options={"yield_per": _ROWS_AT_ONCE})
+    for names, of in groupby(rows, key=itemgetter(0, 1, 2)):
+        yield Service(*names), [Hour(us, int(used), int(idle), int(unseen)) for _, _, _, us, used, idle, unseen in of]
 
 
-def _hours(connection: Connection, asked: Asked, services: Sequence[Service]) -> Mapping[Service, list[Row]]:
+def _statement(asked: Asked) -> Select[*tuple[Any, ...]]:
+    """By ids first, which are cheap to group by; then by names."""
+    row, learnt = posting.c, pod_workload.c
+    serves = or_(*(and_(learnt.platform == platform, learnt.kind == kind) for platform, kind in SERVICES))
+    same = and_(learnt.pod_uid == owner.c.pod_uid, learnt.namespace == owner.c.namespace)
+    pods = select(owner.c.id).join_from(pod_workload, owner, same).where(serves)
+    within = and_(row.hour_us >= asked.fortnight.start_us, row.hour_us < asked.fortnight.end_us)
+    mine = and_(row.basis == Basis.RESERVATION.value, row.owner_id.in_(pods), POSTINGS.visible(asked.scope))
+    keys = (row.owner_id, row.node_id, row.hour_us)
+    states = ("used_us", "idle_us", "unobserved_us")
+    sums = select(*keys, *(func.sum(row[name]).label(name) for name in states)).where(within, mine).group_by(*keys)
+    hours = sums.subquery("hours")
+    names = (node.c.cluster, owner.c.namespace, learnt.label, hours.c.hour_us)
+    return (
+        select(*names, *(func.sum(hours.c[name]) for name in states))
+        .join_from(hours, node, node.c.id == hours.c.node_id)
+        .join(owner, owner.c.id == hours.c.owner_id)
+        .join(pod_workload, whose.learnt(node, owner, pod_workload))
+        .where(serves)
+        .group_by(*names)
+        .order_by(*names)
+    )
+
+
+def _spent(connection: Connection, asked: Asked, found: Mapping[Service, OffHours]) -> Mapping[Service, Spent]:
+    """What the off hours of the last seven days came to."""
+    slots = {of: {slot for one in details.stretches for slot in slots_of(one)} for of, details in found.items()}
+    costs: dict[Service, Spent] = defaultdict(Spent)
+    for some in pieces(list(found), _SERVICES_AT_ONCE):
+        for row in _priced(connection, asked, some):
+            service = Service(*row.keys)
+            if row.owner == OwnerKind.POD and slot_of(row.step.start_us, asked.zone) in slots.get(service, ()):
+                costs[service] = costs[service].plus(spent(row.amounts, row.money, (State.IDLE,)))
+    return costs
+
+
+def _priced(connection: Connection, asked: Asked, services: Sequence[Service]) -> Sequence[Row]:
+    """The hours of the last seven days, of services with these names."""
     namespaces, labels = (tuple(sorted({one[at] for one in services})) for at in (1, 2))
-    where = Filter(
-        (Clause(By.NAMESPACE, Operator.IS, namespaces), Clause(By.WORKLOAD, Operator.IS, labels)),
-    )
-    query = Query(
-        asked.fortnight, asked.zone, (By.CLUSTER, By.WORKLOAD), step=Step.HOUR, where=where, scope=asked.scope
-    )
-    wanted = set(services)
-    found: dict[Service, list[Row]] = defaultdict(list)
-    for row in read_allocation(connection, asked.zone, query).rows:
-        service = Service(*row.keys)
-        if row.owner == OwnerKind.POD and service in wanted:
-            found[service].append(row)
-    return found
-
-
-def _services(connection: Connection, asked: Asked) -> Sequence[Service]:
-    row, scope = pod_workload.c, asked.scope
-    serves = or_(*(and_(row.platform == platform, row.kind == kind) for platform, kind in SERVICES))
-    there = or_(row.gone_us.is_(None), row.gone_us >= asked.week.start_us)
-    namespaces = true() if scope.namespaces is None else row.namespace.in_(sorted(scope.namespaces))
-    clusters = true() if scope.clusters is None else row.cluster.in_(sorted(scope.clusters))
-    query = select(row.cluster, row.namespace, row.label).distinct().where(serves, there, namespaces, clusters)
-    return [Service(*found) for found in connection.execute(query.order_by(row.cluster, row.namespace, row.label))]
+    where = Filter((Clause(By.NAMESPACE, Operator.IS, namespaces), Clause(By.WORKLOAD, Operator.IS, labels)))
+    week = Period(asked.week.start_us, asked.fortnight.end_us)
+    query = Query(week, asked.zone, (By.CLUSTER, By.WORKLOAD), step=Step.HOUR, where=where, scope=asked.scope)
+    return read_allocation(connection, asked.zone, query).rows
