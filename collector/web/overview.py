@@ -21,6 +21,7 @@ from gputally.collector.budgets import Scope
 from gputally.collector.burn import Burn, burns
 from gputally.collector.jobs.wasted import read_losses
 from gputally.collector.now.latest import read_latest
+from gputally.collector.now.whose import read_labels
 from gputally.collector.rates.pricing import read_pricer
 from gputally.collector.statement.month import Month
 from gputally.collector.web import budgets, links, words
@@ -29,7 +30,7 @@ from gputally.collector.web.bars import Bar, bar
 from gputally.collector.web.losses import Losses, losses
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE, Sort, Usage, table
-from gputally.collector.web.waste import Waste, waste
+from gputally.collector.web.waste import Waste, idle_now, waste
 
 NO_TEAM = "(no team)"
 
@@ -115,7 +116,8 @@ def _read(asked: Asked, given: OverviewParameters, month: Month, connection: Con
     wasted = None
     if given.team is None and month.start_us <= asked.now_us < month.end_us:
         standings = read_latest(connection, asked.now_us, asked.scope)
-        wasted = waste(standings, read_pricer(connection, asked.zone), asked.now_us)
+        labels = read_labels(connection, idle_now(standings, asked.now_us))
+        wasted = waste(standings, labels, read_pricer(connection, asked.zone), asked.now_us)
     return Found(
         read_allocation(connection, asked.zone, query),
         asked.service.status_of(connection, month.period),

@@ -1,10 +1,12 @@
 """What is held and idle at this moment, in one line: the first thing that the overview says."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from gputally.collector.now import names
+from gputally.collector.jobs.read_pods import JobName
+from gputally.collector.now import names, whose
 from gputally.collector.now.latest import Standing, held
 from gputally.collector.now.pods import known, rate
 from gputally.collector.rates.pricing import Pricer
@@ -14,9 +16,10 @@ _FEW = 3
 
 
 class Holder(NamedTuple):
-    """A pod, and how many GPUs it holds idle; `href` leads to its namespace."""
+    """A workload, and how many GPUs it holds idle; `href` leads to its page."""
 
     name: str
+    namespace: str
     href: str
     gpus: str
 
@@ -30,22 +33,27 @@ class Waste(NamedTuple):
     most: tuple[Holder, ...]
 
 
-def waste(standings: Sequence[Standing], pricer: Pricer, now_us: int) -> Waste | None:
-    """By each node's newest window, nodes that are silent left out; None where nothing that is held is idle."""
-    here = [one for one in held(standings) if not one.silent(now_us)]
-    idle = [one for one in here if one.idle]
+def idle_now(standings: Sequence[Standing], now_us: int) -> list[Standing]:
+    """The parts that pods hold idle, by each node's newest window; nodes that are silent are left out."""
+    return [one for one in held(standings) if one.idle and not one.silent(now_us)]
+
+
+def waste(
+    standings: Sequence[Standing], labels: Mapping[whose.Holder, str], pricer: Pricer, now_us: int
+) -> Waste | None:
+    """What is idle now, with the workloads that have most of it; None where nothing that is held is idle."""
+    idle = idle_now(standings, now_us)
     if not idle:
         return None
-    by_pod: dict[tuple[str, str, str], Fraction] = {}
+    by_work: dict[JobName, Fraction] = defaultdict(Fraction)
     for one in idle:
-        pod = (one.cluster, one.namespace, one.pod)
-        by_pod[pod] = by_pod.get(pod, Fraction(0)) + one.share
-    most = sorted(by_pod.items(), key=lambda item: (-item[1], item[0]))[:_FEW]
+        by_work[JobName(one.cluster, one.namespace, whose.label_of(one, labels))] += one.share
+    most = sorted(by_work.items(), key=lambda item: (-item[1], item[0]))[:_FEW]
     return Waste(
-        names.count(sum(by_pod.values(), Fraction(0))),
-        names.count(sum((one.share for one in here), Fraction(0))),
+        names.count(sum(by_work.values(), Fraction(0))),
+        names.count(sum((one.share for one in held(standings) if not one.silent(now_us)), Fraction(0))),
         _per_hour([rate(one, pricer, now_us) for one in idle], pricer.currency or ""),
-        tuple(Holder(f"{space}/{pod}", links.namespace(space), names.count(gpus)) for (_, space, pod), gpus in most),
+        tuple(Holder(work.label, work.namespace, links.workload(work), names.count(gpus)) for work, gpus in most),
     )
 
 

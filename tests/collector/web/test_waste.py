@@ -10,6 +10,7 @@ from tests.collector.top.facts import NOON_US, spell, standing
 from tests.collector.web.fixtures import READERS, SILENT_US, pages, text
 
 from gputally.collector.now.pods import by_pod
+from gputally.collector.now.whose import Holder
 from gputally.collector.web.idle import summary
 from gputally.collector.web.waste import waste
 
@@ -24,8 +25,8 @@ def test_it_says_how_many_what_they_cost_and_who_has_the_most(app: FastAPI) -> N
     """Eight idle H100 at 3.60, three sevenths of an A100 at 1.90; a silent node counts nowhere."""
     said = callout(text(app, "/"))
     assert said.startswith("8.43 of 15.86 GPUs that are held do nothing at this moment, for 29.61 EUR an hour: ")
-    assert "research/pretrain-llm-0 has 8, playground/demo-1 has 0.43" in said
-    assert "notebook-0" not in said
+    assert "jobset/pretrain-llm in research has 8, pod/demo-1 in playground has 0.43" in said
+    assert "ada" not in said
 
 
 def test_it_is_of_now_and_of_everybody(app: FastAPI) -> None:
@@ -41,7 +42,7 @@ def test_a_reader_sees_what_is_theirs(guarded: FastAPI) -> None:
 def test_a_sum_that_leaves_out_what_has_no_price_is_at_least_so_much() -> None:
     """A sum of some is not the cost of all."""
     some = [standing(idle=60), standing(idle=60, namespace="elsewhere")]
-    found = [waste(standings, pricer(), NOON_US) for standings in (some, some[:1], some[1:])]
+    found = [waste(standings, {}, pricer(), NOON_US) for standings in (some, some[:1], some[1:])]
     assert [one and one.rate for one in found] == ["at least 3.60 EUR", "3.60 EUR", "unpriced"]
     spells = [spell(some[0], 2, 7), spell(some[1], 2, None)]
     sums = [summary(by_pod(each, pricer(), NOON_US), "EUR")[1:] for each in (spells, spells[:1], spells[1:], [])]
@@ -54,9 +55,17 @@ def test_a_sum_that_leaves_out_what_has_no_price_is_at_least_so_much() -> None:
 
 
 def test_pods_of_one_name_in_two_clusters_are_two_holders() -> None:
-    found = waste([standing(idle=60, cluster=cluster) for cluster in ("east", "west")], pricer(), NOON_US)
+    found = waste([standing(idle=60, cluster=cluster) for cluster in ("east", "west")], {}, pricer(), NOON_US)
     assert found is not None
-    assert [(one.name, one.gpus) for one in found.most] == [("vision/train-0", "1")] * 2
+    assert [(one.name, one.gpus) for one in found.most] == [("pod/train-0", "1")] * 2
+
+
+def test_all_pods_of_a_workload_are_one_holder() -> None:
+    ranks = [standing(idle=60, pod=f"train-{rank}") for rank in range(2)]
+    labels = {Holder.of(one.part): "pytorchjob.kubeflow/train" for one in ranks}
+    found = waste(ranks, labels, pricer(), NOON_US)
+    assert found is not None
+    assert [(one.name, one.namespace, one.gpus) for one in found.most] == [("pytorchjob.kubeflow/train", "vision", "2")]
 
 
 def test_what_could_not_be_measured_is_not_said_to_be_in_use(filled: Engine) -> None:
