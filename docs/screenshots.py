@@ -39,6 +39,7 @@ PICTURES: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("overview", "/", TALL, "light"),
     ("overview-dark", "/", TALL, "dark"),
     ("overview-phone", "/", PHONE, "light"),
+    ("workloads", "/workloads", DESK, "light"),
     ("idle", "/idle", {"viewport": {"width": 1240, "height": 560}}, "light"),
     ("namespace", "/namespaces/vision", DESK, "light"),
     ("gpus", "/gpus?node=node-c", DESK, "light"),

@@ -27,7 +27,7 @@ LIST = "docs/commands-not-run.md"
 AS_A_WHOLE = "docs/chargeback.md"  # test_chargeback.py
 DOCS = [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [README, *(page for page in DOCS if page not in (LIST, AS_A_WHOLE))]
-BESIDE_THE_DEMO = ("", "From GPU-hours to money")
+BESIDE_THE_DEMO = ("", "Whose work, and what kind of waste", "From GPU-hours to money")
 BACKUP = "Backup and restore"
 READY = r"agents on (\S+), metrics|on port \d+"
 # How commands begin that may be run in each place: nothing else is done to the machine that runs the tests.
