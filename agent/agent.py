@@ -136,7 +136,7 @@ class Agent:
             longest_us = self._sources.probe.rest_us
             if not longest_us:
                 return
-            rest.take(longest_us)
+            rest.take(longest_us, self._sources.probe.fileno)
 
     def finish(self) -> None:
         """Cut the window at one last sample. What the collector does not take before we end stays in the spool."""
@@ -168,10 +168,12 @@ class Agent:
         self._say(self._not_ready())
 
     def _account(self, message: Message | None) -> None:
-        self._take_reservations()
         if isinstance(message, Sample):
+            # The first one's devices begin with all that is known.
+            self._take_reservations(message.monotonic_us if self._samples else None)
             self._keep(self._on_sample(message))
         else:
+            self._take_reservations()
             if isinstance(message, Failure):
                 self._nvml_problem = message.message
                 self._totals.unsample()
@@ -225,9 +227,10 @@ class Agent:
             self._sources.poller.wake()
         self._pods_seen = seen
 
-    def _take_reservations(self) -> None:
+    def _take_reservations(self, until_us: int | None = None) -> None:
+        """Up to the time of a sample, which may have waited; later ones belong to the next."""
         if self._sources.poller:
-            for at_us, placement in self._sources.poller.take():
+            for at_us, placement in self._sources.poller.take(until_us):
                 self._meter.on_reservations(at_us, placement)
 
     def _tell_pods(self) -> None:

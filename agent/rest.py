@@ -22,11 +22,18 @@ class Rest:
         self.is_resting = False
         self._is_done = threading.Event()  # the loop has taken all there was
 
-    def take(self, longest_us: int) -> None:
-        """Pause so long, or until somebody needs the loop; at once if somebody did since the last pause."""
+    def take(self, longest_us: int, fd: int | None = None) -> None:
+        """Pause so long, or until somebody needs the loop; at once if somebody did since the last pause.
+
+        The end of whoever writes to `fd` ends the pause, what he writes does not.
+        """
         self._is_done.set()
         self.is_resting = True
+        if fd is not None:
+            self._waiter.register(fd, 0)  # a pipe that is closed is told of unasked
         self._waiter.poll(longest_us / 1000)
+        if fd is not None:
+            self._waiter.unregister(fd)
         self.is_resting = False
         with suppress(BlockingIOError):  # nobody did
             os.read(self._heard, 4096)

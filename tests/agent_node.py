@@ -16,6 +16,7 @@ from gputally.agent.meter import Meter, MeterSettings
 from gputally.agent.release import Release
 from gputally.agent.reservations.grants import GrantBook, ReservationPoller
 from gputally.agent.reservations.kubelet import ContainerReservation
+from gputally.agent.rest import Rest
 from gputally.agent.sample import (
     ContainerRef,
     GpuProcess,
@@ -51,6 +52,7 @@ class Node:
     folder: Path
     standing_problem: str = ""
     kubernetes: bool = True
+    rest: Rest | None = None
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -78,6 +80,7 @@ class Node:
             self.stream if self.kubernetes else None,
             self.release,
             (lambda: self.node_api) if self.kubernetes else None,
+            self.rest,
         )
         totals = Totals(owners, SpellFile(self.folder))
         self.agent = Agent("n", self.sources, meter, self.spool, totals, self.clock, self.standing_problem)

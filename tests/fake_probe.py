@@ -44,6 +44,9 @@ class FakeProbe:
     hidden: str = ""
     stuck: bool = False
     is_released: bool = False
+    rest_us: int = 0
+    fileno: int | None = None
+    has_spoken: bool = False
 
     def receive(self, timeout_us: int) -> Message | None:
         self.starts = self.starts or 1

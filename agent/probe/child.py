@@ -88,6 +88,11 @@ class Child:
         return message
 
     @property
+    def fileno(self) -> int:
+        """Its pipe upwards."""
+        return self._upward.fileno()
+
+    @property
     def has_spoken(self) -> bool:
         """Whether a message waits, or its end."""
         return bool(self._waiter.poll(0))

@@ -82,6 +82,11 @@ class Supervisor:
         return self._child is not None and self._child.has_spoken
 
     @property
+    def fileno(self) -> int | None:
+        """The pipe whose end tells that the child is gone; None while there is none."""
+        return self._child.fileno if self._child else None
+
+    @property
     def rest_us(self) -> int:
         """How long nobody needs to receive: messages wait in the pipe as far as they fit. 0 while one waits already."""
         if not (self._child and self._sampled) or self._left_out.indices or self.has_spoken:

@@ -228,10 +228,13 @@ class ReservationPoller:
         )
         self._answers.append((now_us, placement))
 
-    def take(self) -> list[tuple[int, Placement]]:
-        """The answers since the last call: when each was given (monotonic), and where it places holders."""
+    def take(self, until_us: int | None = None) -> list[tuple[int, Placement]]:
+        """The answers since the last call: when each was given (monotonic), and where it places holders.
+
+        `until_us`: those that were given later stay for another call.
+        """
         answers = []
-        while self._answers:
+        while self._answers and (until_us is None or self._answers[0][0] <= until_us):
             answers.append(self._answers.popleft())
         return answers
 

@@ -1,6 +1,8 @@
 """The pauses of the agent's loop: they end for whoever needs the loop, and a snapshot is of what has come by then."""
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,6 +44,18 @@ def test_whoever_woke_the_loop_before_its_pause_is_not_forgotten() -> None:
     rest = Rest()
     rest.wake()
     rest.take(HOUR_US)
+
+
+def test_a_pause_outlasts_what_a_pipe_brings_but_not_the_end_of_its_writer() -> None:
+    rest = Rest()
+    ours, theirs = os.pipe()
+    os.write(theirs, b"a sample")
+    began = time.monotonic()
+    rest.take(20_000, ours)
+    assert time.monotonic() - began >= 0.02
+    os.close(theirs)
+    rest.take(HOUR_US, ours)
+    os.close(ours)
 
 
 def test_waking_a_loop_ever_so_often_is_one_call() -> None:
