@@ -124,9 +124,14 @@ def _uses(connection: Connection, asked: Asked) -> Mapping[PodKey, Mapping[str, 
     """By pod and device."""
     models = [model for (model,) in connection.execute(select(device.c.model).distinct()) if board_of(model)]
     found: dict[PodKey, dict[str, tuple[_Of, Use]]] = defaultdict(dict)
-    for row in rows_of(connection, _statement(asked, models)) if models else ():
-        cluster, namespace, pod, uid, label, model, uuid, used, idle, unobserved, busiest, unknown, peak_bytes = row
-        use = Use(int(used), int(idle), int(unobserved), int(busiest), None if unknown else peak_bytes)
+    if not models:
+        return found
+    peaks = {tuple(place): most for *place, most in rows_of(connection, _peaks(asked))}
+    for *place, cluster, namespace, pod, uid, label, model, uuid, used, idle, unobserved, busiest, unknown in rows_of(
+        connection, _statement(asked, models)
+    ):
+        peak_bytes = None if unknown else peaks.get(tuple(place))
+        use = Use(int(used), int(idle), int(unobserved), int(busiest), peak_bytes)
         devices = found[PodKey(cluster, namespace, pod, uid)]
         so_far = devices.get(uuid)
         of = _Of(cluster, namespace, label, model)
@@ -144,18 +149,15 @@ def _of_containers(one: Use, other: Use) -> Use:
 
 
 def _statement(asked: Asked, models: Sequence[str]) -> Select[*tuple[Any, ...]]:
-    """Each container's time on each device, with the most memory of any day; ranks of a gang talk to each other."""
-    sums, peaks = _sums(asked, models), _peaks(asked)
+    """Each container's time on each device; ranks of a gang, which talk to each other, are left out."""
+    sums = _sums(asked, models)
     label = whose.name(owner, pod_workload).label("label")
     names = (node.c.cluster, owner.c.namespace, owner.c.pod, owner.c.pod_uid, label, device.c.model, device.c.uuid)
-    same = and_(*(peaks.c[name] == sums.c[name] for name in _PLACE))
-    facts = (*(sums.c[name] for name in (*_TIMES, "unknown")), peaks.c.bytes)
     return (
-        select(*names, *facts)
+        select(*(sums.c[name] for name in _PLACE), *names, *(sums.c[name] for name in (*_TIMES, "unknown")))
         .join_from(sums, node, node.c.id == sums.c.node_id)
         .join(owner, owner.c.id == sums.c.owner_id)
         .join(device, device.c.id == sums.c.device_id)
-        .outerjoin(peaks, same)
         .outerjoin(pod_workload, whose.learnt(node, owner, pod_workload))
         .where(asked.visible(), pod_workload.c.rank.is_(None))
     )
@@ -193,9 +195,15 @@ def _sums(asked: Asked, models: Sequence[str]) -> Subquery:
     )
 
 
-def _peaks(asked: Asked) -> Subquery:
-    """The most memory on whole GPUs since the day in which the week begins."""
+def _peaks(asked: Asked) -> Select[*tuple[Any, ...]]:
+    """The most memory of each container on each whole GPU, since the day in which the week begins."""
     row, start_us = memory_peak.c, asked.week.start_us
     place = [row[name] for name in _PLACE]
     within = and_(row.day_us >= start_us - start_us % DAY_US, row.partition == WHOLE_GPU)
-    return select(*place, func.max(row.bytes).label("bytes")).where(within).group_by(*place).subquery("peaks")
+    return (
+        select(*place, func.max(row.bytes))
+        .join_from(memory_peak, node, node.c.id == row.node_id)
+        .join(owner, owner.c.id == row.owner_id)
+        .where(within, asked.visible())
+        .group_by(*place)
+    )
