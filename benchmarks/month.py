@@ -1,8 +1,8 @@
 """What a month of a large fleet takes to ask for, end to end over HTTP without a socket, beside bare SQL.
 
-The ceiling by namespace and by team is the sum over the ledger's own table of sums by day and namespace, by workload
-that over its sums of postings by day: the same columns, by name and nothing else, where an answer must tell apart what
-has a price of its own. Statements are beside the postings' own sum.
+The ceiling by namespace and by team is the sum over the ledger's own table of sums by day and namespace, and for the
+day that runs over its sums of postings by day; by workload over these alone. It has the same columns, by name and
+nothing else, where an answer must tell apart what has a price of its own. Statements are beside the postings' own sum.
 
     PYTHONPATH=. python benchmarks/month.py --gpus 10000 --namespaces 1000
 """
@@ -29,11 +29,14 @@ from table import Figure, page, ratio_at_most
 from tests.databases import running_postgres
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.states import Basis
 from gputally.collector.api.app import make_app
 from gputally.collector.api.desk import Desk
 from gputally.collector.api.service import Service
 from gputally.collector.auth.reader import Anybody
+from gputally.collector.database.coded import BASIS
 from gputally.collector.database.engine import open_database, reading
+from gputally.collector.days.places import MEMORY_BITS
 from gputally.collector.exports.statement_table import as_table
 from gputally.collector.statement.month import parse_month
 from gputally.collector.statement.read import read_statement
@@ -45,6 +48,7 @@ UTC = ZoneInfo("UTC")
 ASKED_AT_US = JULY.end_us - HOUR_US  # in the last hour of the month
 _BY = "/api/v1/allocation?window=month&aggregate="
 _WORTH_A_PLAN_S = 0.05
+[_HELD] = BASIS.codes([Basis.RESERVATION])
 _DAYS = f"day_us >= {JULY.start_us} AND day_us < {JULY.end_us}"
 _COLUMNS = (
     "used_us",
@@ -56,17 +60,23 @@ _COLUMNS = (
     "energy_dynamic_mj",
 )
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in _COLUMNS)
-_ALL_SUMS = ", ".join(
-    f"sum({name}) AS {name}"
-    for name in (
-        *_COLUMNS,
-        *("burst_us", "intruder_us", "gap_us", "quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us"),
-    )
+_ALL = (
+    *_COLUMNS,
+    *("burst_us", "intruder_us", "gap_us", "quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us"),
 )
+_ALL_SUMS = ", ".join(f"sum({name}) AS {name}" for name in _ALL)
 _OF_MONTH = f"hour_us >= {JULY.start_us} AND hour_us < {JULY.end_us}"
 _BARE_DAYS = f"""
-SELECT namespace, {_ALL_SUMS}, sum(reserved_us), sum(memory_high), sum(memory_low)
-FROM namespace_day JOIN place ON place.id = place_id WHERE {_DAYS} GROUP BY 1
+SELECT namespace, {_ALL_SUMS}, sum(reserved_us), sum(memory_high), sum(memory_low) FROM (
+  SELECT namespace, {", ".join(_ALL)}, reserved_us, memory_high, memory_low
+  FROM namespace_day JOIN place ON place.id = place_id WHERE {_DAYS}
+  UNION ALL
+  SELECT namespace, {", ".join(_ALL)},
+    CASE WHEN basis = {_HELD} THEN used_us + idle_us + unobserved_us ELSE 0 END,
+    memory_byte_s >> {MEMORY_BITS}, memory_byte_s & {(1 << MEMORY_BITS) - 1}
+  FROM posting_day JOIN owner ON owner.id = owner_id
+  WHERE {_DAYS} AND day_us IN (SELECT day_us FROM summed_day WHERE sealed = 0)
+) found GROUP BY 1
 """  # noqa: S608 - our own names
 _BARE_WORKLOADS = f"""
 SELECT o.namespace, coalesce(label, 'pod/' || o.pod), {_ALL_SUMS}, sum(memory_byte_s)

@@ -19,16 +19,17 @@ from gputally.collector.rates.changes import Changes
 class Detail(IntEnum):
     """How much a table knows, the least first."""
 
-    NAMESPACE = 0  # of days
+    NAMESPACE = 0  # of days that are sealed
     POSTING_DAY = 1
     POSTING = 2
 
 
 class SummedDay(NamedTuple):
-    """A day whose postings are summed."""
+    """A day whose postings are summed; if it is sealed, by namespace, too."""
 
     start_us: int
     end_us: int
+    sealed: bool
 
 
 class Cut(NamedTuple):
@@ -109,7 +110,7 @@ def parts(period: Period, needed: Detail, days: Sequence[SummedDay], cuts: Seque
     at = period.start_us
     for day in days:
         _append(spans[Detail.POSTING], Period(at, day.start_us))
-        _append(spans[needed], Period(*day))
+        _append(spans[needed if day.sealed else Detail.POSTING_DAY], Period(day.start_us, day.end_us))
         at = day.end_us
     _append(spans[Detail.POSTING], Period(at, period.end_us))
     return tuple(_parts(spans, tuple(cuts)))
@@ -120,7 +121,7 @@ def _parts(spans: Mapping[Detail, Sequence[Period]], cuts: tuple[Cut, ...]) -> I
         if found:
             yield Part(of, tuple(found), without=() if of is Detail.POSTING else cuts)
     if cuts:
-        yield Part(Detail.POSTING, tuple(Period(*cut.day) for cut in cuts), only=cuts)
+        yield Part(Detail.POSTING, tuple(Period(cut.day.start_us, cut.day.end_us) for cut in cuts), only=cuts)
 
 
 def _append(spans: list[Period], more: Period) -> None:

@@ -25,10 +25,10 @@ from gputally.collector.rates.changes import Changes
 
 def read_days(connection: Connection, period: Period) -> list[SummedDay]:
     """The summed days that lie in a period."""
-    found = select(summed_day.c.day_us, summed_day.c.end_us)
+    found = select(summed_day.c.day_us, summed_day.c.end_us, summed_day.c.sealed)
     within = summed_day.c.day_us >= period.start_us, summed_day.c.end_us <= period.end_us
     rows = connection.execute(found.where(*within).order_by(summed_day.c.day_us))
-    return [SummedDay(start_us, end_us) for start_us, end_us in rows]
+    return [SummedDay(start_us, end_us, sealed == 1) for start_us, end_us, sealed in rows]
 
 
 def read_plan(connection: Connection, period: Period, starts: Sequence[int], changes: Changes, needed: Detail) -> Plan:

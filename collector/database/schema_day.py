@@ -90,9 +90,8 @@ namespace_day = Table(
     Column("reserved_us", BigInteger, nullable=False, comment="held by a reservation"),
     Column("memory_high", BigInteger, comment="byte-seconds of memory / 2^20; NULL: unknown"),
     Column("memory_low", BigInteger, comment="the rest of each row summed, not below 0"),
-    Column("node_id", Integer, primary_key=True, comment="0: all nodes together, of a day that is sealed"),
     Column("place_id", Integer, primary_key=True),
-    comment="Sums of a day by namespace and model: made of posting_day, and anew whenever that changes",
+    comment="Sums of a sealed day by namespace and model: made of posting_day",
     sqlite_with_rowid=False,
 )
 
@@ -101,7 +100,7 @@ summed_day = Table(
     metadata,
     Column("day_us", BigInteger, primary_key=True, comment="where the day begins"),
     Column("end_us", BigInteger, nullable=False, comment="where the next one does"),
-    Column("sealed", Integer, nullable=False, comment="1: namespace_day has it without nodes; 0: with them"),
+    Column("sealed", Integer, nullable=False, comment="1: namespace_day has it; 0: only posting_day"),
     comment="The days whose postings are summed; any other day is read from its postings",
     sqlite_with_rowid=False,
 )

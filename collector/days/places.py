@@ -1,11 +1,9 @@
-"""A day's sums by namespace and model, out of those of its postings: node by node, and of all nodes together."""
+"""A day's sums by namespace and model, out of those of its postings: they are made when it is sealed."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     Connection,
     Insert,
     Subquery,
@@ -28,10 +26,9 @@ from gputally.collector.database.schema import device, node, owner
 from gputally.collector.database.schema_day import AMOUNTS, MEMORY, namespace_day, place, posting_day
 
 MEMORY_BITS = 20  # a fleet's byte-seconds outgrow 64 bits, so they are summed in two halves
-ALL_NODES = 0  # in the place of a node's id
 
-_row, _sums = posting_day.c, namespace_day.c
-_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
+_row = posting_day.c
+_OF_DAY = _row.day_us == bindparam("day")
 _PLACES = ("cluster", "kind", "namespace", "model", "profile")
 _PLACE = (node.c.cluster, owner.c.kind, owner.c.namespace, device.c.model, _row.profile)
 _NAMED = (
@@ -41,28 +38,21 @@ _NAMED = (
 )
 
 
-def sum_places(connection: Connection, day_us: int, nodes: Sequence[int] | None = None) -> None:
-    """Make a day's sums of these nodes, each for itself; None: of all nodes, and of nothing but them."""
-    given: dict[str, Any] = {"day": day_us} if nodes is None else {"day": day_us, "nodes": nodes}
-    gone, there = [_sums.day_us == bindparam("day")], [_row.day_us == bindparam("day")]
-    if nodes is not None:
-        gone.append(_sums.node_id.in_(_NODES))
-        there.append(_row.node_id.in_(_NODES))
-    connection.execute(delete(namespace_day).where(*gone), given)
-    connection.execute(_new_places(connection, *there), given)
-    connection.execute(_by_node(*there), given)
-
-
-def sum_nodes(connection: Connection, day_us: int) -> None:
-    """Put the sums of all nodes together."""
+def sum_places(connection: Connection, day_us: int) -> None:
+    """Make a day's sums, of which none is there."""
     of_day = {"day": day_us}
-    connection.execute(_TOGETHER, of_day)
-    connection.execute(_APART, of_day)
+    connection.execute(_new_places(connection), of_day)
+    connection.execute(_SUM, of_day)
 
 
-def _new_places(connection: Connection, *within: ColumnElement[bool]) -> Insert:
-    """In order, so that two transactions never wait for each other in a circle."""
-    named = select(*_PLACE).select_from(_NAMED).where(*within).distinct().subquery()
+def drop_places(connection: Connection, day_us: int) -> None:
+    """Forget a day's sums."""
+    connection.execute(_DROP, {"day": day_us})
+
+
+def _new_places(connection: Connection) -> Insert:
+    """In order, so that two that seal days never wait for each other in a circle."""
+    named = select(*_PLACE).select_from(_NAMED).where(_OF_DAY).distinct().subquery()
     found = select(named).where(~exists().where(_is_at(named))).order_by(*named.c)
     return upsert(connection, place).from_select(list(_PLACES), found).on_conflict_do_nothing()
 
@@ -75,7 +65,7 @@ def _total(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return cast(func.sum(column), BigInteger)
 
 
-def _by_node(*within: ColumnElement[bool]) -> Insert:
+def _by_place() -> Insert:
     held = _row.used_us + _row.idle_us + _row.unobserved_us
     low: ColumnElement[int] = literal_column(str((1 << MEMORY_BITS) - 1))
     sums = {
@@ -87,25 +77,14 @@ def _by_node(*within: ColumnElement[bool]) -> Insert:
         "memory_high": _total(_row[MEMORY].op(">>")(literal_column(str(MEMORY_BITS)))),
         "memory_low": _total(_row[MEMORY].op("&")(low)),
     }
-    key = (_row.day_us, _row.node_id, *_PLACE)
+    key = (_row.day_us, *_PLACE)
     labelled = (column.label(name) for name, column in sums.items())
     # Places are looked up for the sums: on tables that nobody analysed yet, PostgreSQL would look them up for each row.
-    summed = select(*key, *labelled).select_from(_NAMED).where(*within).group_by(*key).subquery()
-    ids = (summed.c.day_us, summed.c.node_id, place.c.id)
-    found = select(*ids, *(summed.c[name] for name in sums)).join_from(summed, place, _is_at(summed))
-    return insert(namespace_day).from_select(["day_us", "node_id", "place_id", *sums], found)
+    summed = select(*key, *labelled).select_from(_NAMED).where(_OF_DAY).group_by(*key).subquery()
+    found = select(summed.c.day_us, place.c.id, *(summed.c[name] for name in sums))
+    found = found.join_from(summed, place, _is_at(summed))
+    return insert(namespace_day).from_select(["day_us", "place_id", *sums], found)
 
 
-def _together() -> Insert:
-    edges = {"first_us": func.min(_sums.first_us), "last_us": func.max(_sums.last_us)}
-    sums = {name: _total(_sums[name]) for name in ("hash", *AMOUNTS, "reserved_us", "memory_high", "memory_low")}
-    all_nodes: ColumnElement[int] = literal_column(str(ALL_NODES))
-    of_day = select(_sums.day_us, all_nodes, _sums.place_id, *edges.values(), *sums.values()).where(
-        _sums.day_us == bindparam("day")
-    )
-    found = of_day.group_by(_sums.day_us, _sums.place_id)
-    return insert(namespace_day).from_select(["day_us", "node_id", "place_id", *edges, *sums], found)
-
-
-_TOGETHER = _together()
-_APART = delete(namespace_day).where(_sums.day_us == bindparam("day"), _sums.node_id != ALL_NODES)
+_SUM = _by_place()
+_DROP = delete(namespace_day).where(namespace_day.c.day_us == bindparam("day"))

@@ -1,4 +1,4 @@
-"""Days that are over, without nodes: so a month by namespace is some thousand rows, however many nodes there are.
+"""Days that are over, by namespace: so a month by namespace is some thousand rows, however many nodes there are.
 
 A sealed day is one that nobody changed since. What arrives late opens it, in the transaction that changes it, and
 it is sealed anew when its postings are settled.
@@ -10,7 +10,7 @@ from gputally.collector.database.schema import dirty_hour
 from gputally.collector.database.schema_day import summed_day
 from gputally.collector.days.calendar import Day
 from gputally.collector.days.locks import lock_day
-from gputally.collector.days.places import sum_nodes
+from gputally.collector.days.places import sum_places
 
 _WAITS = exists().where(dirty_hour.c.hour_us >= summed_day.c.day_us, dirty_hour.c.hour_us < summed_day.c.end_us)
 _NEXT = (
@@ -30,8 +30,8 @@ def next_to_seal(connection: Connection, now_us: int) -> Day | None:
 
 
 def seal(connection: Connection, day: Day) -> None:
-    """Put the sums of a day's nodes together, where that is not done."""
+    """Make a day's sums by namespace and model, where they are not made."""
     lock_day(connection, day.start_us)
     if connection.execute(_OPEN, {"day": day.start_us}).one_or_none() is not None:
-        sum_nodes(connection, day.start_us)
+        sum_places(connection, day.start_us)
         connection.execute(_SEAL, {"day": day.start_us})

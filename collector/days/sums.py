@@ -28,7 +28,7 @@ from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.database.schema_day import AMOUNTS, MEMORY, posting_day, summed_day
 from gputally.collector.days.calendar import Day, day_of
 from gputally.collector.days.locks import lock_day, lock_opening, share_day
-from gputally.collector.days.places import sum_places
+from gputally.collector.days.places import drop_places
 
 _KEY = ("node_id", "device_id", "partition", "owner_id", "basis", "reason", "profile")
 _NAMES = (node.c.cluster, node.c.name, device.c.uuid, device.c.model, *list(owner.c)[1:])
@@ -61,7 +61,6 @@ def sum_day(connection: Connection, day: Day) -> None:
 def _sum_whole(connection: Connection, day: Day) -> None:
     connection.execute(delete(posting_day).where(_OF_DAY), {"day": day.start_us})
     connection.execute(_sums(connection), {"day": day.start_us, "end": day.end_us})
-    sum_places(connection, day.start_us)
     connection.execute(insert(summed_day), {"day_us": day.start_us, "end_us": day.end_us, "sealed": 0})
 
 
@@ -72,7 +71,7 @@ def _keep(connection: Connection, day: Day) -> bool:
 
 
 def _open(connection: Connection, day: Day) -> bool:
-    """Sum a day for the first time, or have the sums of each node again: the first of those that share it does it.
+    """Sum a day for the first time, or take it as running again: the first of those that share it does it.
 
     What the others have not committed yet it cannot see, and need not: they sum their nodes when their turn comes.
     """
@@ -81,7 +80,7 @@ def _open(connection: Connection, day: Day) -> bool:
     if sealed is None:
         _sum_whole(connection, day)
     elif sealed:
-        sum_places(connection, day.start_us)
+        drop_places(connection, day.start_us)
         connection.execute(_UNSEAL, {"day": day.start_us})
     return sealed is not None
 
@@ -90,7 +89,6 @@ def _sum_nodes(connection: Connection, day: Day, nodes: Sequence[int]) -> None:
     of_day = {"day": day.start_us, "end": day.end_us, "nodes": nodes}
     connection.execute(delete(posting_day).where(_OF_DAY, posting_day.c.node_id.in_(_AMONG_NODES)), of_day)
     connection.execute(_sums(connection, posting.c.node_id.in_(_AMONG_NODES)), of_day)
-    sum_places(connection, day.start_us, nodes)
 
 
 def _sums(connection: Connection, *among: ColumnElement[bool]) -> Insert:

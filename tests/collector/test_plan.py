@@ -23,7 +23,7 @@ from gputally.collector.allocation.plan import (
 from gputally.collector.rates.changes import Changes
 
 DAY = 24
-DAYS = [SummedDay(at * DAY, (at + 1) * DAY) for at in range(10)]
+DAYS = [SummedDay(at * DAY, (at + 1) * DAY, sealed=at != 4) for at in range(10)]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,18 @@ def test_every_hour_is_read_once_and_no_edge_lies_within_a_day_that_is_read_from
     assert sorted(hours) == list(range(start, start + length))
     for part in found:
         if part.detail is not Detail.POSTING:
-            days = {
-                SummedDay(hour // DAY * DAY, hour // DAY * DAY + DAY)
-                for span in part.spans
-                for hour in range(span.start_us, span.end_us)
-            }
+            days = {DAYS[hour // DAY] for span in part.spans for hour in range(span.start_us, span.end_us)}
             assert days <= summed
+            assert part.detail is Detail.POSTING_DAY or all(day.sealed for day in days)
             assert not [us for us in common for day in days if day.start_us < us < day.end_us]
+
+
+def test_a_day_that_is_not_sealed_is_read_from_its_postings_sums() -> None:
+    found = parts(Period(0, 6 * DAY), Detail.NAMESPACE, DAYS[:6])
+    assert found == (
+        Part(Detail.NAMESPACE, (Period(0, 4 * DAY), Period(5 * DAY, 6 * DAY))),
+        Part(Detail.POSTING_DAY, (Period(4 * DAY, 5 * DAY),)),
+    )
 
 
 def test_what_is_cut_within_a_day_is_read_from_postings_and_nowhere_else() -> None:
