@@ -15,7 +15,7 @@ import pynvml
 
 from gputally.agent.nvml.errors import Code
 from gputally.agent.nvml.handle import Array, Handle, symbol
-from gputally.agent.nvml.records import PROCESS, PROCESS_BUSY, merge_processes, pids_of
+from gputally.agent.nvml.records import PROCESS, PROCESS_BUSY, memory_of, merge_processes, pids_of
 from gputally.agent.sample import GpuProcess, ProcessBusy, ProcessKind
 
 ALL_LISTS_US = 30_000_000  # all are read at least so often, for what no memory tells
@@ -33,10 +33,12 @@ class Roster:
     """The process lists of one device as last read. None of them is known while `all_read_us` is None.
 
     Few processes are on the other lists than that of compute processes, and theirs are on both as a rule. So those are
-    read when somebody was on them, when the compute processes are others, and now and then.
+    read when somebody was on them, when the compute processes are others or there is other memory in use beside theirs
+    (`beside_bytes`, as last read), and now and then.
     """
 
     used_bytes: int | None = None
+    beside_bytes: int | None = None
     changed: bool = True  # since the lists were read
     all_read_us: int | None = None
     arrays: dict[ProcessKind, bytes] = field(default_factory=dict)
@@ -80,9 +82,11 @@ class Roster:
         entries = handle.ask(_COMPUTE, partial(_list, array, _COMPUTE))
         if entries is None:
             return False
-        if is_old or pids_of(entries) != pids_of(self.arrays[ProcessKind.COMPUTE]):
+        beside_bytes = None if self.used_bytes is None else self.used_bytes - memory_of(entries)
+        is_same = not is_old and pids_of(entries) == pids_of(self.arrays[ProcessKind.COMPUTE])
+        if not is_same or beside_bytes != self.beside_bytes:
             self.all_read_us = None
-        self.arrays[ProcessKind.COMPUTE] = entries
+        self.arrays[ProcessKind.COMPUTE], self.beside_bytes = entries, beside_bytes
         return True
 
     def _read_others(self, handle: Handle, array: Array, now_us: int) -> bool:

@@ -108,6 +108,11 @@ def pids_of(array: bytes) -> set[int]:
     return {pid for pid, _ in PROCESS.iter_unpack(array)}
 
 
+def memory_of(array: bytes) -> int:
+    """The sum of what a process list says of memory, bytes; of one that it does not know it says the same always."""
+    return sum(held_bytes for _, held_bytes in PROCESS.iter_unpack(array))
+
+
 def merge_processes(
     lists: Iterable[tuple[ProcessKind, bytes]], rejected: Counter[str], instance: str = ""
 ) -> tuple[GpuProcess, ...]:

@@ -121,6 +121,15 @@ def test_a_list_that_has_somebody_is_read_as_often_as_that_of_compute_processes(
     assert driver.read_processes("GPU-a").processes == (GpuProcess(1, ProcessKind.COMPUTE, 20),)
 
 
+@pytest.mark.parametrize("kind", ["m", "g"])
+def test_whoever_comes_to_another_list_only_is_noticed_by_the_memory_in_use(play: Play, kind: str) -> None:
+    """The first client of an MPS server, though the compute processes are the same: its mode and clients are known."""
+    server, comes = ScriptedProcess(1), ScriptedProcess(2, kinds=kind, from_us=NOW + SECOND)
+    driver = play(steps_of_processes(GPU, server, comes))
+    assert [lists_read(driver, each) for each in (0, 5, 10)] == [["c", "g", "m"], ["c", "g", "m"], []]
+    assert [each.pid for each in driver.read_processes("GPU-a").processes or ()] == [1, 2]
+
+
 def test_lists_are_read_each_time_where_no_memory_can_tell_of_a_change(play: Play) -> None:
     driver = play(steps_of_processes(GPU, ScriptedProcess(1, None)))
     assert [lists_read(driver, each) for each in (0, 5)] == [["c", "g", "m"], ["c"]]
