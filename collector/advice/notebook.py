@@ -16,6 +16,7 @@ from gputally.collector.now.pods import known
 from gputally.collector.now.spells import Spell, read_spells
 
 IDLE_US = 3 * DAY_US
+_PARTS_AT_ONCE = 5_000  # each is two parameters
 KINDS = ("Notebook",)  # also of rules that a user adds, such as one for JupyterHub
 
 
@@ -75,7 +76,7 @@ def _labels(connection: Connection, latest: Iterable[Standing]) -> Mapping[tuple
     """The notebooks among the owners of parts, by node and owner."""
     parts = sorted({(one.part.node_id, one.part.owner_id) for one in latest})
     found: dict[tuple[int, int], str] = {}
-    for some in pieces(parts):
+    for some in pieces(parts, _PARTS_AT_ONCE):
         learnt = and_(
             pod_workload.c.cluster == node.c.cluster,
             pod_workload.c.namespace == owner.c.namespace,
