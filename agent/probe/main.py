@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +22,8 @@ from gputally.agent.probe.message import BEGIN, Failure, Known, Message, TakeUp
 from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.probe.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
 
+NAME = "gputally-probe"  # as `top` and `pgrep` show it
+_OWN_NAME = Path("/proc/self/comm")
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the former
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"  # of both processes: their lines stand in one log
 
@@ -195,8 +198,10 @@ def main() -> None:
 
 def serve(settings: ProbeSettings) -> None:
     """Build the child's parts and run until the parent goes: signals to the group are for the parent to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):  # a copy of its parent looks like it, but for this name
+        _OWN_NAME.write_text(NAME)
     upward = Connection(settings.upward_fd, readable=False)
     downward = Connection(settings.downward_fd, writable=False)
     touch = Touch(Board(settings.board_fd), settings.left_out, settings.only)

@@ -17,7 +17,7 @@ from tests.fakes import Clock, FakeDriver, FakeProcesses
 
 from gputally.accounting.states import Source
 from gputally.agent.probe.board import Board, new_board_fd
-from gputally.agent.probe.main import Probe, ProbeSettings, Touch, build, monotonic_us, namespace_warning
+from gputally.agent.probe.main import NAME, Probe, ProbeSettings, Touch, build, monotonic_us, namespace_warning
 from gputally.agent.probe.message import FLUSH, Failure, Known, Message, TakeUp
 from gputally.agent.probe.process import ProcessTable
 from gputally.agent.probe.sampler import Cadence, DriverReplaced, DriverUnavailable, Sampler
@@ -266,15 +266,21 @@ def test_a_flush_does_not_wait_for_the_next_tick(tmp_path: Path) -> None:
 
 
 def test_signals_to_the_whole_group_are_for_the_parent_to_answer(child: Child) -> None:
-    """Ctrl-C reaches the child too; it goes on, so that the parent can have one last sample."""
+    """Ctrl-C and a release reach the child too; it goes on, so that the parent can have one last sample."""
     child.sample()
-    child.process.send_signal(signal.SIGINT)
-    child.process.send_signal(signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        child.process.send_signal(number)
     asked_us = monotonic_us()
     child.downward.send(FLUSH)
     while child.sample().monotonic_us < asked_us:
         pass
     assert child.process.poll() is None
+
+
+def test_the_child_has_a_name_of_its_own(child: Child) -> None:
+    """The first one is a copy of its parent: whoever looks for the agent by name is to find one process."""
+    child.sample()
+    assert Path(f"/proc/{child.process.pid}/comm").read_text() == f"{NAME}\n"
 
 
 def test_the_child_ends_when_its_parent_is_gone(child: Child) -> None:
