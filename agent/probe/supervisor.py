@@ -88,11 +88,14 @@ class Supervisor:
 
     @property
     def rest_us(self) -> int:
-        """How long nobody needs to receive: messages wait in the pipe as far as they fit. 0 while one waits already."""
+        """How long nobody needs to receive: messages wait in the pipe as far as they fit. 0 while one waits already.
+
+        However rare process lists are, whoever rests is back when the child should have spoken.
+        """
         if not (self._child and self._sampled) or self._left_out.indices or self.has_spoken:
             return 0
         fitting = self._child.room_bytes // (2 * max(1, self._child.largest_bytes))
-        until_us = self._rest_until_us - self._monotonic_us()
+        until_us = min(self._rest_until_us, self._due_us) - self._monotonic_us()
         return max(0, min(until_us, fitting * self._settings.sample_us, _LONGEST_REST_US))
 
     def receive(self, timeout_us: int) -> Message | None:

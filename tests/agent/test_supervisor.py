@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -302,6 +302,31 @@ def test_nobody_rests_while_a_probe_is_in_trouble(make: Make) -> None:
     node = make(DEAF)
     assert node.wait(0) is None
     assert node.supervisor.rest_us == 0
+
+
+ONE_SAMPLE = (
+    sys.executable,
+    "-c",
+    """
+import json, signal, sys
+from multiprocessing.connection import Connection
+from gputally.agent.sample import Sample
+settings = json.loads(sys.argv[1])
+Connection(settings["upward_fd"], readable=False).send(Sample(0, 0, (), full=True))
+signal.pause()
+""",
+)
+
+
+def test_a_driver_that_hangs_is_noticed_in_time_though_process_lists_are_rare(settings: ProbeSettings) -> None:
+    clock = Clock()
+    rare = replace(settings, sample_us=S, processes_us=3600 * S)
+    with closing(Supervisor(rare, 10 * S, 60 * S, clock, lambda _: None, ONE_SAMPLE)) as supervisor:
+        until(supervisor, is_sample)
+        while rest_us := supervisor.rest_us:
+            clock.now_us += rest_us
+        assert clock.now_us == 10 * S
+        assert supervisor.receive(0) == HUNG
 
 
 def is_full(message: Message) -> bool:
