@@ -51,11 +51,15 @@ def test_the_table_comes_soon_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         page = re.search(r"(?m)^Open the overview: (http://127.0.0.1:\d+/) ", demo.log)
         assert page, "the first hint"
         assert demo.log.splitlines()[1] == page.string[page.start() :].splitlines()[0]
-        idle = r"segment-v2\S*</a> has 7"
+        idle = r"segment-v2\S*</a> in \S+ has 7"
         wait_until(lambda: re.search(idle, httpx.get(page[1]).text), TABLE_WITHIN_S, "who uses one of eight GPUs")
         by_workload = {"window": "month", "aggregate": "workload"}
-        found = httpx.get(f"{page[1]}api/v1/allocation", params=by_workload).text
-        assert "pytorchjob.kubeflow/llm-pretrain" in found, "workloads are known through the demo's Kubernetes API"
+        workloads = f"{page[1]}api/v1/allocation"
+        wait_until(
+            lambda: "pytorchjob.kubeflow/llm-pretrain" in httpx.get(workloads, params=by_workload).text,
+            TABLE_WITHIN_S,
+            "workloads, which are known through the demo's Kubernetes API",
+        )
         started = children(demo)
         programs = [process for process in started if process.ppid() == demo.process.pid]  # the rest are their probes
         modules = " ".join(word for process in programs for word in process.cmdline())
