@@ -21,7 +21,7 @@ from gputally.collector.ledger.state import read_state
 from gputally.collector.ledger.sums import sum_lines
 from gputally.collector.waste.parts import Hours, divide_idle, hours_beside
 
-_FIRST_BATCH, _BATCH = 8, 64  # pairs in one transaction: a writer whose hour is being recomputed waits for it
+_FIRST_BATCH, _BATCH = 8, 128  # pairs in one transaction: a writer whose hour is being recomputed waits for it
 _BRIEF_S = 0.25  # what a transaction may take: as many pairs are in it
 _WAIT_S = 10  # for another that recomputes an hour: far longer than a batch takes
 
@@ -37,6 +37,7 @@ _WAIT_FOR = (
     .where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id == bindparam("node"))
     .with_for_update()
 )
+_ROOM = text("SET LOCAL work_mem = '64MB'")  # lines are summed in memory; in PostgreSQL's own 4 MB, sorted on disk
 _NODES: BindParameter[int] = bindparam("nodes", expanding=True)
 _DROP_POSTINGS = delete(posting).where(posting.c.hour_us == bindparam("hour"), posting.c.node_id.in_(_NODES))
 _DROP_MARKS = delete(dirty_hour).where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id.in_(_NODES))
@@ -89,17 +90,15 @@ def _settled(engine: Engine, zone: tzinfo, limit: int | None) -> Iterator[Mark]:
         pairs = _settle_batch(engine, zone, below, most if limit is None else min(most, limit - done))
         if not pairs:
             break
-        most = _next_batch(most, monotonic() - began_s)
+        most = _next_batch(len(pairs), monotonic() - began_s)
         yield from pairs
         done += len(pairs)
         below = pairs[-1]
 
 
-def _next_batch(most: int, took_s: float) -> int:
+def _next_batch(done: int, took_s: float) -> int:
     """How many pairs the next transaction takes: who waits for one of them, an agent for its answer, waits briefly."""
-    if took_s > 2 * _BRIEF_S:
-        return max(1, most // 2)
-    return min(_BATCH, 2 * most) if took_s < _BRIEF_S / 2 else most
+    return max(1, min(_BATCH, int(done * _BRIEF_S / took_s)))
 
 
 def _marked(engine: Engine) -> set[Mark]:
@@ -138,6 +137,8 @@ def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> list[
 def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -> None:
     """Recompute pairs whose marks this transaction has locked, and remove the marks."""
     hold_nodes(connection, (node_id for _, node_id in pairs))
+    if not is_sqlite(connection):
+        connection.execute(_ROOM)
     lines_from_us = read_state(connection).lines_from_us
     recomputed = [(hour_us, node_id) for hour_us, node_id in pairs if hour_us >= lines_from_us]
     for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
