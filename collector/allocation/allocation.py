@@ -85,17 +85,18 @@ def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> 
 def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Pricer, Changes]:
     """When rates and teams change: with carbon's, or without where it changes so often that there would be no sums."""
     pricer = read_pricer(connection, billing, query.as_of_us)
-    changes = _changes_of(pricer, query)
+    changes = changes_of(pricer, query)
     if not pricer.has(Quantity.CARBON):
         return pricer, changes
     money = read_pricer(connection, billing, query.as_of_us, PRICES)
-    of_money = _changes_of(money, query)
+    of_money = changes_of(money, query)
     of_carbon = {*changes.all} - {*of_money.all, *(step.start_us for step in query.steps())}
     few = not of_carbon or len(of_carbon) * count_places(connection, query.period) <= MAX_CUTS
     return (pricer, changes) if few else (money, of_money)
 
 
-def _changes_of(pricer: Pricer, query: Query) -> Changes:
+def changes_of(pricer: Pricer, query: Query) -> Changes:
+    """When prices, and teams where they are asked for, become others within the query's period."""
     teams = By.TEAM in query.keys or By.TEAM in query.where.keys
     return pricer.changes(query.period.start_us, query.period.end_us, of_teams=teams)
 

@@ -106,7 +106,7 @@ def _low() -> ColumnElement[int]:
 _HELD = ("used_us", "idle_us", "unobserved_us")
 
 
-def _rows(table: Table, start: Column[int], first: Column[int]) -> Source:
+def of_rows(table: Table, start: Column[int], first: Column[int]) -> Source:
     """A table that points into those of names, as postings do."""
     columns = {
         key: table.c[column.name] if column.table is schema.posting else column
@@ -116,8 +116,8 @@ def _rows(table: Table, start: Column[int], first: Column[int]) -> Source:
     return Source(table, start, first, {of: table.c[name] for of, name in _IDS.items()}, columns)
 
 
-POSTINGS = _rows(schema.posting, schema.posting.c.hour_us, schema.posting.c.hour_us)
-POSTING_DAYS = _rows(posting_day, posting_day.c.day_us, posting_day.c.first_us)
+POSTINGS = of_rows(schema.posting, schema.posting.c.hour_us, schema.posting.c.hour_us)
+POSTING_DAYS = of_rows(posting_day, posting_day.c.day_us, posting_day.c.first_us)
 NAMESPACE_DAYS = Source(
     namespace_day, namespace_day.c.day_us, namespace_day.c.first_us, {place: namespace_day.c.place_id}, _PLACE
 )

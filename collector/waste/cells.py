@@ -3,20 +3,19 @@
 The sums follow those of `allocation.cells`: by ids first, then by names.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Row, Select, Subquery, Table, and_, cast, func, select, text
+from sqlalchemy import BigInteger, Column, Connection, Row, Select, Subquery, and_, cast, func, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
-from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.cells import MAX_CELLS
-from gputally.collector.allocation.filter import Clause
+from gputally.collector.allocation.cells import MAX_CELLS, piece
 from gputally.collector.allocation.grouping import COLUMNS, READ, WHOSE, By
+from gputally.collector.allocation.plan import Pieces
 from gputally.collector.allocation.query import Query, QueryError
-from gputally.collector.allocation.spans import piece_of
+from gputally.collector.allocation.sources import of_rows
 from gputally.collector.database import schema
 from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema_waste import idle_part
@@ -31,11 +30,7 @@ from gputally.collector.waste.lives import kept, lives
 _PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
 _WORK_MEM = "128MB"
 _WHOSE = "whose_"  # before the names of columns that PostgreSQL groups by name
-_POINTERS: Mapping[Table, Column[Any]] = {
-    schema.node: idle_part.c.node_id,
-    schema.device: idle_part.c.device_id,
-    schema.owner: idle_part.c.owner_id,
-}
+_PARTS = of_rows(idle_part, idle_part.c.hour_us, idle_part.c.hour_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +44,10 @@ class Cell:
     kinds: tuple[Share, ...]
 
 
-def read_cells(connection: Connection, query: Query, edges: Sequence[int]) -> Iterator[Cell]:
-    """The cells of the query's period, cut at `edges` (the first is its start); raises QueryError where too many."""
+def read_cells(connection: Connection, query: Query, cut_at: Pieces) -> Iterator[Cell]:
+    """The cells of the query's period, cut into pieces; raises QueryError where there are too many."""
     columns = tuple(key for key in query.keys if key in READ)
-    statement = _statement(connection, query, columns, edges)
+    statement = _statement(connection, query, columns, cut_at)
     for count, row in enumerate(_rows(connection, statement.limit(MAX_CELLS + 1)), start=1):
         if count > MAX_CELLS:
             raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
@@ -78,11 +73,9 @@ def _cell(row: Sequence[Any], names: int) -> Cell:
     return Cell(piece, Key(*place), tuple(rest[:names]), idle_us, shares)
 
 
-def _statement(
-    connection: Connection, query: Query, columns: Sequence[By], edges: Sequence[int]
-) -> Select[*tuple[Any, ...]]:
+def _statement(connection: Connection, query: Query, columns: Sequence[By], cut_at: Pieces) -> Select[*tuple[Any, ...]]:
     own = [_own(key) for key in columns if _is_own(key)]
-    ids = _by_ids(connection, query, own, edges)
+    ids = _by_ids(connection, query, own, cut_at)
 
     def named(key: By) -> ColumnElement[Any]:
         if key in WHOSE:
@@ -104,15 +97,15 @@ def _statement(
     return statement.outerjoin(pod_workload, learnt).where(query.where.whose())
 
 
-def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], edges: Sequence[int]) -> Subquery:
+def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], cut_at: Pieces) -> Subquery:
     """The kinds of the parts in scope, summed by piece and ids."""
     within = _within(query)
     asked = select(idle_part.c.owner_id, idle_part.c.node_id).where(within).distinct().subquery("asked")
     found = lives(asked, read_state(connection))
     life = kept(connection, found) if is_sqlite(connection) else found
     same = and_(*(life.c[name] == idle_part.c[name] for name in ("owner_id", "node_id", "device_id", "partition")))
-    groups = {"piece": piece_of(idle_part.c.hour_us, edges)}
-    groups |= {column.name: column for column in (*_POINTERS.values(), idle_part.c.profile, *own)}
+    groups = {"piece": piece(_PARTS, cut_at)}
+    groups |= {column.name: column for column in (*_PARTS.pointers.values(), idle_part.c.profile, *own)}
     sums = [us for pair in kinds(idle_part, life).values() for us in pair]
     facts = (
         select(
@@ -129,25 +122,7 @@ def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], ed
 
 def _within(query: Query) -> ColumnElement[bool]:
     """Which parts may be seen and fit, as far as their ids tell."""
-    owner, node, scope = schema.owner.c, schema.node.c, query.scope
-    conditions = [idle_part.c.hour_us >= query.period.start_us, idle_part.c.hour_us < query.period.end_us]
-    if scope.namespaces is not None:
-        own = and_(owner.kind == OwnerKind.POD.value, owner.namespace.in_(sorted(scope.namespaces)))
-        conditions.append(_points(schema.owner, own))
-    if scope.clusters is not None:
-        conditions.append(_points(schema.node, node.cluster.in_(sorted(scope.clusters))))
-    return and_(*conditions, *(_condition(clause) for clause in query.where.clauses if clause.key in COLUMNS))
-
-
-def _condition(clause: Clause) -> ColumnElement[bool]:
-    if _is_own(clause.key):
-        return clause.fits(_own(clause.key))
-    column = COLUMNS[clause.key]
-    return _points(column.table, clause.fits(column))
-
-
-def _points(table: Any, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return _POINTERS[table].in_(select(table.c.id).where(condition))
+    return and_(_PARTS.within((query.period,)), _PARTS.visible(query.scope), _PARTS.holds(query.where))
 
 
 def _is_own(key: By) -> bool:

@@ -14,15 +14,16 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.allocation.allocation import Allocation, Ground, read_allocation
+from gputally.collector.allocation.allocation import Allocation, Ground, changes_of, read_allocation
 from gputally.collector.allocation.grouping import READ, By
 from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.plan import pieces
 from gputally.collector.allocation.query import Query, QueryError, Spread
 from gputally.collector.allocation.sheet import Row
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.rates.cost import time_cost
-from gputally.collector.rates.pricing import PRICES, Pricer, keys_of, read_pricer
+from gputally.collector.rates.pricing import PRICES, Pricer, read_pricer
 from gputally.collector.waste.cells import Cell, read_cells
 from gputally.collector.waste.kind import Kind
 
@@ -112,10 +113,10 @@ def read_waste(connection: Connection, billing: ZoneInfo, query: Query) -> Waste
     """The same from what is settled; all of it sees one state of the database. Raises QueryError."""
     _check(query, billing)
     idle = read_allocation(connection, billing, replace(query, states=(State.IDLE,)))
-    start_us, end_us = query.period.start_us, query.period.end_us
     pricer = read_pricer(connection, billing, query.as_of_us, PRICES)
-    book = _Book(query, pricer, pricer.edges(keys_of(connection, start_us, end_us), start_us, end_us))
-    for cell in read_cells(connection, query, book.edges):
+    cut_at = pieces([step.start_us for step in query.steps()], changes_of(pricer, query))
+    book = _Book(query, pricer, cut_at.edges)
+    for cell in read_cells(connection, query, cut_at):
         book.add(cell)
     rows = sorted(
         (book.row(row) for row in idle.rows if row.owner == OwnerKind.POD and row.amounts.idle_us), key=_order
@@ -138,17 +139,17 @@ def _check(query: Query, billing: ZoneInfo) -> None:
 class _Book:
     """Adds up the parts of each row."""
 
-    def __init__(self, query: Query, pricer: Pricer, changes: Sequence[int]) -> None:
+    def __init__(self, query: Query, pricer: Pricer, edges: Sequence[int]) -> None:
         self._query = query
         self._pricer = pricer
+        self._edges = edges
         self._starts = [step.start_us for step in query.steps()]
         self._columns = tuple(key for key in query.keys if key in READ)
         self._sums: dict[_RowKey, dict[Kind, Wasted]] = {}
-        self.edges = sorted({*self._starts, *changes})
 
     def add(self, cell: Cell) -> None:
         """Add a cell to its row."""
-        at_us = self.edges[cell.piece]
+        at_us = self._edges[cell.piece]
         priced = self._pricer.at(cell.place, at_us)
         names = {**dict(zip(self._columns, cell.names, strict=True)), By.TEAM: priced.team.team or ""}
         if not self._query.where.holds(names):
