@@ -140,7 +140,7 @@ def test_what_is_wrong_is_named_with_what_was_probably_meant(app: FastAPI) -> No
     assert mistakes(app, zzz="1")["zzz"].startswith("there is no such parameter: there are ")
     assert mistakes(app, tz="Europe/Berln") == {"tz": "Europe/Berln: no such time zone: did you mean Europe/Berlin?"}
     assert mistakes(app, shareIdle="evn") == {
-        "shareIdle": "'evn': expected one of none, proportional, even: did you mean even?"
+        "shareIdle": "'evn': expected one of none, proportional, even, quota, claimed-quota: did you mean even?"
     }
     found = mistakes(app, aggregate="namespac", states="idel", filter='nod:"a"', window="lastmont", asOf="soon")
     assert {name: message.rpartition(": ")[2] for name, message in found.items() if name != "asOf"} == {
