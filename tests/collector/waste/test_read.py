@@ -1,6 +1,7 @@
 """What is stored and summed by the database has the kinds that all windows at once have, in any grouping and order."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 from tests import wasteful
 from tests.databases import empty
+from tests.histories import Labelled
 from tests.idle_histories import BEGIN_US, SHARE_US, History, PodPart, histories, kinds_at_once, node_windows
 from tests.statements import LATER_US, apply
 from tests.watched_pods import failed, learn
@@ -28,6 +30,8 @@ from gputally.collector.allocation.steps import Step
 from gputally.collector.database.engine import open_database, reading
 from gputally.collector.database.schema import device, node, owner
 from gputally.collector.database.schema_waste import idle_part, memory_peak, tenure
+from gputally.collector.files.applied import Kind as Kinds
+from gputally.collector.files.applied import apply_file
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle
 from gputally.collector.ledger.retention import Policy, Retention
@@ -38,6 +42,7 @@ from gputally.collector.waste.read import KEYS, Wasted, summed, waste
 
 UTC = ZoneInfo("UTC")
 IDLE = list(State).index(State.IDLE)
+FULL_PRICE = 3_300_000_000  # of CARD, without a team or a label
 PERIOD = Period(BEGIN_US - HOUR_US, BEGIN_US + 9 * HOUR_US)
 few = settings(
     max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -141,6 +146,37 @@ def test_in_every_grouping_the_kinds_sum_to_what_the_allocation_calls_idle(waste
         whole = {(row.step, row.keys): row.whole for row in found.rows}
         assert {name: (one.us, one.cost, one.unpriced_us) for name, one in whole.items()} == expected
         assert summed(found.total.values()).us == idle.amounts.idle_us
+
+
+CARD = """\
+version: 1
+currency: EUR
+models: {h100: [NVIDIA H100 80GB HBM3]}
+prices:
+  - {match: {model: h100}, valid_from: 2026-01-01, per_gpu_hour: 3.30}
+  - {match: {model: h100, team: finders}, valid_from: 2026-01-01, per_gpu_hour: 1.10}
+  - {match: {model: h100, node_labels: {zone: b}}, valid_from: 2026-01-01, per_gpu_hour: 1.70}
+"""
+
+
+@pytest.mark.parametrize("of_node", [False, True])
+def test_each_hour_has_the_price_of_its_namespaces_team_and_of_its_nodes_labels(wasted: Engine, of_node: bool) -> None:
+    """Where one namespace or node alone changes, the period's kinds are those of its hours together."""
+    if of_node:
+        cluster = Labelled(wasted)
+        cluster.node(BEGIN_US - HOUR_US, "node-of-notebook-0", zone="a")
+        cluster.node(BEGIN_US + HOUR_US, "node-of-notebook-0", zone="b")
+    else:
+        apply(wasted, "2026-07-01T01:00:00Z")
+    apply_file(wasted, Kinds.RATES, CARD.encode(), "ann@laptop", 2)
+    by = (By.NODE,) if of_node else (By.TEAM,)
+    whole = {row.keys: row.kinds for row in waste(wasted, UTC, Query(PERIOD, UTC, by)).rows}
+    hours: dict[tuple[str, ...], dict[Kind, Wasted]] = {}
+    for row in waste(wasted, UTC, Query(PERIOD, UTC, by, Step.HOUR)).rows:
+        kinds = hours.setdefault(row.keys, dict.fromkeys(Kind, Wasted()))
+        hours[row.keys] = {kind: kinds[kind].plus(row.kinds[kind]) for kind in Kind}
+    assert whole == hours
+    assert {Fraction(one.cost or 0, one.us) for row in whole.values() for one in row.values() if one.us} > {FULL_PRICE}
 
 
 def test_what_is_filtered_or_hidden_is_in_nothing(wasted: Engine) -> None:
