@@ -1,12 +1,12 @@
 """The rate of any posting: the card, the labels of nodes and the teams of namespaces put together, hour by hour.
 
 Two ways to use it. Streaming: ask `at` for each row; the last answers are kept. Aggregating: ask
-`edges` for the instants of a period at which anything changes a rate or a team, let the database sum between them, and
-ask `at` once for each sum.
+`changes` for the instants of a period at which anything changes a rate or a team, let the database sum between them,
+and ask `at` once for each sum.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -14,11 +14,9 @@ from operator import itemgetter
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, case, func, null, select
+from sqlalchemy import Connection
 
-from gputally.accounting.states import OwnerKind
 from gputally.collector.cluster.labels import LabelHistory, Labels, read_nodes
-from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.files.applied import Applied, Kind, current
 from gputally.collector.files.effective import FOREVER_US
 from gputally.collector.rates.card import Quantity, Rule, Use
@@ -151,18 +149,6 @@ class Pricer:
             of_rate = list(stretches)
             yield Priced(of_rate[0].from_us, of_rate[-1].to_us, rate, team)
 
-    def edges(self, keys: Mapping[Key, tuple[int, int]], start_us: int, end_us: int) -> list[int]:
-        """The start of a period and every instant in it from which some key has another rate or team, ascending.
-
-        `keys` leads to the first and the last hour of each key's postings, as `keys_of` reads them. What changed before
-        a key's first hour counts too: a sum is priced by what holds where its piece begins.
-        """
-        found = {start_us}
-        for key, (_, last_us) in keys.items():
-            stretches = self.over(key, start_us, min(end_us, last_us + 1))
-            found.update(stretch.from_us for stretch in list(stretches)[1:])
-        return sorted(found)
-
     def _stretches(self, key: Key, start_us: int, end_us: int) -> Iterator[Priced]:
         at = start_us
         while at < end_us:
@@ -259,25 +245,6 @@ def read_pricer(
 def _book(content: bytes, zone: ZoneInfo) -> Book:
     """A card that was applied, ready to be asked: it is the same for one question after the other."""
     return Book(parse_card(content, zone))
-
-
-def keys_of(connection: Connection, start_us: int, end_us: int) -> dict[Key, tuple[int, int]]:
-    """The keys of all postings of a period, with the first and the last hour of each."""
-    ids = (posting.c.node_id, posting.c.device_id, posting.c.owner_id, posting.c.profile)
-    hours = func.min(posting.c.hour_us).label("first_us"), func.max(posting.c.hour_us).label("last_us")
-    within = posting.c.hour_us >= start_us, posting.c.hour_us < end_us
-    found = select(*ids, *hours).where(*within).group_by(*ids).subquery()  # names come last: ids are cheap to group by
-    # Only a pod has a namespace; another owner's is an empty text.
-    namespace = case((owner.c.kind == OwnerKind.POD.value, owner.c.namespace), else_=null())
-    columns = (node.c.cluster, node.c.name, device.c.model, found.c.profile, namespace)
-    query = (
-        select(*columns, func.min(found.c.first_us), func.max(found.c.last_us))
-        .join_from(found, node, node.c.id == found.c.node_id)
-        .join(device, device.c.id == found.c.device_id)
-        .join(owner, owner.c.id == found.c.owner_id)
-        .group_by(*columns)
-    )
-    return {Key(*row[:5]): (row[5], row[6]) for row in connection.execute(query)}
 
 
 def _around(edges: Sequence[int], us: int) -> tuple[int, int]:

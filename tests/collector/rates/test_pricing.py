@@ -20,7 +20,7 @@ from gputally.collector.ledger.postings import settle
 from gputally.collector.rates.card import NANO, Quantity
 from gputally.collector.rates.cost import in_currency, time_cost
 from gputally.collector.rates.lookup import NotFound, Question, find_key, fleet_models
-from gputally.collector.rates.pricing import PRICES, Key, Pricer, Rate, keys_of, read_pricer
+from gputally.collector.rates.pricing import PRICES, Key, Pricer, Rate, read_pricer
 
 DAY_US = 24 * HOUR_US
 KEY = Key("east", "node-a", H100, "", "search")
@@ -91,18 +91,17 @@ def test_a_rate_that_changes_in_the_month_is_two_stretches_that_sum_exactly(engi
     assert in_currency(cost) == Fraction(14 * 24 * 4 + 17 * 24 * Fraction("3.5"))
 
 
-def test_edges_are_where_something_changes_for_somebody(engine: Engine) -> None:
-    """A label that no rule asks for, and a team that stays, make no edge."""
+def test_changes_are_where_something_changes_for_somebody(engine: Engine) -> None:
+    """A label that no rule asks for, and a team that stays, are none."""
     applied(engine)
     cluster = Labelled(engine)
     cluster.node(JULY_US, "node-a", capacity="spot", other="1")
     cluster.node(JULY_US + HOUR_US, "node-a", capacity="spot", other="2")
     cluster.node(JULY_US + 2 * HOUR_US, "node-a", capacity="x", other="2")
     found = pricer(engine)
-    keys = {KEY: (JULY_US, JULY_US + 20 * DAY_US)}
-    end_us = JULY_US + 31 * DAY_US
-    assert found.edges(keys, JULY_US, end_us) == [JULY_US, JULY_US + 2 * HOUR_US, JULY_US + 14 * DAY_US]
-    assert found.edges({KEY: (JULY_US, JULY_US + HOUR_US)}, JULY_US, end_us) == [JULY_US]
+    changes = found.changes(JULY_US, JULY_US + 31 * DAY_US)
+    assert changes.all == (JULY_US + 2 * HOUR_US, JULY_US + 14 * DAY_US)
+    assert changes.nodes == {"node-a": (JULY_US + 2 * HOUR_US,)}
 
 
 def test_carbon_may_be_left_out(engine: Engine) -> None:
@@ -139,8 +138,7 @@ def test_asking_by_hour_and_over_a_stretch_is_the_same(
     stretches = list(found.over(KEY, hours[0], hours[-1] + HOUR_US))
     assert stretches[0].from_us == hours[0]
     assert stretches[-1].to_us == hours[-1] + HOUR_US
-    edges = found.edges({KEY: (hours[0], hours[-1])}, hours[0], hours[-1] + HOUR_US)
-    assert edges == [one.from_us for one in stretches]
+    assert {one.from_us for one in stretches[1:]} <= {*found.changes(hours[0], hours[-1] + HOUR_US).all}
     for us in hours:
         (stretch,) = [one for one in stretches if one.from_us <= us < one.to_us]
         assert (stretch.rate, stretch.team) == (by_hour[us].rate, by_hour[us].team)
@@ -150,13 +148,6 @@ def book(engine: Engine) -> None:
     zone = ZoneInfo("UTC")
     Committer(engine, zone, max_age_us=None).commit(all_received(minutes(61)), now_us=JULY_US + DAY_US)
     settle(engine, zone)
-
-
-def test_the_keys_of_a_period_are_those_of_its_postings(engine: Engine) -> None:
-    book(engine)
-    with reading(engine) as connection:
-        assert keys_of(connection, JULY_US, JULY_US + DAY_US) == {KEY: (JULY_US, JULY_US + HOUR_US)}
-        assert keys_of(connection, JULY_US + DAY_US, JULY_US + 2 * DAY_US) == {}
 
 
 def test_a_question_is_put_in_the_ledgers_names(engine: Engine) -> None:
