@@ -38,7 +38,7 @@ class WorkloadParameters(Parameters):
     """Which workload, and when."""
 
     namespace: Name
-    name: Name = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=512, pattern=r"^[^\x00]*$")  # what it is, and a name: as the API has it
     cluster: Name | None = None
     month: str | None = Field(default=None, max_length=10)
 

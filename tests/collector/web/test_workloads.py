@@ -54,6 +54,11 @@ def test_a_workload_has_a_namespace_and_a_name(app: FastAPI, asked: dict[str, st
     assert get(app, "/workload", **asked).status_code == 422
 
 
+def test_the_longest_name_that_a_pod_may_have_can_be_asked_for(app: FastAPI) -> None:
+    assert get(app, "/workload", namespace="research", name="pod/" + "x" * 253).status_code == 200
+    assert get(app, "/workload", namespace="research", name="x" * 513).status_code == 422
+
+
 def test_a_workload_of_another_namespace_is_as_if_it_did_not_exist(guarded: FastAPI) -> None:
     found = [
         words_of(text(guarded, "/workload", "research", namespace="speech", name=name)).replace(name, "NAME")
