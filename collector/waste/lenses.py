@@ -143,17 +143,20 @@ def _straggling(
     }
     if len(gangs) > MAX_GANG_PODS:
         return None
+    found_hours = _rank_hours(connection, asked, gangs)
+    if found_hours is None:
+        return None
     hours: defaultdict[int, list[_Rank]] = defaultdict(list)
-    for count, (hour_us, rank) in enumerate(_rank_hours(connection, asked, gangs), start=1):
-        if count > MAX_RANK_HOURS:
-            return None
+    for hour_us, rank in found_hours:
         hours[hour_us].append(rank)
     pricer = read_pricer(connection, billing, asked.as_of_us, PRICES)
     found: defaultdict[JobName, Wasted] = defaultdict(Wasted)
     for hour_us, ranks in hours.items():
         for rank, us in _behind(ranks):
-            name, price = rank.gang[0], pricer.at(rank.place, hour_us).rate.price
-            found[name] = found[name].plus(Wasted(us, 0, time_cost(us, price), us if price is None else 0))
+            name, priced = rank.gang[0], pricer.at(rank.place, hour_us)
+            price = priced.rate.price
+            if asked.where.holds({By.TEAM: priced.team.team or ""}):
+                found[name] = found[name].plus(Wasted(us, 0, time_cost(us, price), us if price is None else 0))
     return dict(found)
 
 
@@ -174,9 +177,10 @@ def _behind(ranks: Iterable[_Rank]) -> Iterator[tuple[_Rank, int]]:
 
 def _rank_hours(
     connection: Connection, asked: Query, gangs: Mapping[tuple[str, str, str, str], _Gang]
-) -> Iterator[tuple[int, _Rank]]:
+) -> list[tuple[int, _Rank]] | None:
+    """The hours of each rank; None where there are too many, which are not all read."""
     if not gangs:
-        return
+        return []
     uids = sorted({uid for *_, uid in gangs})
     of_gangs = posting.c.owner_id.in_(select(owner.c.id).where(owner.c.pod_uid.in_(uids)))
     names = (node.c.cluster, node.c.name, owner.c.namespace, owner.c.pod, owner.c.pod_uid)
@@ -184,10 +188,13 @@ def _rank_hours(
     sums = (cast(func.sum(column), BigInteger) for column in (posting.c.used_us, posting.c.idle_us))
     within = and_(in_scope(asked.period, asked.scope), asked.where.condition(), of_gangs)
     rows = select(posting.c.hour_us, *names, *kind, *sums).select_from(_NAMED).where(within)
-    for hour_us, cluster, on_node, namespace, pod, uid, model, profile, used, idle in connection.execute(
-        rows.group_by(posting.c.hour_us, *names)
-    ):
+    read = connection.execute(rows.group_by(posting.c.hour_us, *names).limit(MAX_RANK_HOURS + 1)).all()
+    if len(read) > MAX_RANK_HOURS:
+        return None
+    found = []
+    for hour_us, cluster, on_node, namespace, pod, uid, model, profile, used, idle in read:
         gang = gangs.get((cluster, namespace, pod, uid))
         if gang is not None:
             place = Key(cluster, on_node, model, profile, namespace)
-            yield hour_us, _Rank(gang, place, RankHour(used, used + idle))
+            found.append((hour_us, _Rank(gang, place, RankHour(used, used + idle))))
+    return found

@@ -71,19 +71,23 @@ class Key(NamedTuple):
 
 
 class Hours(NamedTuple):
-    """A ledger hour, where it ends, and the hours beside it as (start, end); None where no lines are kept of it."""
+    """A ledger hour, where it ends, and the hours beside it as (start, end).
+
+    `before_is_final` says that no lines are kept of the one before: its parts are all that is known of it.
+    """
 
     start_us: int
     end_us: int
-    before: tuple[int, int] | None
+    before: tuple[int, int]
     after: tuple[int, int]
+    before_is_final: bool
 
 
 def hours_beside(hour_us: int, zone: tzinfo, lines_from_us: int) -> Hours:
     """The hour that begins at `hour_us` with those beside it; no lines are kept of what is before `lines_from_us`."""
     end_us, before_us = hour_end(hour_us, zone), hour_start(hour_us - 1, zone)
-    before = (before_us, hour_us) if before_us >= lines_from_us else None
-    return Hours(hour_us, end_us, before, (end_us, hour_end(end_us, zone)))
+    after = (end_us, hour_end(end_us, zone))
+    return Hours(hour_us, end_us, (before_us, hour_us), after, before_is_final=before_us < lines_from_us)
 
 
 def divide_idle(connection: Connection, hours: Hours, nodes: Sequence[int], facts: Sequence[Facts]) -> None:
@@ -96,7 +100,7 @@ def divide_idle(connection: Connection, hours: Hours, nodes: Sequence[int], fact
     if facts:
         profiles = {_key(row): row.profile for row in facts}
         connection.execute(insert(idle_part), [_row(hours.start_us, key, parts[key], profiles[key]) for key in parts])
-    if hours.before is not None:
+    if not hours.before_is_final:
         _correct(connection, hours.before, {key: _tail(part, parts.get(key)) for key, part in before.items()}, before)
     _correct(connection, hours.after, {key: _head(parts.get(key), part) for key, part in after.items()}, after)
 
@@ -147,10 +151,8 @@ def _windows(
             yield key, [Window(*row[4:]) for row in of_key]
 
 
-def _stored(connection: Connection, hour: tuple[int, int] | None, nodes: Sequence[int]) -> dict[Key, Part]:
+def _stored(connection: Connection, hour: tuple[int, int], nodes: Sequence[int]) -> dict[Key, Part]:
     """The parts of an hour that stand at one of its edges."""
-    if hour is None:
-        return {}
     at_edge = or_(idle_part.c.head_from_us.is_not(None), idle_part.c.tail_from_us.is_not(None))
     rows = connection.execute(_STORED.where(at_edge), {"hour": hour[0], "nodes": list(nodes)})
     return {Key(*row[:4]): Part(*row[4:]) for row in rows}

@@ -1,6 +1,7 @@
 """What is stored and summed by the database has the kinds that all windows at once have, in any grouping and order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,21 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, func, select
 from tests import wasteful
 from tests.databases import empty
 from tests.histories import Labelled
-from tests.idle_histories import BEGIN_US, SHARE_US, History, PodPart, histories, kinds_at_once, node_windows
+from tests.idle_histories import (
+    BEGIN_US,
+    BUSY,
+    HOLDING,
+    SHARE_US,
+    History,
+    PodPart,
+    histories,
+    kinds_at_once,
+    node_windows,
+)
 from tests.statements import LATER_US, apply
 from tests.watched_pods import failed, learn
 from tests.windows import all_received
@@ -27,14 +38,17 @@ from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, QueryError, Scope
 from gputally.collector.allocation.steps import Step
-from gputally.collector.database.engine import open_database, reading
-from gputally.collector.database.schema import device, node, owner
+from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.database.schema import device, line, node, owner, window
 from gputally.collector.database.schema_waste import idle_part, memory_peak, tenure
 from gputally.collector.files.applied import Kind as Kinds
 from gputally.collector.files.applied import apply_file
 from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.marks import set_marks
 from gputally.collector.ledger.postings import settle
 from gputally.collector.ledger.retention import Policy, Retention
+from gputally.collector.ledger.state import read_state, write_state
+from gputally.collector.waste import lenses
 from gputally.collector.waste.division import Share
 from gputally.collector.waste.kind import Kind
 from gputally.collector.waste.lenses import Lens, read_lenses
@@ -211,6 +225,19 @@ def test_lenses_tell_what_failed_and_who_was_late(wasted: Engine) -> None:
     assert nothing.total == {Lens.FAILED: Wasted(), Lens.STRAGGLING: Wasted()}
 
 
+def test_lenses_show_a_team_its_own(wasted: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teams are not in the database, and stragglers of others are none of theirs; too many ranks are unknown, not 0."""
+    found = {}
+    with reading(wasted) as connection:
+        for team in ("engines", "finders", "nobodys"):
+            query = Query(PERIOD, UTC, where=parse_filter(f'team:"{team}"'))
+            found[team] = read_lenses(connection, UTC, query).total[Lens.STRAGGLING]
+        monkeypatch.setattr(lenses, "MAX_RANK_HOURS", 1)
+        assert read_lenses(connection, UTC, Query(PERIOD, UTC)).total[Lens.STRAGGLING] is None
+    assert found["nobodys"] == Wasted()
+    assert {one.us for one in found.values() if one} == {0, 500_000_400}
+
+
 def test_a_pod_that_the_api_saw_end_is_final_at_once(engine: Engine) -> None:
     """Its node need not go on without it."""
     book(engine, node_windows(wasteful.PODS["notebook-0"][0], goes_on=False, pod="notebook-0"))
@@ -218,6 +245,22 @@ def test_a_pod_that_the_api_saw_end_is_final_at_once(engine: Engine) -> None:
     learn(engine, "notebook-0", "Notebook.kubeflow/anns", status=failed())
     total = waste(engine, UTC, Query(PERIOD, UTC)).total
     assert total[Kind.AFTER] == Wasted(110 * SHARE_US, 0, None, 110 * SHARE_US)
+
+
+def test_a_spell_goes_on_from_an_hour_whose_lines_are_gone(engine: Engine) -> None:
+    """Its parts are still known; they do not change any more, and those of the next hour do not depend on when."""
+    history = {PodPart("main", "gpu-0"): wasteful.minutes((40, BUSY), (40, HOLDING), (10, BUSY))}
+    windows = node_windows(history, goes_on=True)
+    book(engine, windows)
+    before = stored(engine)
+    assert waste(engine, UTC, Query(PERIOD, UTC)).total[Kind.FORGOTTEN].us == 40 * SHARE_US
+    with writing(engine) as connection:
+        write_state(connection, replace(read_state(connection), lines_from_us=BEGIN_US + HOUR_US))
+        connection.execute(delete(line).where(line.c.window_id == select(func.min(window.c.id)).scalar_subquery()))
+        node_id = connection.execute(select(func.min(node.c.id))).scalar_one()
+        set_marks(connection, [(BEGIN_US + HOUR_US, node_id)])
+    settle(engine, UTC)
+    assert stored(engine) == before
 
 
 def test_parts_go_with_their_postings(engine: Engine) -> None:
