@@ -20,8 +20,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 # What a statement may raise: SQLAlchemy's errors, and psycopg's own from a COPY, which SQLAlchemy does not see.
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
-# Of these, the ones that say the values are at fault: trying again would fail again.
-VALUE_ERRORS = (DataError, psycopg.DataError)
+# The ones that say the values are at fault: trying again would fail again. SQLite's driver has none of its own for a
+# number of more than 8 bytes.
+VALUE_ERRORS = (DataError, psycopg.DataError, OverflowError)
 
 _ACCEPTED = "accepted are sqlite:////path/to/file and postgresql://user:password@host:port/database"
 _WRITES = "gputally_writes"

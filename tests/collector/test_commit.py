@@ -29,6 +29,7 @@ from tests.windows import (
 from gputally.accounting.line import Window
 from gputally.collector.database import schema
 from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.ingest import validity
 from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, Verdict
 from gputally.collector.ingest.columns import WindowColumns
 from gputally.collector.ingest.commit import Committer
@@ -212,6 +213,16 @@ def test_values_that_the_database_refuses_cost_only_their_own_window(engine: Eng
     other = window(device(reserved(pod("vision"), 1, 1)), start_us=START_US + 2 * MINUTE_US)
     assert commit(engine, all_received([window(start_us=START_US + MINUTE_US), other])) == ["invalid", "accepted"]
     assert rows(engine, schema.quarantine.c.detail)[0][0].startswith("the database refuses its values")
+
+
+def test_sums_that_no_column_holds_cost_only_their_own_windows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of one group may add up to more than a number of 8 bytes; SQLite's driver has an error of its own for
+    it, which must not end the writer."""
+    monkeypatch.setattr(validity, "MAX_AMOUNT", 2**62)  # in the place of a hundred thousand lines
+    huge = [window(device(reserved(pod(), 1, 1, burst_us=2**62)), start_us=START_US + at * MINUTE_US) for at in (0, 1)]
+    other = window(device(reserved(pod("vision"), 1, 1)), start_us=START_US + 2 * MINUTE_US)
+    first, _, last = commit(engine, all_received([*huge, other]))
+    assert (first, last) == ("accepted", "accepted")
 
 
 def test_totals_know_the_difference_between_unknown_and_0(engine: Engine) -> None:

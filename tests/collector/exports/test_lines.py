@@ -42,6 +42,17 @@ def test_the_csv_adds_up_to_the_ledger(filled: Engine) -> None:
     assert sum(Decimal(row["cost"]) for row in found) == round(Decimal(cost_of(lines)) / 3_600_000_000 / 10**9, 9)
 
 
+def test_names_come_back_from_the_csv_as_they_are(engine: Engine) -> None:
+    """Whatever stands in a name, it neither begins a field nor a line."""
+    names = {"a,b", 'say "x"', "two\nlines", "return\rhere", "100 %s %", "=1+1", " ", "ü"}
+    parts = [reserved(pod(name), 1, 1) for name in sorted(names)]
+    book(engine, [window(device(*parts))])
+    apply(engine)
+    found = list(csv.DictReader(io.StringIO(lines_csv(engine), newline="")))
+    assert {row["namespace"] for row in found} == names
+    assert sum(int(row["used_us"]) for row in found) == len(names)
+
+
 def test_json_has_the_lines_of_the_csv(filled: Engine) -> None:
     out = io.StringIO()
     with ground(filled, UTC, JULY) as found:
