@@ -25,7 +25,7 @@ Facts: TypeAlias = Row[*tuple[Any, ...]]  # as `ledger.sums` gives them
 _NODES: BindParameter[int] = bindparam("nodes", expanding=True)
 _HOUR: BindParameter[int] = bindparam("hour")
 _END: BindParameter[int] = bindparam("end")
-_PLACE = (line.c.device_id, line.c.owner_id, line.c.partition)
+_PLACE = (line.c.device_id, line.c.owner_id, line.c.partition, line.c.profile)
 _WINDOWS = (
     select(
         window.c.node_id,
@@ -46,7 +46,7 @@ _WINDOWS = (
     )
     .order_by(window.c.node_id, *_PLACE, window.c.start_us)
 )
-_KEY = ("node_id", "device_id", "owner_id", "partition")
+_KEY = ("node_id", "device_id", "owner_id", "partition", "profile")
 _STORED = select(*(idle_part.c[name] for name in (*_KEY, *Part._fields))).where(
     idle_part.c.hour_us == _HOUR, idle_part.c.node_id.in_(_NODES)
 )
@@ -62,12 +62,13 @@ _CORRECT = (
 
 
 class Key(NamedTuple):
-    """A container's partition."""
+    """A container's partition. Like the postings, parts of an hour in which its profile changes are two."""
 
     node_id: int
     device_id: int
     owner_id: int
     partition: str
+    profile: str
 
 
 class Hours(NamedTuple):
@@ -98,8 +99,7 @@ def divide_idle(connection: Connection, hours: Hours, nodes: Sequence[int], fact
     parts = _parts(connection, of_hour, facts, before, after)
     connection.execute(_DROP, of_hour)
     if facts:
-        profiles = {_key(row): row.profile for row in facts}
-        connection.execute(insert(idle_part), [_row(hours.start_us, key, parts[key], profiles[key]) for key in parts])
+        connection.execute(insert(idle_part), [_row(hours.start_us, *of) for of in parts.items()])
     if not hours.before_is_final:
         _correct(connection, hours.before, {key: _tail(part, parts.get(key)) for key, part in before.items()}, before)
     _correct(connection, hours.after, {key: _head(parts.get(key), part) for key, part in after.items()}, after)
@@ -145,17 +145,17 @@ def _windows(
     statement = _WINDOWS.where(among(connection, line.c.owner_id, "owners"))
     asked = {**of_hour, "nodes": sorted({key.node_id for key in wanted})}
     rows = connection.execute(statement, {**asked, "owners": sorted({key.owner_id for key in wanted})})
-    for place, of_key in groupby(rows, key=itemgetter(0, 1, 2, 3)):
+    for place, of_key in groupby(rows, key=itemgetter(*range(len(_KEY)))):
         key = Key(*place)
         if key in wanted:
-            yield key, [Window(*row[4:]) for row in of_key]
+            yield key, [Window(*row[len(_KEY) :]) for row in of_key]
 
 
 def _stored(connection: Connection, hour: tuple[int, int], nodes: Sequence[int]) -> dict[Key, Part]:
     """The parts of an hour that stand at one of its edges."""
     at_edge = or_(idle_part.c.head_from_us.is_not(None), idle_part.c.tail_from_us.is_not(None))
     rows = connection.execute(_STORED.where(at_edge), {"hour": hour[0], "nodes": list(nodes)})
-    return {Key(*row[:4]): Part(*row[4:]) for row in rows}
+    return {Key(*row[: len(_KEY)]): Part(*row[len(_KEY) :]) for row in rows}
 
 
 def _tail(part: Part, next_part: Part | None) -> int:
@@ -187,8 +187,8 @@ def _correct(
 
 
 def _key(row: Facts) -> Key:
-    return Key(row.node_id, row.device_id, row.owner_id, row.partition)
+    return Key(row.node_id, row.device_id, row.owner_id, row.partition, row.profile)
 
 
-def _row(hour_us: int, key: Key, part: Part, profile: str) -> dict[str, Any]:
-    return {"hour_us": hour_us, **key._asdict(), "profile": profile, **part._asdict()}
+def _row(hour_us: int, key: Key, part: Part) -> dict[str, Any]:
+    return {"hour_us": hour_us, **key._asdict(), **part._asdict()}

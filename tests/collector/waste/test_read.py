@@ -67,7 +67,7 @@ def book(engine: Engine, windows: Sequence[Window], parts: int = 1) -> None:
     """Commit windows in turns, each settled before the next."""
     arrived = all_received(windows)
     committer = Committer(engine, UTC, max_age_us=None)
-    size = -(-len(arrived) // parts)
+    size = max(1, -(-len(arrived) // parts))  # a history may be empty
     for at in range(0, len(arrived), size):
         committer.commit(arrived[at : at + size], now_us=LATER_US)
         settle(engine, UTC)
@@ -261,6 +261,23 @@ def test_a_spell_goes_on_from_an_hour_whose_lines_are_gone(engine: Engine) -> No
         set_marks(connection, [(BEGIN_US + HOUR_US, node_id)])
     settle(engine, UTC)
     assert stored(engine) == before
+
+
+def test_the_kinds_of_each_profile_sum_to_its_idle_time(engine: Engine) -> None:
+    """A driver that did not say an instance's profile at first: within an hour it has two postings, and two prices."""
+    history = {PodPart("main", "MIG-1"): wasteful.minutes((5, BUSY), (35, HOLDING), (20, BUSY))}
+    windows = [
+        replace(
+            one, devices=tuple(replace(of, profiles={"replica": "1g.10gb"} if at >= 22 else {}) for of in one.devices)
+        )
+        for at, one in enumerate(node_windows(history, goes_on=True))
+    ]
+    book(engine, windows)
+    found = {row.keys: row for row in waste(engine, UTC, Query(PERIOD, UTC, (By.PROFILE, By.POD))).rows}
+    asked = Query(PERIOD, UTC, (By.PROFILE, By.POD), states=(State.IDLE,))
+    idle = {row.keys: row.amounts.idle_us for row in allocate(engine, UTC, asked).rows if row.amounts.idle_us}
+    assert {keys: row.whole.us for keys, row in found.items()} == idle
+    assert min(one.us for row in found.values() for one in row.kinds.values()) == 0
 
 
 def test_parts_go_with_their_postings(engine: Engine) -> None:
