@@ -115,6 +115,28 @@ def test_what_the_version_before_has_booked_is_the_same_afterwards(
     of_before.dispose()
 
 
+def test_an_upgrade_that_fails_half_way_leaves_all_as_it_was(empty_database_url: str) -> None:
+    """Also the tables that were made anew before it failed: the version before goes on with them."""
+    engine = open_database(empty_database_url)
+    upgrade_to(engine, "0011")
+    with writing(engine) as connection:
+        connection.execute(text("INSERT INTO node (id, cluster, name) VALUES (1, 'east', 'a')"))
+        connection.execute(text("CREATE TABLE summed_day (day INTEGER)"))  # which 0014 makes
+
+    def found() -> list[Any]:
+        about = inspect(engine)
+        tables = sorted(about.get_table_names())
+        with reading(engine) as connection:
+            rows = connection.execute(text("SELECT * FROM node, alembic_version")).all()
+        return [rows, *((name, [str(column) for column in about.get_columns(name)]) for name in tables)]
+
+    before = found()
+    with pytest.raises(Exception, match="summed_day"):
+        migrate(engine)
+    assert found() == before
+    engine.dispose()
+
+
 @pytest.mark.parametrize(("line", "says"), [("migrate", "which this version does not know"), ("report", "schema")])
 def test_the_version_before_does_not_touch_a_newer_schema(line: str, says: str, tmp_path: Path) -> None:
     """Neither to write nor to read; the page quotes what it says."""
