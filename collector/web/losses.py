@@ -26,7 +26,10 @@ LENSES: Mapping[Lens, str] = {
 
 
 class KindLine(NamedTuple):
-    """A kind of idle time; `provisional` says how much of it may yet turn out to be of another, empty where none."""
+    """A kind of idle time; `provisional` says how much of it may yet turn out to be of another, empty where none.
+
+    `unpriced` says what of it is in no cost, empty where the cost is of all of it, or unknown.
+    """
 
     name: str
     meaning: str
@@ -35,6 +38,7 @@ class KindLine(NamedTuple):
     part: str
     cost: str
     provisional: str
+    unpriced: str
 
 
 class LossLine(NamedTuple):
@@ -50,6 +54,7 @@ class LossLine(NamedTuple):
     hours: str
     cost: str
     provisional: str
+    unpriced: str
 
 
 class LensLine(NamedTuple):
@@ -61,6 +66,7 @@ class LensLine(NamedTuple):
     meaning: str
     hours: str
     cost: str
+    unpriced: str
 
 
 class Losses(NamedTuple):
@@ -69,6 +75,7 @@ class Losses(NamedTuple):
     kinds: tuple[KindLine, ...]
     hours: str
     cost: str
+    unpriced: str
     rows: tuple[LossLine, ...]
     left_out: int
     href: str
@@ -87,6 +94,7 @@ def losses(
         _kinds(total, whole, currency),
         words.hours([whole.us])[0],
         words.money([whole.cost], currency)[0],
+        _unpriced(whole),
         rows,
         max(0, len(found) - MOST_ROWS),
         links.link(links.WORKLOADS, month=month, **kept),
@@ -104,7 +112,7 @@ def lenses(found: Sequence[LensRow], currency: str, month: str | None) -> tuple[
             links.workload(one.name, month=month),
             one.lens.value.replace("-", " "),
             LENSES[one.lens],
-            *(text, cost),
+            *(text, cost, _unpriced(one.found)),
         )
         for one, text, cost in zip(shown, hours, costs, strict=True)
     )
@@ -124,7 +132,7 @@ def _kinds(total: Mapping[Kind, Wasted], whole: Wasted, currency: str) -> tuple[
             called(kind),
             MEANINGS[kind],
             _bar(kind, wasted, whole),
-            *(text, words.percent(wasted.us, whole.us), cost, provisional(wasted)),
+            *(text, words.percent(wasted.us, whole.us), cost, provisional(wasted), _unpriced(wasted)),
         )
         for (kind, wasted), text, cost in zip(there.items(), hours, costs, strict=True)
     )
@@ -137,6 +145,11 @@ def provisional(wasted: Wasted) -> str:
     if wasted.provisional_us == wasted.us:
         return "provisional"
     return f"{words.hours([wasted.provisional_us])[0]} h of it provisional"
+
+
+def _unpriced(wasted: Wasted) -> str:
+    some = wasted.unpriced_us > 0 and wasted.cost is not None
+    return f"{words.hours([wasted.unpriced_us])[0]} h unpriced" if some else ""
 
 
 def _bar(kind: Kind, wasted: Wasted, whole: Wasted) -> Bar:
@@ -156,7 +169,7 @@ def _rows(found: Sequence[Loss], currency: str, month: str | None) -> tuple[Loss
             one.team,
             links.link(links.OVERVIEW, month=month, team=one.team),
             called(one.kind),
-            *(text, cost, provisional(one.wasted)),
+            *(text, cost, provisional(one.wasted), _unpriced(one.wasted)),
         )
         for one, text, cost in zip(found, hours, costs, strict=True)
     )

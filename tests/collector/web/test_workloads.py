@@ -16,6 +16,11 @@ from tests.windows import START_US
 from gputally.collector.database.engine import open_database
 from gputally.collector.jobs.course import course_of
 from gputally.collector.jobs.pod import JobPod, Outcome
+from gputally.collector.jobs.read_pods import JobName
+from gputally.collector.jobs.wasted import Loss
+from gputally.collector.waste.kind import Kind
+from gputally.collector.waste.read import Wasted
+from gputally.collector.web.losses import losses
 from gputally.collector.web.work import size
 
 
@@ -97,6 +102,20 @@ def test_failed_attempts_and_stragglers_stand_apart_from_the_sums(migrated_file:
     assert "failed after 1 h" in page
     assert re.search(r"failed attempts all time [a-z, ]+ 2.0 unpriced straggling [a-z ]+ 0.7 unpriced", page)
     assert re.search(r"pytorchjob.kubeflow/bert failed attempts all time [a-z, ]+ 2.0 unpriced", space)
+
+
+def test_a_cost_of_a_part_of_the_time_says_what_it_leaves_out() -> None:
+    """Half of the time has no price: a cost alone would look like all of it."""
+    some, none = Wasted(2 * HOUR_US, 0, 3_600_000_000 * 10**9, HOUR_US), Wasted(HOUR_US, 0, None, HOUR_US)
+    lost = [Loss(JobName("east", "search", "job/a"), "engines", kind, of) for kind, of in wasted(some, none).items()]
+    found = losses(wasted(some, none), lost, "USD", None)
+    assert [(one.cost, one.unpriced) for one in found.kinds] == [("1.00", "1.0 h unpriced"), ("unpriced", "")]
+    assert [one.unpriced for one in found.rows] == ["1.0 h unpriced", ""]
+    assert (found.cost, found.unpriced) == ("1.00", "2.0 h unpriced")
+
+
+def wasted(*of: Wasted) -> dict[Kind, Wasted]:
+    return dict(zip(Kind, of, strict=False))
 
 
 def test_what_a_workload_is_made_of_is_said_in_words() -> None:
