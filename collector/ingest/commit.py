@@ -45,6 +45,7 @@ from gputally.collector.ledger.totals import add_to_totals
 _NODES = 20_000  # ids remembered: a fleet's nodes,
 _DEVICES = 200_000  # their devices,
 _OWNERS = 300_000  # and the containers that held them lately, some 400 bytes each
+_TRUSTED_BY = "gputally_committer"  # of a connection: who has remembered no ids but since it
 _LONGEST_TEXT = 1000  # characters of a refused window's names, and of what is wrong with it
 
 _LOCK = select(schema.node.c.id).order_by(schema.node.c.id).with_for_update(key_share=True)
@@ -103,6 +104,7 @@ class Committer:
         owner = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
         repeated = ("kind", "namespace", "container", "user", "unit")
         self._owners = Identities(schema.owner, owner, _OWNERS, repeated)
+        self._identities = (self._nodes, self._devices, self._owners)
 
     def commit(self, group: Sequence[Received], now_us: int) -> list[Outcome]:
         """What became of each window, in order, now that it is committed; raises one of DATABASE_ERRORS, and then
@@ -116,17 +118,27 @@ class Committer:
             return [outcome for received in group for outcome in self.commit([received], now_us)]
 
     def _commit(self, group: Sequence[_Examined], now_us: int) -> list[Outcome]:
-        identities = (self._nodes, self._devices, self._owners)
         try:
             with writing(self._engine) as connection:
+                self._trust_only(connection)
                 outcomes = self._judge_and_write(connection, group, now_us)
         except BaseException:
-            for known in identities:
-                known.forget()
+            self._forget()
             raise
-        for known in identities:
+        for known in self._identities:
             known.keep()
         return outcomes
+
+    def _trust_only(self, connection: Connection) -> None:
+        """A connection that is new here may lead to another server, a standby that never got the last commits: ids of
+        these stand for nobody there, and no foreign key says so."""
+        if connection.info.get(_TRUSTED_BY) is not self:
+            self._forget()
+            connection.info[_TRUSTED_BY] = self
+
+    def _forget(self) -> None:
+        for known in self._identities:
+            known.forget()
 
     def _judge_and_write(self, connection: Connection, group: Sequence[_Examined], now_us: int) -> list[Outcome]:
         candidates = self._candidates(connection, [examined for examined in group if not examined.invalid])

@@ -253,6 +253,19 @@ def test_a_group_that_fails_leaves_nothing_and_can_be_committed_again(engine: En
     assert total_of_lines(engine) == rows(engine, *schema.namespace_total.c)
 
 
+def test_ids_of_a_server_that_is_gone_are_not_used_on_the_one_in_its_place(engine: Engine) -> None:
+    """A standby may lack the last commits. The names are made anew there, since no foreign key would tell."""
+    writer = committer(engine)
+    group = all_received(minutes(2))
+    assert verdicts(writer.commit(group[:1], NOW_US)) == ["accepted"]
+    with writing(engine) as connection:
+        for table in reversed(schema.metadata.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
+    assert verdicts(writer.commit(group, NOW_US)) == ["accepted"] * 2
+    assert total_of_lines(engine) == rows(engine, *schema.namespace_total.c) != []
+
+
 @modest
 @given(histories(), st.randoms(use_true_random=False), st.integers(1, 5))
 def test_replay_order_and_repetition_leave_the_same_ledger(
