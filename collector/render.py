@@ -4,7 +4,6 @@ JSON and CSV carry the ledger's integers. The table prints GPU-hours and kWh wit
 largest remainder, so that the printed rows add up to the printed total; it fits the 80 columns of a terminal.
 """
 
-import csv
 import io
 import json
 import re
@@ -25,6 +24,7 @@ from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation import money
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.period import instant
+from gputally.collector.exports.csv_text import as_lines
 from gputally.collector.rates.cost import CARBON_SCALE, rounded
 from gputally.collector.report import TOTAL, By, Report, Row
 
@@ -100,12 +100,8 @@ def as_json(report: Report) -> str:
 
 def as_csv(report: Report) -> str:
     """The JSON's columns; the last line is the total, its owner is `total`. Unknown is empty."""
-    out = io.StringIO()
     money = ("cost", "unpriced_us", "carbon_g", "no_factor_mj") if report.currency else ()
-    writer = csv.DictWriter(out, [*report.by, "owner", *_AMOUNTS, *_QUALITY, *money], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_records(report))
-    return out.getvalue()
+    return as_lines([*report.by, "owner", *_AMOUNTS, *_QUALITY, *money], _records(report))
 
 
 def as_table(report: Report, width: int | None) -> str:

@@ -1,7 +1,5 @@
 """Rows of an answer as CSV: the JSON's fields in columns, what is nested side by side, unknown empty."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +8,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from gputally.collector.api.models import Quality, Span
+from gputally.collector.exports.csv_text import as_lines
 
 MEDIA_TYPE = "text/csv"
 
@@ -18,11 +17,8 @@ def as_csv(
     model: type[BaseModel], rows: Sequence[BaseModel], keys: Sequence[str], about: Mapping[str, Any]
 ) -> Response:
     """The rows as CSV; `keys` are the columns of their names. What every answer says of itself goes into headers."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(_columns(model, keys)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_flat(row.model_dump()) for row in rows)
-    return Response(out.getvalue(), media_type=MEDIA_TYPE, headers=_headers(about))
+    text = as_lines(list(_columns(model, keys)), (_flat(row.model_dump()) for row in rows))
+    return Response(text, media_type=MEDIA_TYPE, headers=_headers(about))
 
 
 def _columns(model: type[BaseModel], keys: Sequence[str]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Fields as CSV has them, where they are not written by a writer line by line."""
+"""Fields and lines as CSV has them; a line ends with a line feed alone."""
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def fields(values: Iterable[object]) -> str:
@@ -12,3 +12,9 @@ def fields(values: Iterable[object]) -> str:
     # a bare \r is one.
     csv.writer(out, lineterminator="\r\n").writerow(["", *values])
     return out.getvalue()[1:-2]
+
+
+def as_lines(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A line of names and one for each row; what a row does not have is empty."""
+    lines = (names, *([row.get(name) for name in names] for row in rows))
+    return "".join(fields(line) + "\n" for line in lines)
