@@ -261,17 +261,35 @@ def _read_owner(owner: pb.Owner) -> Owner:
         owner.namespace,
         owner.pod,
         owner.container,
-        uuid_text(owner.pod_uid_bytes) if owner.pod_uid_bytes else owner.pod_uid,
+        pod_uid(owner),
         owner.first_seen_us,
         owner.user,
         owner.unit,
     )
 
 
+def pod_uid(owner: pb.Owner) -> str:
+    """Its UID, which may come as bytes; raises ValueError for what is no UUID, and where it comes twice."""
+    raw, text = owner.pod_uid_bytes, owner.pod_uid
+    if raw and text:
+        raise ValueError("a UID as text and as bytes")
+    return uuid_text(raw) if raw else text
+
+
+def holders_stay(device: pb.Device) -> bool:
+    """Whether nobody came or went; raises ValueError where it says so and names who holds at the end."""
+    if device.holders_stay and device.end_holders:
+        raise ValueError("holders that stay, and holders at the end")
+    return device.holders_stay or device.start_holders == device.end_holders
+
+
 def models(message: pb.Window) -> list[str]:
-    """Each device's model; raises IndexError where the first one's is said to be that of the device before."""
+    """Each device's model; raises IndexError where the first one's is said to be that of the device before, and
+    ValueError where one says so and names a model."""
     found: list[str] = []
     for device in message.devices:
+        if device.model_stays and device.model:
+            raise ValueError("a model that stays, and a model")
         found.append(found[-1] if device.model_stays else device.model)
     return found
 
@@ -286,7 +304,7 @@ def _read_device(
 ) -> DeviceWindow:
     start = _read_holders(device.start_holders, message, owners)
     # Mostly nobody came or went: then both edges are one tuple, which others need to look at once only.
-    stays = device.holders_stay or device.start_holders == device.end_holders
+    stays = holders_stay(device)
     end = start if stays else _read_holders(device.end_holders, message, owners)
     partitions = {line.key.partition for line in lines} | {holding.partition for holding in (*start, *end)}
     return DeviceWindow(

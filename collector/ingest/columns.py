@@ -148,13 +148,12 @@ def _read(message: pb.Window) -> WindowColumns:
 
 def _owner(owner: pb.Owner) -> Key:
     """The columns of its table."""
-    uid = owner.pod_uid_bytes
     return (
         owner.kind,
         owner.namespace,
         owner.pod,
         owner.container,
-        codec.uuid_text(uid) if uid else owner.pod_uid,
+        codec.pod_uid(owner),
         owner.first_seen_us,
         owner.user,
         owner.unit,
@@ -171,7 +170,7 @@ def _profiles(profiles: Sequence[str], partitions: Sequence[str]) -> Sequence[st
 def _device(device: pb.Device, model: str, owners: int, partitions: int) -> Device:
     start = _holders(device.start_holders, owners, partitions)
     # Mostly nobody came or went: then both edges are one object, which others need to look at once only.
-    stays = device.holders_stay or device.start_holders == device.end_holders
+    stays = codec.holders_stay(device)
     return Device(
         device.uuid,
         model,

@@ -218,10 +218,13 @@ def test_what_stays_is_sent_once() -> None:
     [
         lambda m: setattr(m.devices[0], "model_stays", True),
         lambda m: setattr(m.owners[0], "pod_uid_bytes", b"0" * 15),
+        lambda m: (setattr(m.owners[0], "pod_uid_bytes", b"0" * 16), setattr(m.owners[0], "pod_uid", "uid")),
+        lambda m: (setattr(m.devices[0], "holders_stay", True), m.devices[0].end_holders.add()),
+        lambda m: m.devices.add(model="H100", model_stays=True),
     ],
-    ids=["of-no-device", "short"],
+    ids=["of-no-device", "short", "two-uids", "two-ends", "two-models"],
 )
-def test_what_points_to_nothing_is_refused(spoil: Callable[[pb.Window], object]) -> None:
+def test_what_points_to_nothing_or_says_two_things_is_refused(spoil: Callable[[pb.Window], object]) -> None:
     with pytest.raises(WireError):
         spoiled(spoil)
 
