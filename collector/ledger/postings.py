@@ -86,11 +86,10 @@ def _settled(engine: Engine, zone: tzinfo, limit: int | None) -> Iterator[Mark]:
     """The pairs that this recomputes, the newest first."""
     done, below, most = 0, (2**63 - 1, 2**63 - 1), _FIRST_BATCH
     while limit is None or done < limit:
-        began_s = monotonic()
-        pairs = _settle_batch(engine, zone, below, most if limit is None else min(most, limit - done))
+        pairs, took_s = _settle_batch(engine, zone, below, most if limit is None else min(most, limit - done))
         if not pairs:
             break
-        most = _next_batch(len(pairs), monotonic() - began_s)
+        most = _next_batch(len(pairs), took_s)
         yield from pairs
         done += len(pairs)
         below = pairs[-1]
@@ -115,6 +114,7 @@ def _wait_for(engine: Engine, zone: tzinfo, pairs: Sequence[Mark]) -> None:
                 if not is_sqlite(connection):
                     connection.execute(text(f"SET LOCAL lock_timeout = {round(_WAIT_S * 1000)}"))
                 if connection.execute(_WAIT_FOR, {"hour": hour_us, "node": node_id}).all():
+                    hold_nodes(connection, [node_id])
                     _settle_pairs(connection, zone, [(hour_us, node_id)])
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
@@ -122,21 +122,24 @@ def _wait_for(engine: Engine, zone: tzinfo, pairs: Sequence[Mark]) -> None:
             return
 
 
-def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> list[Mark]:
+def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> tuple[list[Mark], float]:
     """Take up to `most` pairs before `below`, recompute them and remove their marks, in one transaction.
 
-    A writer that adds lines to a taken hour waits for its mark until this commits, and sets it anew.
+    And how long that took, in seconds, without the time for which it waited for others: else the batches of processes
+    that wait for each other would shrink to nothing. A writer that adds lines to a taken hour waits for its mark until
+    this commits, and sets it anew.
     """
     with writing(engine) as connection:
         taken = connection.execute(_TAKE, {"hour": below[0], "node": below[1], "most": most}).all()
         pairs = [(hour_us, node_id) for hour_us, node_id in taken]
+        hold_nodes(connection, (node_id for _, node_id in pairs))
+        began_s = monotonic()
         _settle_pairs(connection, zone, pairs)
-    return pairs
+    return pairs, monotonic() - began_s
 
 
 def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -> None:
-    """Recompute pairs whose marks this transaction has locked, and remove the marks."""
-    hold_nodes(connection, (node_id for _, node_id in pairs))
+    """Recompute pairs whose marks and nodes this transaction has locked, and remove the marks."""
     if not is_sqlite(connection):
         connection.execute(_ROOM)
     lines_from_us = read_state(connection).lines_from_us
