@@ -17,6 +17,8 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from gputally.accounting.gap import Span
 from gputally.collector.database.among import among
+from gputally.collector.database.schema import node
+from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
 from gputally.collector.ingest.bulk import upsert_rows
 from gputally.collector.ledger.marks import Mark, marks_of
@@ -28,6 +30,9 @@ _BEGINNING_US = 0  # where the gap before a device's first window begins
 
 _NEAR = select(gap.c.node_id, gap.c.device_id, gap.c.start_us, gap.c.end_us, gap.c.before_id, gap.c.after_id).where(
     gap.c.end_us > bindparam("first")
+)
+WATCHED = select(node.c.id).where(
+    node.c.cluster.in_(select(node_presence.c.cluster)), node.c.name.in_(select(node_presence.c.node))
 )
 _DROP = delete(gap).where(
     gap.c.node_id == bindparam("of_node"),
@@ -128,7 +133,8 @@ def fill(
     # Where the gaps are others now. Before a device's first window nothing is booked.
     touched |= {(node_id, (row.start_us, row.end_us)) for node_id, _, row in old ^ new if row.before_id is not None}
     touched |= set(left_behind(connection, _ends(old) ^ _ends(new)))
-    spans = {(node_id, closed(span, state)) for node_id, span in touched}
+    watched = _watched(connection, {node_id for node_id, span in touched if _is_open(span, state)})
+    spans = {(node_id, booked(span, state, watched=node_id in watched)) for node_id, span in touched}
     oldest_us = max(oldest_us, state.lines_from_us)
     return {mark for node_id, span in spans for mark in marks_of(node_id, span, zone, oldest_us)}
 
@@ -136,6 +142,26 @@ def fill(
 def _ends(places: Iterable[_Place]) -> set[Edge]:
     """Where windows begin that end a gap; a healthy device has one, its first."""
     return {(node_id, device_id, row.end_us) for node_id, device_id, row in places if row.end_us != FOREVER_US}
+
+
+def booked(span: Span, state: State, *, watched: bool) -> Span:
+    """The part of a gap in which something can be booked: an open one of a node that nobody watches ends where the
+    node counts as absent. Whatever lies beyond, years perhaps, need not be recomputed."""
+    start_us, end_us = closed(span, state)
+    is_limited = span[1] == FOREVER_US and not watched
+    return start_us, min(end_us, start_us + state.absent_after_us) if is_limited else end_us
+
+
+def _is_open(span: Span, state: State) -> bool:
+    return span[1] == FOREVER_US and span[0] < state.booked_until_us
+
+
+def _watched(connection: Connection, nodes: set[int]) -> set[int]:
+    """Those of some nodes of which the cluster says when they were there."""
+    if not nodes:
+        return set()
+    query = WATCHED.where(among(connection, node.c.id, "nodes"))
+    return set(connection.execute(query, {"nodes": sorted(nodes)}).scalars())
 
 
 def closed(span: Span, state: State) -> Span:

@@ -14,9 +14,8 @@ from gputally.accounting.gap import Span
 from gputally.accounting.ledger_hour import hour_start
 from gputally.collector.database.engine import reading, writing
 from gputally.collector.database.schema import node
-from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
-from gputally.collector.ledger.gaps import closed
+from gputally.collector.ledger.gaps import WATCHED, closed
 from gputally.collector.ledger.marks import Mark, marks_of, set_marks
 from gputally.collector.ledger.state import State, locked_state, read_state, write_state
 
@@ -26,9 +25,6 @@ _GAPS = select(gap.c.node_id, gap.c.start_us, gap.c.end_us).where(gap.c.before_i
 _OPEN = _GAPS.where(gap.c.end_us == FOREVER_US, gap.c.start_us < bindparam("until"))
 _OF_NODE = _GAPS.join(node, node.c.id == gap.c.node_id).where(
     node.c.cluster == bindparam("cluster"), node.c.name == bindparam("name"), gap.c.end_us > bindparam("from")
-)
-_WATCHED = select(node.c.id).where(
-    node.c.cluster.in_(select(node_presence.c.cluster)), node.c.name.in_(select(node_presence.c.node))
 )
 
 
@@ -72,7 +68,7 @@ def _marks(connection: Connection, old: State, new: State, zone: tzinfo) -> Iter
     """The hours that are booked otherwise now: all gaps' where the limit changed, or where nothing was booked by these
     rules before; else silent devices' new hours."""
     limit_changed = old.absent_after_us != new.absent_after_us or not old.booked_until_us
-    watched = set(connection.execute(_WATCHED).scalars())
+    watched = set(connection.execute(WATCHED).scalars())
     gaps = _GAPS if limit_changed else _OPEN
     for node_id, start_us, end_us in connection.execute(gaps, {"until": new.booked_until_us}).all():
         first_us = start_us if limit_changed else max(start_us, old.booked_until_us)
