@@ -262,6 +262,18 @@ def test_after_a_day_of_silence_it_is_absent(engine: Engine) -> None:
     assert max(found) == 24
 
 
+def test_what_is_long_absent_is_left_alone_by_a_late_window(engine: Engine) -> None:
+    """Hours in which nothing can be booked are not recomputed, or an old spool would cost all hours up to now."""
+    commit(engine, [at(0)])
+    book_silence(engine, UTC, START_US + 100 * HOUR_US, DAY_US)
+    booked(engine)
+    commit(engine, [at(1)])
+    with reading(engine) as connection:
+        marked = set(connection.execute(select(dirty_hour.c.hour_us)).scalars())
+    assert marked == {START_US + hour * HOUR_US for hour in range(25)}
+    assert sum(us for us, _ in booked(engine).values()) == DAY_US
+
+
 def test_another_limit_is_kept_from_then_on_for_all_gaps(engine: Engine) -> None:
     commit(engine, [at(0)])
     book_silence(engine, UTC, START_US + 100 * HOUR_US, DAY_US)
