@@ -50,23 +50,23 @@ EVERY_RULE = pytest.mark.parametrize(
 )
 
 
-def promtool(*arguments: str) -> None:
-    """Fails with what promtool says."""
+def promtool(*arguments: str) -> str:
+    """What promtool complains of; empty where it is content."""
     program = shutil.which("promtool")
     if not program:
         pytest.skip("promtool is missing; install it with: apt-get install prometheus")
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr if done.returncode else ""
 
 
 @pytest.mark.parametrize("path", [RULES, ALERTS], ids=lambda path: path.name)
 def test_promtool_finds_nothing_wrong_with_the_rules(path: Path) -> None:
-    promtool("check", "rules", str(path))
+    assert promtool("check", "rules", str(path)) == ""
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
 def test_rules_and_alerts_do_what_their_cases_say(path: Path) -> None:
-    promtool("test", "rules", str(path))
+    assert promtool("test", "rules", str(path)) == ""
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)

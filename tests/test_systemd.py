@@ -116,7 +116,9 @@ def test_the_collectors_example_is_read_and_believes_nobody_without_proof(
 def test_every_proposed_setting_is_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is commented out is read as well, each line for itself."""
     text = (UNITS / f"{name}.env").read_text()
-    for key, value in variables(text, proposed=True).items() - variables(text).items():
+    proposed = variables(text, proposed=True).items() - variables(text).items()
+    assert proposed
+    for key, value in proposed:
         environ = environment(name, tmp_path, **{key: value})
         if name == "agent":
             agent_settings(environ)

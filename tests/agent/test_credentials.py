@@ -105,6 +105,8 @@ def test_a_rotated_certificate_begins_a_new_stream(world: World) -> None:
     world.authority.issue(dns=["gpu-1"]).write(world.folder, "node")
     world.send()
     wait_until(lambda: len({certificate for _, certificate in world.collector.presented}) == 2)
+    assert world.collector.ledger.duplicates == 0
+    assert world.stream.state.error == ""
 
 
 def test_a_collector_of_another_authority_gets_nothing(world: World) -> None:

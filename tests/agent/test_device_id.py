@@ -116,5 +116,7 @@ def test_a_name_that_may_mean_any_device_makes_all_suspect(name: DeviceName | No
 
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_parsers(text: str) -> None:
+    """Whatever a plugin says, it is found on the devices that are there or nowhere."""
     for name in (parse_id(text), parse_dra_name(text)):
-        locate(name, DEVICES)
+        found = locate(name, DEVICES)
+        assert {place.device for place in found.places} | found.suspects <= {PARTED.uuid, WHOLE.uuid}

@@ -347,7 +347,9 @@ def test_closing_ends_the_thread_without_one_more_question() -> None:
 
 
 def test_closing_one_that_was_never_started_is_harmless() -> None:
-    Desked().poller.close()
+    desk = Desked()
+    desk.poller.close()
+    assert not desk.kubelet.asked.acquire(blocking=False)
 
 
 def test_after_being_woken_it_asks_again_soon() -> None:

@@ -286,6 +286,7 @@ def test_stopping_does_not_wait_for_the_server(server: FakeKubeApi) -> None:
     node.start()
     node.await_watches(1)
     node.stop()
+    assert len(server.requests) == 2, "a list and a watch, and nothing was asked again"
 
 
 def test_a_long_silent_watch_is_no_failure(server: FakeKubeApi, node: Node) -> None:

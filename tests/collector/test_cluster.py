@@ -1,5 +1,6 @@
 """The watch: it lists, follows, lists again when it must, and says what keeps it from being complete."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -103,3 +104,4 @@ def test_the_threads_end_when_it_is_closed(started: bool) -> None:
     if started:
         watch.start()
     watch.close(10)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("watch-")]

@@ -51,9 +51,10 @@ def test_what_cannot_be_read_is_named(text: str, message: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_a_mistake(text: str) -> None:
     try:
-        parse_filter(text)
+        found = parse_filter(text)
     except FilterError:
         return
+    assert bool(found.clauses) == bool(text.strip())
 
 
 def quoted(value: str) -> str:

@@ -106,7 +106,9 @@ def test_nobody_scrapes_nothing_is_asked() -> None:
 
 
 def test_closing_what_never_started_is_harmless() -> None:
-    MonthWatch(Question(), Clock()).close(DEADLINE_S)
+    question = Question()
+    MonthWatch(question, Clock()).close(DEADLINE_S)
+    assert question.asked == 0
 
 
 def test_this_months_budgets_are_on_the_page_once_they_are_known(engine: Engine) -> None:

@@ -67,4 +67,6 @@ def test_a_thread_that_ended_by_itself_is_told() -> None:
 
 
 def test_closing_what_never_started_is_harmless() -> None:
-    Settler(Hours(0).settle, 1).close(DEADLINE_S)
+    settler = Settler(Hours(0).settle, 1)
+    settler.close(DEADLINE_S)
+    assert settler.last_error == "", "it has not ended: it never began"

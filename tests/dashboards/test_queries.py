@@ -41,6 +41,8 @@ def test_every_query_finds_something(postgres_server: PostgresServer, tmp_path: 
         found = {query: rows_of(query, choices[query.board], ledger) for query in queries() if query.is_sql}
         check_ledger(found, choices["chargeback"], running, ledger)
         asked = [query for query in queries() if not query.is_sql]
+        assert asked
+        assert found
         check_metrics(asked, choices, running)
         check_states(asked, choices["fleet"][0], running)
         for board, panel in every_table():

@@ -59,8 +59,8 @@ def test_images_come_from_the_registry(objects: list[Object]) -> None:
     assert ours == {f"registry.example.com/platform/gputally-{part}:0.1.0" for part in ("agent", "collector")}
 
 
-def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
-    """A whole TLS handshake in memory; raises SSLError."""
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:
+    """A whole TLS handshake in memory; the protocol that both agree on. Raises SSLError."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     one = client.wrap_bio(back, there, server_hostname=name)
     other = server.wrap_bio(there, back, server_side=True)
@@ -72,6 +72,7 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> No
             except ssl.SSLWantReadError:
                 continue
             waiting.discard(side)
+    return str(one.version())
 
 
 def client_of(objects: list[Object]) -> ssl.SSLContext:
@@ -85,7 +86,7 @@ def client_of(objects: list[Object]) -> ssl.SSLContext:
 @pytest.mark.parametrize("name", ["gputally-collector", "gputally-collector.gputally.svc", "localhost"])
 def test_agents_and_readers_trust_the_certificate(folder: Path, objects: list[Object], name: str) -> None:
     server = ServerTls(folder / "secrets" / "tls.crt", folder / "secrets" / "tls.key").http_context()
-    shake_hands(server, client_of(objects), name)
+    assert shake_hands(server, client_of(objects), name) == "TLSv1.3"
 
 
 def test_the_certificate_is_good_for_no_other_name(folder: Path, objects: list[Object]) -> None:

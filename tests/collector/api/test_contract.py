@@ -78,6 +78,6 @@ def test_every_answer_is_one_that_the_document_describes(
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=CHECKS)
+        assert case.call_and_validate(checks=CHECKS).status_code < 500
 
     check()
