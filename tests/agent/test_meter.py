@@ -1,16 +1,12 @@
 """The meter: samples and reservations in, windows out; the clock is an argument."""
 
-from dataclasses import dataclass, field
-from itertools import pairwise
+from tests.ticked_node import HOST, INFO, MINE, MINUTE, T0, A, B, Node, S, held_by, line_of
 
-from gputally.accounting.invariants import violations
 from gputally.accounting.keys import PLATFORM_KEY, Holding, LineKey, Owner
-from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.settlement import reserved_key
 from gputally.accounting.states import Basis, OwnerKind, Reason, Source
-from gputally.agent.held import Placement
 from gputally.agent.meter import Meter, MeterSettings
-from gputally.agent.reservations.holders import Grant, place
+from gputally.agent.reservations.holders import Grant
 from gputally.agent.sample import (
     BusySample,
     DeviceInfo,
@@ -23,89 +19,6 @@ from gputally.agent.sample import (
     Reading,
     Sample,
 )
-
-S = 1_000_000
-MINUTE = 60 * S
-T0 = 28_333_333 * MINUTE  # a full minute of the epoch
-INFO = DeviceInfo("GPU-0", 0, "H100")
-A = Owner(OwnerKind.POD, "research", "train", "main", "uid-a")
-B = Owner(OwnerKind.POD, "inference", "chat", "main", "uid-b")
-HOST = Owner(OwnerKind.HOST, user="user-1000")
-PROCESS = GpuProcess(7, ProcessKind.COMPUTE)
-
-
-def held_by(*grants: Grant) -> Placement:
-    return lambda devices: place(devices, grants, [])
-
-
-@dataclass
-class Node:
-    """A node of one GPU, ticked by the second. The driver's buffer has an entry each 200 ms."""
-
-    meter: Meter = field(
-        default_factory=lambda: Meter(MeterSettings("c", "n"), lambda _process, _held: (HOST,), kubernetes=True)
-    )
-    now: int = 0
-    wall_offset: int = T0
-    energy: int = 1000
-    windows: list[Window] = field(default_factory=list)
-
-    def hold(self, *grants: Grant) -> None:
-        self.meter.on_reservations(self.now * S, held_by(*grants))
-
-    def tick(self, percent: int = 0, *, process: int | None = None, **device: object) -> list[Window]:
-        wall = self.wall_offset + self.now * S
-        entries = tuple(BusySample(wall - S + k * S // 5, percent) for k in range(1, 6))
-        self.energy += 200
-        reading = Reading(entries, Source.DEVICE_SAMPLES, percent, power_mw=200_000, energy_mj=self.energy,
-                          energy_supported=True)  # fmt: skip
-        detail = None
-        if self.now % 5 == 0:
-            detail = ProcessReading((PROCESS,), () if process is None else (ProcessBusy(7, process),))
-        sample = DeviceSample(INFO, **{"reading": reading, "detail": detail, **device})  # type: ignore[arg-type]
-        made = self.meter.on_sample(Sample(self.now * S, wall, (sample,)))
-        self.windows += made
-        self.now += 1
-        return made
-
-    def run(self, seconds: int, percent: int = 0, **ticks: object) -> None:
-        for _ in range(seconds):
-            self.tick(percent, **ticks)  # type: ignore[arg-type]
-
-    def silent(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.now += 1
-            self.windows += self.meter.on_time(self.now * S)
-
-    def stop(self) -> None:
-        self.windows += self.meter.cut((self.now - 1) * S)
-
-    def lines(self) -> dict[LineKey, Line]:
-        """All lines of all windows, summed by key."""
-        sums: dict[LineKey, Line] = {}
-        for device in self.devices():
-            for line in device.lines:
-                sums[line.key] = _sum(sums.get(line.key), line)
-        return sums
-
-    def devices(self) -> list[DeviceWindow]:
-        assert [violations(window) for window in self.windows] == [[] for _ in self.windows]
-        return [device for window in self.windows for device in window.devices]
-
-
-def _sum(a: Line | None, b: Line) -> Line:
-    if a is None:
-        return b
-    names = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us", "intruder_us", "held_us")
-    return Line(a.key, b.source, **{name: getattr(a, name) + getattr(b, name) for name in names},
-                energy_dynamic_mj=(a.energy_dynamic_mj or 0) + (b.energy_dynamic_mj or 0))  # fmt: skip
-
-
-def line_of(node: Node, key: LineKey) -> Line:
-    return node.lines().get(key, Line(key, Source.NONE))
-
-
-MINE = reserved_key(Holding(A))
 
 
 def test_windows_end_on_the_grid_and_follow_each_other() -> None:
@@ -217,87 +130,6 @@ def test_a_device_that_joins_later_has_time_from_its_first_sample_only() -> None
     assert sum(joined) == 60 * S
 
 
-def test_a_clock_stepped_forward_cuts_the_window_and_bills_no_skipped_time() -> None:
-    node = Node()
-    node.hold()
-    node.run(11)
-    node.wall_offset += 600 * S
-    node.run(11)
-    node.stop()
-    assert [w.end_us - w.start_us for w in node.windows] == [10 * S, 10 * S]
-    assert [w.skipped_us for w in node.windows] == [0, 600 * S]
-
-
-def test_a_clock_set_back_bills_nothing_twice_and_says_how_long_it_waited() -> None:
-    node = Node()
-    node.hold()
-    node.run(11)
-    node.wall_offset -= 20 * S
-    node.run(1)
-    assert node.meter.problem.startswith("the clock was set back")
-    node.run(39)
-    assert node.meter.problem == ""
-    node.stop()
-    first, second = node.windows
-    assert second.start_us > first.end_us
-    assert second.waited_us == 21 * S
-    assert second.start_us - first.end_us <= S
-
-
-def test_a_restart_with_a_clock_set_back_bills_nothing_twice_and_says_how_long_it_waited() -> None:
-    """The agent before sent windows up to there; this one holds its time until the clock has passed that."""
-    settings = MeterSettings("c", "n")
-    meter = Meter(settings, lambda _process, _held: (HOST,), kubernetes=True, sent_us=T0 + 90 * S)
-    node = Node(meter)
-    node.hold(Grant(A, ("GPU-0",)))
-    node.run(91, 50)
-    why = "the clock was set back, to time that was counted before: GPU time counts again from 2023-11-14 22:14:30 UTC"
-    assert meter.problem == why
-    node.run(109, 50)
-    assert meter.problem == ""
-    first = node.windows[0]
-    assert (first.start_us, first.end_us) == (T0 + 91 * S, T0 + 2 * MINUTE)
-    assert (first.waited_us, first.skipped_us) == (91 * S, 0)
-    assert {window.waited_us for window in node.windows[1:]} == {0}
-
-
-def test_a_restart_with_a_right_clock_waits_for_nothing() -> None:
-    settings = MeterSettings("c", "n")
-    node = Node(Meter(settings, lambda _process, _held: (HOST,), kubernetes=True, sent_us=T0 - S))
-    node.run(70)
-    assert (node.windows[0].start_us, node.windows[0].waited_us) == (T0, 0)
-
-
-def test_a_leap_to_the_future_and_back_does_not_stop_the_node_for_years() -> None:
-    """What it made in the future is nobody's time; what is counted after it was undone goes on from now."""
-    node = Node()
-    node.run(30)
-    node.wall_offset += 365 * 86_400 * S
-    node.run(90)
-    node.wall_offset -= 365 * 86_400 * S
-    node.run(200)
-    now = [window for window in node.windows if window.end_us < T0 + 86_400 * S]
-    assert now[0].end_us == T0 + 29 * S
-    assert now[1].start_us == T0 + 120 * S
-    assert all(before.end_us <= after.start_us for before, after in pairwise(now))
-    assert now[-1].end_us >= T0 + 5 * MINUTE
-    assert [violation for window in node.windows for violation in violations(window)] == []
-
-
-def test_a_suspended_machine_is_a_gap_that_nobody_observed() -> None:
-    """Both clocks go on while it sleeps, so no clock was stepped: the time is there, and unobserved, on its holder."""
-    node = Node()
-    node.hold(Grant(A, ("GPU-0",)))
-    node.run(90, 50)
-    node.now += 3600
-    node.run(90, 50)
-    assert all(before.end_us == after.start_us for before, after in pairwise(node.windows))
-    assert {(window.skipped_us, window.waited_us) for window in node.windows} == {(0, 0)}
-    lines = [line for window in node.windows for device in window.devices for line in device.lines]
-    assert abs(sum(line.unobserved_us for line in lines) - 3600 * S) <= 15 * S
-    assert {line.key.owner for line in lines} == {A}
-
-
 def test_a_stop_bills_up_to_the_last_sample() -> None:
     node = Node()
     node.hold()
@@ -315,20 +147,6 @@ def test_two_readings_of_one_pod_change_hands_without_a_hole() -> None:
     node.stop()
     total = line_of(node, MINE).used_us + line_of(node, reserved_key(Holding(B))).used_us
     assert total == 60 * S
-
-
-def test_steps_of_the_clock_that_undo_each_other_skip_nothing_and_the_wait_is_told() -> None:
-    node = Node()
-    node.hold()
-    node.run(11)
-    node.wall_offset -= 20 * S
-    node.run(5)
-    node.wall_offset += 20 * S
-    node.run(11)
-    node.stop()
-    first, second = node.windows
-    assert second.start_us - first.end_us == 6 * S
-    assert (second.skipped_us, second.waited_us) == (0, 6 * S)
 
 
 def test_a_new_probe_that_finds_nothing_newer_does_not_make_the_silence_idle() -> None:

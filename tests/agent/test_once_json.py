@@ -21,6 +21,56 @@ from gputally.agent.sample import (
     Reading,
 )
 
+WHOLE = {
+    "id": "gpu",
+    "instance": None,
+    "profile": None,
+    "share": 1.0,
+    "state": "held",
+    "holders": [{"namespace": "research", "pod": "train-0", "container": "main", "pod_uid": "uid-a"}],
+    "utilization": None,
+    "memory_used_bytes": None,
+    "source": None,
+}
+OF_A_POD = {
+    "pid": 4711,
+    "type": "compute",
+    "instance": None,
+    "memory_bytes": 61 * GIB,
+    "utilization": 91,
+    "source": "process-samples",
+    "exists": True,
+    "user": None,
+    "unit": None,
+    "command": None,
+    "kind": "pod",
+    "pod_uid": "uid-a",
+    "container_id": "c0ffee",
+    "namespace": "research",
+    "pod": "train-0",
+    "container": "main",
+    "reserved": True,
+}
+OF_NOBODY = {
+    "pid": 812,
+    "type": "compute",
+    "instance": None,
+    "memory_bytes": None,
+    "utilization": 0,
+    "source": "process-samples",
+    "exists": True,
+    "user": "user-1000",
+    "unit": "session-1.scope",
+    "command": None,
+    "kind": "none",
+    "pod_uid": None,
+    "container_id": None,
+    "namespace": None,
+    "pod": None,
+    "container": None,
+    "reserved": False,
+}
+
 
 def test_the_json_has_the_documented_keys_and_values() -> None:
     assert as_json(look(), OWNERS) == {
@@ -38,61 +88,8 @@ def test_the_json_has_the_documented_keys_and_values() -> None:
                 "power_watts": 612.4,
                 "energy_mj": 123_456_789,
                 "source": "device-samples",
-                "partitions": [
-                    {
-                        "id": "gpu",
-                        "instance": None,
-                        "profile": None,
-                        "share": 1.0,
-                        "state": "held",
-                        "holders": [
-                            {"namespace": "research", "pod": "train-0", "container": "main", "pod_uid": "uid-a"}
-                        ],
-                        "utilization": None,
-                        "memory_used_bytes": None,
-                        "source": None,
-                    }
-                ],
-                "processes": [
-                    {
-                        "pid": 4711,
-                        "type": "compute",
-                        "instance": None,
-                        "memory_bytes": 61 * GIB,
-                        "utilization": 91,
-                        "source": "process-samples",
-                        "exists": True,
-                        "user": None,
-                        "unit": None,
-                        "command": None,
-                        "kind": "pod",
-                        "pod_uid": "uid-a",
-                        "container_id": "c0ffee",
-                        "namespace": "research",
-                        "pod": "train-0",
-                        "container": "main",
-                        "reserved": True,
-                    },
-                    {
-                        "pid": 812,
-                        "type": "compute",
-                        "instance": None,
-                        "memory_bytes": None,
-                        "utilization": 0,
-                        "source": "process-samples",
-                        "exists": True,
-                        "user": "user-1000",
-                        "unit": "session-1.scope",
-                        "command": None,
-                        "kind": "none",
-                        "pod_uid": None,
-                        "container_id": None,
-                        "namespace": None,
-                        "pod": None,
-                        "container": None,
-                        "reserved": False,
-                    },
-                ],
+                "partitions": [WHOLE],
+                "processes": [OF_A_POD, OF_NOBODY],
             }
         ],
     }

@@ -11,8 +11,8 @@ import grpc.aio
 import pytest
 from sqlalchemy import Engine, func, select
 from tests.certificates import Authority, Pair, replace_file
+from tests.collector.open_door import DEADLINE_S, NOW_US, Agent, MemoryWriter
 from tests.collector.test_auth_token_review import AUDIENCE, Api
-from tests.collector.test_ingest import DEADLINE_S, NOW_US, Agent, MemoryWriter
 from tests.kube_review import Token
 from tests.windows import minutes
 

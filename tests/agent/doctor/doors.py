@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.certificates import Authority, Pair
-from tests.collector.test_ingest import MemoryWriter
+from tests.collector.open_door import MemoryWriter
 from tests.kube_review import FakeReviews
 
 from gputally.agent.credentials import CredentialFiles
