@@ -29,7 +29,7 @@ from gputally.collector.allocation.grouping import READ, WHOSE, By
 from gputally.collector.allocation.nodes import Nodes
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.plan import Cut, Detail, Part, Pieces, Plan
-from gputally.collector.allocation.query import Query, QueryError, Scope, Spread
+from gputally.collector.allocation.query import Query, Scope, Spread, TooMany
 from gputally.collector.allocation.sources import (
     LOW_BITS,
     NAMESPACE_DAYS,
@@ -75,7 +75,7 @@ class Cell(NamedTuple):
 
 
 def read_cells(connection: Connection, query: Query, plan: Plan, nodes: Nodes) -> Iterator[Cell]:
-    """The cells of the query's period, part by part; raises QueryError where they are too many."""
+    """The cells of the query's period, part by part; raises TooMany."""
     columns = tuple(key for key in query.keys if key in READ)
     representatives = [*nodes.names, ""]  # -1 is the last
     left = MAX_CELLS
@@ -86,7 +86,7 @@ def read_cells(connection: Connection, query: Query, plan: Plan, nodes: Nodes) -
         rows = connection.execute(statement).all()  # not through a cursor, which is planned for few rows
         left -= len(rows)
         if left < 0:
-            raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
+            raise TooMany("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
         yield from (_cell(row, len(columns), representatives) for row in rows)
 
 

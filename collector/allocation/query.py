@@ -22,6 +22,10 @@ class QueryError(ValueError):
         self.parameter = parameter
 
 
+class TooMany(QueryError):
+    """The answer would be larger than is ever read."""
+
+
 class Spread(StrEnum):
     """How the platform's cost is shown over the namespaces of its cluster; the ledger never moves."""
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.allocation import Allocation
+from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import column
 from gputally.collector.allocation.sheet import Row
@@ -84,9 +85,15 @@ def _shown(found: Allocation, rows: list[Row]) -> list[models.IdleRow]:
             keys=figures.named(row, found.query),
             idle_us=row.amounts.idle_us,
             held_us=row.amounts.used_us + row.amounts.idle_us + row.amounts.unobserved_us,
-            idle_ratio=None if row.amounts.efficiency is None else 1 - row.amounts.efficiency,
+            idle_ratio=_ratio(row.amounts),
             idle_cost=cost,
             unpriced_us=row.money.unpriced_us,
         )
         for row, cost in zip(rows, costs, strict=True)
     ]
+
+
+def _ratio(amounts: Amounts) -> float | None:
+    """Not 1 - efficiency, which is off in the last digit."""
+    measured_us = amounts.used_us + amounts.idle_us
+    return amounts.idle_us / measured_us if measured_us else None

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from fastapi import Response
 from pydantic import BaseModel
 
+from gputally.collector.allocation.money import DIGITS
 from gputally.collector.api.models import Quality, Span
 from gputally.collector.exports.csv_text import as_lines
 
 MEDIA_TYPE = "text/csv"
+_UNIT = Decimal(1).scaleb(-DIGITS)
 
 
 def as_csv(
@@ -40,7 +43,12 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = json.dumps(value, sort_keys=True) if value is not None else None
         else:
             found[name] = value
-    return found
+    return {name: _ratio(value) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def _ratio(value: float) -> str:
+    """With as many digits as money; rounded down, so that 1 is printed only where nothing is missing."""
+    return str(Decimal(repr(value)).quantize(_UNIT, ROUND_DOWN))
 
 
 def _headers(about: Mapping[str, Any]) -> dict[str, str]:

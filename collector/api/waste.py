@@ -64,7 +64,8 @@ async def waste(
         kinds=waste_rows.kinds(found),
         rows=rows[page],
         lenses=waste_rows.lenses(lenses)[: given.limit],
-        all_ranks=lenses.total[Lens.STRAGGLING] is not None,
+        unknown_lenses=lenses.unknown,
+        all_ranks=Lens.STRAGGLING not in lenses.unknown,
     )
 
 

@@ -1,13 +1,13 @@
 """Waste as the API and the command line tell it: a row for each owner and kind, the dearest first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, Field
 
 from gputally.collector.allocation.money import column
 from gputally.collector.api import figures, models
 from gputally.collector.waste.kind import Kind
-from gputally.collector.waste.lenses import Lenses
+from gputally.collector.waste.lenses import Lens, Lenses
 from gputally.collector.waste.read import Waste, Wasted, WasteRow
 
 
@@ -52,7 +52,8 @@ class Answer(models.Answer):
     kinds: list[KindFigures] = Field(description="Of all rows, also those that limit and offset leave out.")
     rows: list[Row]
     lenses: list[LensFigures] = Field(description="The dearest first; as many at most as rows.")
-    all_ranks: bool = Field(description="false: there are too many ranks to tell who straggles; ask for less time.")
+    unknown_lenses: Mapping[Lens, str] = Field(description="Lenses that cannot be looked through, and why.")
+    all_ranks: bool = Field(description="false: straggling is among the unknown lenses.")
 
 
 def kinds(found: Waste) -> list[KindFigures]:

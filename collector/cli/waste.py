@@ -20,7 +20,7 @@ from gputally.collector.database.engine import reading
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.settings import ReadSettings
 from gputally.collector.waste import printed
-from gputally.collector.waste.lenses import Lenses, read_lenses
+from gputally.collector.waste.lenses import Lens, Lenses, read_lenses
 from gputally.collector.waste.read import KEYS, Waste, read_waste
 
 
@@ -124,6 +124,7 @@ def _json(found: Waste, lenses: Lenses) -> str:
         "kinds": [each.model_dump() for each in waste_rows.kinds(found)],
         "rows": [each.model_dump() for each in waste_rows.rows(found)],
         "lenses": [each.model_dump() for each in waste_rows.lenses(lenses)],
-        "all_ranks": not printed.missing(lenses),
+        "unknown_lenses": dict(lenses.unknown),
+        "all_ranks": Lens.STRAGGLING not in lenses.unknown,
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, Subquery, and_, func, select, union_a
 from gputally.accounting.ledger_hour import hour_end
 from gputally.collector.allocation import whose
 from gputally.collector.allocation.plan import Detail, Part, detail, parts, whole_days
-from gputally.collector.allocation.query import Query, QueryError
+from gputally.collector.allocation.query import Query, TooMany
 from gputally.collector.allocation.read_plan import read_days
 from gputally.collector.allocation.sources import POSTING_DAYS, POSTINGS
 from gputally.collector.database.schema import node, owner, window
@@ -50,7 +50,7 @@ class Members:
 
 
 def read_members(connection: Connection, zone: ZoneInfo, query: Query) -> Mapping[JobName, Members]:
-    """What a query about pods finds of them, as far as the database decides it; raises QueryError where too many."""
+    """What a query about pods finds of them, as far as the database decides it; raises TooMany."""
     rows: dict[JobName, dict[tuple[str, str], list[Any]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(connection, query):
         rows[JobName(row.cluster, row.namespace, row.label)][row.pod, row.pod_uid].append(row)
@@ -62,7 +62,7 @@ def read_members(connection: Connection, zone: ZoneInfo, query: Query) -> Mappin
 def _rows(connection: Connection, query: Query) -> Iterator[Any]:
     for count, row in enumerate(connection.execute(_statement(connection, query).limit(MAX_PODS + 1)), start=1):
         if count > MAX_PODS:
-            raise QueryError("window", "too many pods: ask for a shorter window, or for fewer namespaces")
+            raise TooMany("window", "too many pods: ask for a shorter window, or for fewer namespaces")
         yield row
 
 

@@ -14,7 +14,7 @@ from gputally.collector.allocation import whose
 from gputally.collector.allocation.cells import MAX_CELLS, piece
 from gputally.collector.allocation.grouping import COLUMNS, READ, WHOSE, By
 from gputally.collector.allocation.plan import Pieces
-from gputally.collector.allocation.query import Query, QueryError
+from gputally.collector.allocation.query import Query, TooMany
 from gputally.collector.allocation.sources import of_rows
 from gputally.collector.database import schema
 from gputally.collector.database.engine import is_sqlite
@@ -45,12 +45,12 @@ class Cell:
 
 
 def read_cells(connection: Connection, query: Query, cut_at: Pieces) -> Iterator[Cell]:
-    """The cells of the query's period, cut into pieces; raises QueryError where there are too many."""
+    """The cells of the query's period, cut into pieces; raises TooMany."""
     columns = tuple(key for key in query.keys if key in READ)
     statement = _statement(connection, query, columns, cut_at)
     for count, row in enumerate(_rows(connection, statement.limit(MAX_CELLS + 1)), start=1):
         if count > MAX_CELLS:
-            raise QueryError("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
+            raise TooMany("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
         yield _cell(row, len(columns))
 
 

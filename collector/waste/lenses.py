@@ -3,9 +3,10 @@ and how far ranks stayed behind their gang.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from gputally.collector.allocation.cells import in_scope
 from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money
-from gputally.collector.allocation.query import Query
+from gputally.collector.allocation.query import Query, TooMany
 from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.jobs.attempts import Attempt, attempts_of
 from gputally.collector.jobs.job import of_pods
@@ -30,8 +31,10 @@ from gputally.collector.waste.straggle import RankHour, straggling
 
 MAX_GANG_PODS = 20_000  # as many parameters as either database takes in one statement
 MAX_RANK_HOURS = 500_000  # some 200 MB
+_TOO_MANY = "too many ranks to tell who straggles: ask for a shorter window, or for fewer namespaces"
 
 _Pod: TypeAlias = tuple[str, str, str]  # namespace, name and UID, within a cluster
+_Seen: TypeAlias = Mapping[JobName, Wasted]
 _Gang: TypeAlias = tuple[JobName, int, str | None]  # a workload's attempt, and a role in it
 _NAMED = (
     posting.join(node, node.c.id == posting.c.node_id)
@@ -59,10 +62,11 @@ class LensRow:
 
 @dataclass(frozen=True, slots=True)
 class Lenses:
-    """What there is to see, the dearest first. `total` is by lens; None: there are too many ranks to look at."""
+    """What there is to see, the dearest first. `total` is by lens, None where it is `unknown`, which says why."""
 
     rows: tuple[LensRow, ...]
     total: Mapping[Lens, Wasted | None]
+    unknown: Mapping[Lens, str]
 
 
 class _Rank(NamedTuple):
@@ -76,31 +80,42 @@ class _Rank(NamedTuple):
 def read_lenses(connection: Connection, billing: ZoneInfo, query: Query) -> Lenses:
     """What the pods of a query's period show, as far as its scope and filter let them be seen; raises QueryError.
 
-    How it is grouped and stepped is left out of account. `billing` is the zone that the ledger is booked in.
+    How it is grouped and stepped is left out of account. A lens with more pods than are ever read is unknown.
+    `billing` is the zone that the ledger is booked in.
     """
     reserved = Clause(By.BASIS, Operator.IS, (Basis.RESERVATION.value,))
     asked = of_pods(query, (By.CLUSTER, By.NAMESPACE, By.WORKLOAD, By.POD, By.POD_UID))
     asked = replace(asked, where=Filter((*asked.where.clauses, reserved)))
-    members = read_members(connection, billing, asked)
-    failed = _failed(connection, billing, asked, members)
-    late = _straggling(connection, billing, asked, members)
-    rows = [*_rows(Lens.FAILED, failed), *_rows(Lens.STRAGGLING, late or {})]
-    total = {Lens.FAILED: summed(failed.values()), Lens.STRAGGLING: None if late is None else summed(late.values())}
-    return Lenses(tuple(sorted(rows, key=_order)), total)
+    try:
+        members = read_members(connection, billing, asked)
+    except TooMany as error:
+        return _lenses(dict.fromkeys(Lens, str(error)))
+    looks = {Lens.FAILED: _failed, Lens.STRAGGLING: _straggling}
+    return _lenses({lens: _seen(partial(look, connection, billing, asked, members)) for lens, look in looks.items()})
 
 
-def _rows(lens: Lens, found: Mapping[JobName, Wasted]) -> Iterator[LensRow]:
-    return (LensRow(name, lens, each) for name, each in found.items() if each.us)
+def _seen(look: Callable[[], _Seen]) -> _Seen | str:
+    """What a lens shows, or why that is not known."""
+    try:
+        return look()
+    except TooMany as error:
+        return str(error)
+
+
+def _lenses(seen: Mapping[Lens, _Seen | str]) -> Lenses:
+    unknown = {lens: found for lens, found in seen.items() if isinstance(found, str)}
+    known = {lens: found for lens, found in seen.items() if not isinstance(found, str)}
+    rows = [LensRow(name, lens, each) for lens, found in known.items() for name, each in found.items() if each.us]
+    total = {lens: summed(known[lens].values()) if lens in known else None for lens in Lens}
+    return Lenses(tuple(sorted(rows, key=_order)), total, unknown)
 
 
 def _order(row: LensRow) -> tuple[int, int, JobName, Lens]:
     return (-(row.found.cost or 0), -row.found.us, row.name, row.lens)
 
 
-def _failed(
-    connection: Connection, billing: ZoneInfo, asked: Query, members: Mapping[JobName, Members]
-) -> dict[JobName, Wasted]:
-    """All reserved time of attempts that ended in failure; of replicas, of pods that did."""
+def _failed(connection: Connection, billing: ZoneInfo, asked: Query, members: Mapping[JobName, Members]) -> _Seen:
+    """All reserved time of attempts that ended in failure; of replicas, of pods that did. Raises TooMany."""
     pods = {(name.cluster, *_pod(name, pod)) for name, of in members.items() for pod in _lost(of)}
     found: defaultdict[JobName, Wasted] = defaultdict(Wasted)
     if pods:
@@ -131,10 +146,8 @@ def _pod(name: JobName, pod: JobPod) -> _Pod:
     return (name.namespace, pod.name, pod.uid)
 
 
-def _straggling(
-    connection: Connection, billing: ZoneInfo, asked: Query, members: Mapping[JobName, Members]
-) -> dict[JobName, Wasted] | None:
-    """How far ranks of a gang stayed behind its best, hour by hour."""
+def _straggling(connection: Connection, billing: ZoneInfo, asked: Query, members: Mapping[JobName, Members]) -> _Seen:
+    """How far ranks of a gang stayed behind its best, hour by hour. Raises TooMany."""
     gangs = {
         (name.cluster, *_pod(name, pod)): (name, at, pod.role)
         for name, of in members.items()
@@ -142,12 +155,9 @@ def _straggling(
         for pod in _ranked(attempt)
     }
     if len(gangs) > MAX_GANG_PODS:
-        return None
-    found_hours = _rank_hours(connection, asked, gangs)
-    if found_hours is None:
-        return None
+        raise TooMany("window", _TOO_MANY)
     hours: defaultdict[int, list[_Rank]] = defaultdict(list)
-    for hour_us, rank in found_hours:
+    for hour_us, rank in _rank_hours(connection, asked, gangs):
         hours[hour_us].append(rank)
     pricer = read_pricer(connection, billing, asked.as_of_us, PRICES)
     found: defaultdict[JobName, Wasted] = defaultdict(Wasted)
@@ -177,8 +187,8 @@ def _behind(ranks: Iterable[_Rank]) -> Iterator[tuple[_Rank, int]]:
 
 def _rank_hours(
     connection: Connection, asked: Query, gangs: Mapping[tuple[str, str, str, str], _Gang]
-) -> list[tuple[int, _Rank]] | None:
-    """The hours of each rank; None where there are too many, which are not all read."""
+) -> list[tuple[int, _Rank]]:
+    """The hours of each rank; raises TooMany before all of them are read."""
     if not gangs:
         return []
     uids = sorted({uid for *_, uid in gangs})
@@ -190,7 +200,7 @@ def _rank_hours(
     rows = select(posting.c.hour_us, *names, *kind, *sums).select_from(_NAMED).where(within)
     read = connection.execute(rows.group_by(posting.c.hour_us, *names).limit(MAX_RANK_HOURS + 1)).all()
     if len(read) > MAX_RANK_HOURS:
-        return None
+        raise TooMany("window", _TOO_MANY)
     found = []
     for hour_us, cluster, on_node, namespace, pod, uid, model, profile, used, idle in read:
         gang = gangs.get((cluster, namespace, pod, uid))

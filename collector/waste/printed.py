@@ -7,7 +7,7 @@ from gputally.collector.rates.cost import rounded
 from gputally.collector.render import UNKNOWN
 from gputally.collector.statement.currency import decimals
 from gputally.collector.statement.rounding import fixed, hours
-from gputally.collector.waste.lenses import Lens, Lenses
+from gputally.collector.waste.lenses import Lenses
 from gputally.collector.waste.read import Waste, Wasted, summed
 
 PROVISIONAL = "~"  # behind time of which some may turn out to be of another kind
@@ -42,9 +42,8 @@ def lenses(found: Lenses, currency: str) -> Table:
 
 
 def missing(found: Lenses) -> str:
-    """What the lenses could not tell; empty where nothing."""
-    lacking = found.total[Lens.STRAGGLING] is None
-    return "There are too many ranks to tell who straggles: ask for a shorter period.\n" if lacking else ""
+    """What the lenses could not tell, a line each; empty where nothing."""
+    return "".join(f"{lens} unknown: {why}\n" for lens, why in found.unknown.items())
 
 
 def _figures(wasted: Sequence[Wasted], currency: str, parts: int | None = None) -> tuple[list[str], list[list[str]]]:

@@ -1,5 +1,6 @@
 """Idle, coverage, devices, budgets: each is the same ledger, looked at for one question."""
 
+import csv
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.collector.api.fixtures import DAY, NOW_US, TOKENS, application, book,
 from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.api.table import _ratio
 from gputally.collector.files.applied import Kind, apply_file
 
 
@@ -80,6 +82,14 @@ def test_each_comes_as_csv_too(app: FastAPI, name: str) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
     assert len(answer.text.splitlines()) > 1
     assert "gputally-ledger-hash" in answer.headers
+
+
+def test_ratios_in_csv_have_the_digits_of_money_and_are_rounded_down(app: FastAPI) -> None:
+    """No 1e-05 and no 0.30000000000000004 for a spreadsheet to stumble over."""
+    text = get(app, "/api/v1/idle", window=DAY, aggregate="namespace", format="csv").text
+    assert [row["idle_ratio"] for row in csv.DictReader(text.splitlines())] == ["1.000000", "0.250000"]
+    found = [_ratio(value) for value in (0.1 + 0.2, 1e-05, 0.29, 0.9999999, 1.0, 0.0)]
+    assert found == ["0.300000", "0.000010", "0.290000", "0.999999", "1.000000", "0.000000"]
 
 
 def test_budgets_say_what_is_spent_and_how_they_stand(app: FastAPI) -> None:

@@ -8,6 +8,9 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from tests.collector.api.fixtures import DAY, TOKENS, application, fill, get
 
+from gputally.collector.jobs import read_pods
+from gputally.collector.waste.lenses import Lens
+
 
 @pytest.fixture
 def app(engine: Engine) -> Iterator[FastAPI]:
@@ -34,6 +37,18 @@ def test_csv_has_a_line_for_each_owner_and_kind(app: FastAPI) -> None:
         ("eyes", "waiting-to-start", "1.800000"),
         ("engines", "between-kernels", "1.800000"),
     ]
+
+
+def test_lenses_with_too_many_pods_are_unknown_and_all_else_is_told(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = get(app, "/api/v1/waste", "all", window=DAY).json()
+    monkeypatch.setattr(read_pods, "MAX_PODS", 1)
+    found = get(app, "/api/v1/waste", "all", window=DAY).json()
+    assert (found["kinds"], found["rows"]) == (whole["kinds"], whole["rows"])
+    assert (found["lenses"], found["all_ranks"], list(found["unknown_lenses"])) == ([], False, list(Lens))
+    assert "too many pods" in found["unknown_lenses"]["failed-attempts"]
+    assert whole["unknown_lenses"] == {}
 
 
 def test_who_sees_one_namespace_sees_its_waste(app: FastAPI) -> None:

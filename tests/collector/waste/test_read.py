@@ -233,7 +233,10 @@ def test_lenses_show_a_team_its_own(wasted: Engine, monkeypatch: pytest.MonkeyPa
             query = Query(PERIOD, UTC, where=parse_filter(f'team:"{team}"'))
             found[team] = read_lenses(connection, UTC, query).total[Lens.STRAGGLING]
         monkeypatch.setattr(lenses, "MAX_RANK_HOURS", 1)
-        assert read_lenses(connection, UTC, Query(PERIOD, UTC)).total[Lens.STRAGGLING] is None
+        late = read_lenses(connection, UTC, Query(PERIOD, UTC))
+        assert late.total[Lens.STRAGGLING] is None
+        assert late.total[Lens.FAILED]
+        assert list(late.unknown) == [Lens.STRAGGLING]
     assert found["nobodys"] == Wasted()
     assert {one.us for one in found.values() if one} == {0, 500_000_400}
 
