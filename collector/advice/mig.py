@@ -1,7 +1,9 @@
-"""The MIG profiles of models: facts from NVIDIA's MIG user guide, chapter "Supported MIG Profiles".
+"""The MIG profiles of models, each compared with NVIDIA's MIG user guide, chapter "Supported MIG Profiles".
 
-Of profiles with media engines (`+me`) and of those that are a whole GPU nothing is said. A model that is not in here
-has none that anybody is advised to use.
+The guide has a table for each of these: A30; A100 of 40 GB, and the names at 80 GB; H100 of 80 GB; H100 of 94 GB, which
+is H100 NVL; H100 of 96 GB, which is the GPU of GH200; H200 of 141 GB; B200 of 180 GB. The example configuration of
+NVIDIA's mig-parted names the same profiles for the device ids of these boards. Of profiles with media engines (`+me`)
+and of those that are a whole GPU nothing is said. A model that is not in here has none that anybody is advised to use.
 """
 
 import re
@@ -43,10 +45,10 @@ _BOARDS: tuple[tuple[re.Pattern[str], Board], ...] = tuple(
     for pattern, board in (
         (r"NVIDIA A30", _board(4, "1g.6gb", "2g.12gb")),
         (
-            r"(?:NVIDIA )?A100-(?:SXM4|PCIE|PG\d+)-40GB",
+            r"(?:NVIDIA )?A100-(?:SXM4|PCIE)-40GB",
             _board(7, "1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb"),
         ),
-        (r"(?:NVIDIA )?A100(?:-(?:SXM4|PG\d+)-80GB| 80GB PCIe)", _80GB),
+        (r"(?:NVIDIA )?A100(?:-SXM4-80GB| 80GB PCIe)", _80GB),
         (r"NVIDIA H100 (?:80GB HBM3|80GB HBM2e|PCIe)", _80GB),
         (r"NVIDIA H100 NVL", _board(7, "1g.12gb", "1g.24gb", "2g.24gb", "3g.47gb", "4g.47gb")),
         (r"NVIDIA GH200 480GB", _board(7, "1g.12gb", "1g.24gb", "2g.24gb", "3g.48gb", "4g.48gb")),
