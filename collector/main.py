@@ -90,7 +90,9 @@ async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = open_database(settings.database_url)
     database = Database(engine, shown(settings.database_url), RETRY_DATABASE_S, _claim(settings))
-    commits = Committer(engine, settings.zone, _policy(settings).lines_us)
+    # The writer has a connection of its own: each new one costs it all the ids that it remembers.
+    intake = open_database(settings.database_url)
+    commits = Committer(intake, settings.zone, _policy(settings).lines_us)
     writer = Writer(commits, _now_us, settings.writer_queue, GATHER_S)
     retention = Retention(engine, settings.zone, _policy(settings), _now_us)
     absent_after_us = settings.absent_after_hours * _HOUR_US
@@ -123,6 +125,7 @@ async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
         settler.close(DRAIN_S)
         if not await asyncio.to_thread(writer.close, DRAIN_S):
             _LOG.warning("not everything could be committed; what was not is still with the agents")
+    intake.dispose()
     engine.dispose()
 
 

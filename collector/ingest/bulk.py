@@ -42,6 +42,21 @@ def _new_ids(connection: Connection, table: Table, count: int) -> list[int]:
     return list(connection.execute(select(sequence).select_from(numbers)).scalars())
 
 
+def insert_absent(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows of these columns, in order; a row whose key is there already is left as it is."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    into = f'INSERT INTO "{table.name}" ({names})'
+    if is_sqlite(connection):
+        marks = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(f"{into} VALUES ({marks}) ON CONFLICT DO NOTHING", list(rows))
+    else:
+        arrays = ", ".join(f"%s::{type_name(table.c[name].type)}[]" for name in columns)
+        statement = f"{into} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608
+        connection.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
+
+
 def upsert_rows(
     connection: Connection,
     table: Table,
@@ -60,7 +75,7 @@ def upsert_rows(
         marks = ", ".join("?" * len(names))
         connection.exec_driver_sql(f'INSERT INTO "{table.name}" VALUES ({marks}) {conflict}', list(rows))  # noqa: S608
     else:  # one statement: each column is one array
-        arrays = ", ".join(f"%s::{_type_name(column.type)}[]" for column in table.columns)
+        arrays = ", ".join(f"%s::{type_name(column.type)}[]" for column in table.columns)
         columns = ", ".join(f'"{name}"' for name in names)
         statement = f'INSERT INTO "{table.name}" ({columns}) SELECT * FROM unnest({arrays}) {conflict}'  # noqa: S608
         connection.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
@@ -72,12 +87,12 @@ def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]])
     driver: Any = connection.connection.driver_connection
     statement = f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)'
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types([_type_name(column.type) for column in table.columns])
+        copy.set_types([type_name(column.type) for column in table.columns])
         for row in rows:
             copy.write_row(row)
 
 
-def _type_name(kind: object) -> str:
+def type_name(kind: object) -> str:
     """What PostgreSQL calls a column's type. A number that is too large for its type goes by COPY without its upper
     bits: who makes rows has seen that none is."""
     if isinstance(kind, TypeDecorator):

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import Connection, Table, bindparam, select, tuple_
 
 from gputally.accounting.keys import Owner
-from gputally.collector.database.engine import upsert
+from gputally.collector.database.engine import is_sqlite
+from gputally.collector.ingest.bulk import insert_absent, type_name
 
-_CHUNK = 400  # keys of one statement: 8 columns each stay far below SQLite's 32766 and PostgreSQL's 65535 parameters
+_CHUNK = 400  # keys of one statement: 8 columns each stay far below SQLite's 32766 parameters
 
 Key = tuple[str | int, ...]
 
@@ -46,6 +47,7 @@ class Identities:
         key = tuple_(*(table.c[name] for name in columns))
         named = key.in_(bindparam("keys", expanding=True))
         self._find = select(table.c.id, *(table.c[name] for name in columns)).where(named)
+        self._find_by_arrays = _by_arrays(table, columns)
 
     def resolve(self, connection: Connection, keys: Collection[Key]) -> Mapping[Key, int]:
         """The id of every key; keys that the table does not have are inserted, in order, so that writers never
@@ -57,8 +59,7 @@ class Identities:
         found = self._select(connection, missing)
         absent = [key for key in missing if key not in found]
         if absent:
-            rows = [dict(zip(self._columns, key, strict=True)) for key in absent]
-            connection.execute(upsert(connection, self._table).on_conflict_do_nothing(), rows)
+            insert_absent(connection, self._table, self._columns, absent)
             found |= self._select(connection, absent)
         self._fresh |= found
         return ids | found
@@ -76,11 +77,15 @@ class Identities:
         self._fresh.clear()
 
     def _select(self, connection: Connection, keys: Sequence[Key]) -> dict[Key, int]:
-        found: dict[Key, int] = {}
-        for chunk in _chunks(keys):
-            for id_, *key in connection.execute(self._find, {"keys": chunk}):
-                found[self._kept(key)] = id_
-        return found
+        if not keys:
+            return {}
+        if is_sqlite(connection):
+            rows = (row for chunk in _chunks(keys) for row in connection.execute(self._find, {"keys": chunk}))
+            return {self._kept(key): id_ for id_, *key in rows}
+        arrays = tuple(list(column) for column in zip(*keys, strict=True))
+        return {
+            self._kept(keys[place - 1]): id_ for id_, place in connection.exec_driver_sql(self._find_by_arrays, arrays)
+        }
 
     def _kept(self, key: Sequence[str | int]) -> Key:
         return tuple(
@@ -91,3 +96,13 @@ class Identities:
 
 def _chunks(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:
     return (keys[at : at + _CHUNK] for at in range(0, len(keys), _CHUNK))
+
+
+def _by_arrays(table: Table, columns: Sequence[str]) -> str:
+    """PostgreSQL's way to find keys: each column is one array. To plan a list of thousands of keys takes it longer than
+    to find them."""
+    names = [f'"{name}"' for name in columns]
+    arrays = ", ".join(f"%s::{type_name(table.c[name].type)}[]" for name in columns)
+    same = " AND ".join(f"found.{name} = wanted.{name}" for name in names)
+    wanted = f"unnest({arrays}) WITH ORDINALITY AS wanted ({', '.join(names)}, place)"
+    return f'SELECT found.id, wanted.place FROM {wanted} JOIN "{table.name}" AS found ON {same}'  # noqa: S608 - our names

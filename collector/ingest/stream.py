@@ -11,6 +11,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Protocol, TypeAlias
 
@@ -20,6 +21,7 @@ from gputally.collector.auth.agent import Agents, AnyAgent, Identity
 from gputally.collector.auth.errors import AuthError, Forbidden, Unauthenticated, Undecided
 from gputally.collector.ingest import columns
 from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, SpoolState
+from gputally.collector.ingest.turns import Turns
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
@@ -69,6 +71,9 @@ class Writes(Protocol):
 
     def submit(self, received: Received, done: Callable[[Outcome], None]) -> bool:
         """Take a window, or say that there is no room; `done` is called on another thread, after the commit."""
+
+    def queue_free(self) -> int:
+        """How many windows there is room for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         self._loop = asyncio.get_running_loop()
         self._readers: set[asyncio.Future[None]] = set()
         self._draining = False
-        self._room = asyncio.Event()
+        self._turns = Turns()
         self._outcomes: deque[tuple[_Stream, int, Outcome]] = deque()
         self._is_told = False  # the loop knows that there are outcomes
         self._last_turned_away = ""
@@ -258,25 +263,30 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         for number, message in enumerate(batch.windows, start=1):
             refusal = identity_refusal(identity, message) or clock
             spool = spool_state(batch) if number == len(batch.windows) else None
-            await self._admit(stream, receive(message, arrived_us, refusal, spool))
+            await self._turns.admit(partial(self._offer, stream, message, arrived_us, refusal, spool))
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # decoding takes its time: let other streams have theirs
 
-    async def _admit(self, stream: "_Stream", received: Received) -> None:
+    def _offer(
+        self, stream: "_Stream", message: pb.Window, arrived_us: int, refusal: Refusal | None, spool: SpoolState | None
+    ) -> bool:
+        """Hand a window to the writer, if it has room. Until then it is not decoded, and takes no more memory."""
+        if not self._writes.queue_free():
+            return False
+        received = receive(message, arrived_us, refusal, spool)
+        sequence = received.sequence
+
         def done(outcome: Outcome) -> None:  # on the writer's thread
-            self._outcomes.append((stream, received.sequence, outcome))
+            self._outcomes.append((stream, sequence, outcome))
             if not self._is_told:  # a group of windows wakes the loop once
                 self._is_told = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
                     self._loop.call_soon_threadsafe(self._settle)
 
-        while True:
-            self._room.clear()
-            if self._writes.submit(received, done):
-                # In this turn of the loop, and so before the outcome can arrive in it.
-                stream.progress.received(received.sequence)
-                return
-            await self._room.wait()
+        is_taken = self._writes.submit(received, done)
+        if is_taken:  # in this turn of the loop, and so before the outcome can arrive in it
+            stream.progress.received(sequence)
+        return is_taken
 
     def _settle(self) -> None:
         """Tell the streams what became of their windows."""
@@ -285,7 +295,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
             stream, sequence, outcome = self._outcomes.popleft()
             stream.progress.settled(sequence, outcome.refusal)
             stream.changed.set()
-        self._room.set()
+        self._turns.serve()
 
 
 @dataclass(slots=True)

@@ -44,6 +44,17 @@ def test_more_names_than_one_statement_holds(engine: Engine) -> None:
     assert len(stored(engine)) == len(keys)
 
 
+def test_names_may_hold_anything(engine: Engine) -> None:
+    """They go to the database as arrays, whose own signs must not end them."""
+    texts = ("", " ", "NULL", "null", "{a,b}", '"', "\\", "a,b", "ä\n\t😀", "';--", "%s", "$1", ":x")
+    keys: list[Key] = [(one, other) for one in texts for other in texts]
+    with writing(engine) as connection:
+        first = dict(nodes(1000).resolve(connection, keys))
+        assert dict(nodes(1000).resolve(connection, keys[::-1])) == first
+    assert stored(engine) == first
+    assert len(first) == len(keys)
+
+
 def test_an_id_of_a_transaction_that_failed_is_not_used_again(engine: Engine) -> None:
     """The next one would point at a row that is not there, or at another's."""
     ids = nodes()
