@@ -3,7 +3,7 @@
 What lines have in common is made text once. The texts are those of Python's CSV writer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 from gputally.collector.exports.csv_text import fields
@@ -19,7 +19,7 @@ def write_csv(ground: Ground, out: TextIO) -> None:
     records = Records(ground)
     texts = _Texts(ground, records)
     for block, figures in records.blocks():
-        out.writelines(texts.of(block, figures))
+        out.write("".join(texts.of(block, figures)))
 
 
 class _Texts:
@@ -31,7 +31,7 @@ class _Texts:
         self._heads: dict[int, str] = {}
         self._accounts: dict[Account, tuple[str, str]] = {}
 
-    def of(self, block: Block, figures: Figures) -> Iterator[str]:
+    def of(self, block: Block, figures: Figures) -> list[str]:
         """The lines of a block."""
         if len(self._accounts) > MOST_ACCOUNTS:
             self._accounts.clear()
@@ -41,15 +41,17 @@ class _Texts:
             self._accounts[account] = fields(names(account)), fields(self._records.price(account))
         hours = fixed_column(figures.hours, DIGITS)
         costs = [_known(fixed_column(cost, DIGITS)) for cost in figures.costs]
-        heads, accounts = self._heads, self._accounts
-        for hour_us, account, used, idle, free, gone, unseen, gap, idle_mj, dynamic_mj, of, cost, energy, rest in zip(
-            block.hours, block.accounts, *map(_known, block.amounts), hours, *costs, strict=True
-        ):
-            name, price = accounts[account]
-            yield (
-                f"{heads[hour_us]},{name},{used},{idle},{free},{gone},{unseen},{gap},{idle_mj},{dynamic_mj},"
-                f"{of},{price},{cost},{energy},{rest}\n"
+        heads, named = self._heads, [self._accounts[account] for account in block.accounts]
+        return [
+            f"{heads[hour_us]},{name},{used},{idle},{free},{gone},{unseen},{gap},{idle_mj},{dynamic_mj},"
+            f"{of},{price},{cost},{energy},{rest}\n"
+            for hour_us, (
+                name,
+                price,
+            ), used, idle, free, gone, unseen, gap, idle_mj, dynamic_mj, of, cost, energy, rest in zip(
+                block.hours, named, *map(_known, block.amounts), hours, *costs, strict=True
             )
+        ]
 
 
 def _known(column: Sequence[object]) -> Sequence[object]:

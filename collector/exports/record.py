@@ -1,10 +1,11 @@
 """Lines as records: the columns of CSV, JSON and Parquet, and the amounts that add up over the whole file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from operator import mul
+from typing import Any, NamedTuple, TypeAlias
 
 from gputally.accounting.ledger_hour import from_us
 from gputally.collector.rates.card import exact
@@ -13,7 +14,7 @@ from gputally.collector.statement.block import Account, Block
 from gputally.collector.statement.ground import Ground
 from gputally.collector.statement.line import Amounts, Holding
 from gputally.collector.statement.month import month_name
-from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, fixed_column, round_known, settle
+from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, fixed_column, look_known, round_known, settle
 
 Value: TypeAlias = str | int | None
 
@@ -101,7 +102,7 @@ class Records:
                 self._hours.look(block.capacities())
             for rounding, cost in zip(self._costs, costs(block), strict=True):
                 if rounding in asking:
-                    rounding.look(value for value in cost if value is not None)
+                    look_known(rounding, cost)
 
     def columns(self) -> Iterator[list[Sequence[Value]]]:
         """The values of a block's lines, column by column in the order of COLUMNS."""
@@ -146,10 +147,19 @@ def costs(block: Block) -> tuple[list[int | None], list[int | None], list[int | 
     terms = [account.terms for account in block.accounts]
     energies = block.energies()
     return (
-        [time_cost(us, of.price) for us, of in zip(block.capacities(), terms, strict=True)],
-        [energy_cost(mj, of.kwh_price) for mj, of in zip(energies, terms, strict=True)],
-        [energy_cost(mj, of.overhead_price) for mj, of in zip(energies, terms, strict=True)],
+        _products(block.capacities(), [of.price for of in terms], time_cost),
+        _products(energies, [of.kwh_price for of in terms], energy_cost),
+        _products(energies, [of.overhead_price for of in terms], energy_cost),
     )
+
+
+def _products(
+    amounts: Sequence[Any], prices: Sequence[int | None], cost: Callable[[Any, int | None], int | None]
+) -> list[int | None]:
+    """What each costs; where all is known, many at a time."""
+    if None in prices or None in amounts:
+        return list(map(cost, amounts, prices))
+    return list(map(mul, amounts, prices))
 
 
 @lru_cache(10_000)  # a month has 745 hours

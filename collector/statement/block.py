@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, islice
+from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Select
@@ -43,11 +44,16 @@ class Block(NamedTuple):
 
     def capacities(self) -> list[int]:
         """The five states of each line together, microseconds."""
-        used, idle, unallocated, unavailable, unobserved = self.amounts[:5]
-        return list(map(sum, zip(used, idle, unallocated, unavailable, unobserved, strict=True)))  # type: ignore[arg-type]
+        states: Sequence[Sequence[int]] = self.amounts[:5]  # type: ignore[assignment]  # these are always known
+        return [
+            used + idle + unallocated + unavailable + unobserved
+            for used, idle, unallocated, unavailable, unobserved in zip(*states, strict=True)
+        ]
 
     def energies(self) -> list[int | None]:
         """Both parts of the energy of each line; None where neither is known."""
+        if None not in self.amounts[6] and None not in self.amounts[7]:
+            return list(map(add, self.amounts[6], self.amounts[7]))
         return [
             None if idle is None and dynamic is None else (idle or 0) + (dynamic or 0)
             for idle, dynamic in zip(self.amounts[6], self.amounts[7], strict=True)

@@ -1,7 +1,7 @@
 """The lines that a month's exports are made of: as they were frozen, or as they stand now."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ from gputally.collector.statement.line import Line
 from gputally.collector.statement.live import live_blocks
 from gputally.collector.statement.month import Month
 from gputally.collector.statement.register import Closed, closed_month, closed_months, read_document, takes_corrections
+from gputally.collector.statement.spool import Spool
 from gputally.collector.statement.terms import read_terms
 
 
@@ -31,9 +32,16 @@ class Ground:
     statement: Statement
     closed: Closed | None
     _connection: Connection
+    _spool: Spool
 
     def blocks(self) -> Iterator[Block]:
-        """Corrections of earlier months by hour, then the month's own lines by hour; a block in memory at a time."""
+        """Corrections of earlier months by hour, then the month's own lines by hour; a block in memory at a time.
+
+        Who reads them first takes them from the database, who reads them again from a temporary file.
+        """
+        return self._spool.blocks() if self._spool.whole else self._spool.keep(self._read())
+
+    def _read(self) -> Iterator[Block]:
         if self.closed is not None:
             return frozen_blocks(self._connection, self.month.name)
         return _open_blocks(self._connection, self.zone, self.month)
@@ -63,4 +71,5 @@ def ground(engine: Engine, zone: ZoneInfo, month: Month) -> Iterator[Ground]:
         statement = (
             draw_up(connection, zone, month) if closed is None else from_json(read_document(connection, month.name))
         )
-        yield Ground(month, zone, statement, closed, connection)
+        with closing(Spool()) as spool:
+            yield Ground(month, zone, statement, closed, connection, spool)

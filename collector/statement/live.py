@@ -1,6 +1,8 @@
 """The lines of an open month: its postings as they are now, with the terms that hold now."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from heapq import heappop, heappush
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -12,6 +14,7 @@ from gputally.collector.allocation.period import Period
 from gputally.collector.database.among import among
 from gputally.collector.database.coded import BASIS, REASON
 from gputally.collector.database.schema import device, node, owner, posting
+from gputally.collector.files.effective import FOREVER_US
 from gputally.collector.statement.block import MOST_ACCOUNTS, Account, Block, bare
 from gputally.collector.statement.line import Amounts, Holding, Line, Terms
 from gputally.collector.statement.terms import TermsBook
@@ -45,34 +48,45 @@ def live_blocks(connection: Connection, period: Period, book: TermsBook) -> Iter
 
 
 class _Accounts:
-    """Accounts of postings by their ids, each with the time for which its terms hold."""
+    """Accounts of postings by their ids, as their hours go on: each is forgotten when its terms hold no more."""
 
     def __init__(self, connection: Connection, book: TermsBook) -> None:
         self._connection = connection
         self._book = book
-        self._known: dict[_Key, tuple[int, int, Account]] = {}
+        self._known: dict[_Key, Account] = {}
+        self._until: dict[_Key, int] = {}  # when the terms of each end; 0: it is not priced yet
+        self._ends: list[tuple[int, _Key]] = []  # a heap of these
 
     def of(self, hours: Sequence[int], keys: Sequence[_Key]) -> list[Account]:
-        """The account of each of some postings."""
-        if len(self._known) > MOST_ACCOUNTS:
-            self._known.clear()
+        """The account of each of some postings, which come by hour."""
+        self._forget(hours[0])
+        if not self._ends or self._ends[0][0] > hours[-1]:
+            with suppress(KeyError):  # one is new
+                return list(map(self._known.__getitem__, keys))
         self._learn(set(keys) - self._known.keys())
-        found, known = [], self._known
-        for hour_us, key in zip(hours, keys, strict=True):
-            from_us, to_us, account = known[key]
-            if not from_us <= hour_us < to_us:
-                account = self._priced(key, account.holding, hour_us)
-            found.append(account)
-        return found
+        return [self._at(key, hour_us) for key, hour_us in zip(keys, hours, strict=True)]
 
-    def _priced(self, key: _Key, holding: Holding, hour_us: int) -> Account:
-        from_us, to_us, terms = self._book.span(holding.place, hour_us)
-        account = Account(holding, terms)
-        self._known[key] = (from_us, to_us, account)
-        return account
+    def _at(self, key: _Key, hour_us: int) -> Account:
+        if self._until[key] <= hour_us:
+            self._price(key, hour_us)
+        return self._known[key]
+
+    def _price(self, key: _Key, hour_us: int) -> None:
+        holding = self._known[key].holding
+        _, until_us, terms = self._book.span(holding.place, hour_us)
+        self._known[key], self._until[key] = Account(holding, terms), until_us
+        heappush(self._ends, (until_us, key))
+
+    def _forget(self, hour_us: int) -> None:
+        if len(self._known) > MOST_ACCOUNTS:
+            self._known, self._until, self._ends = {}, {}, []
+        while self._ends and self._ends[0][0] <= hour_us:
+            _, key = heappop(self._ends)
+            if self._until.get(key, FOREVER_US) <= hour_us:  # else it was renewed, or is gone already
+                del self._known[key], self._until[key]
 
     def _learn(self, missing: Collection[_Key]) -> None:
-        """The names of new keys; their terms are still to be looked up."""
+        """The names of new keys."""
         if not missing:
             return
         nodes = self._named(node, (node.c.cluster, node.c.name), {key[0] for key in missing})
@@ -82,7 +96,7 @@ class _Accounts:
             node_id, device_id, owner_id, partition, profile, basis, reason = key
             place, whose = (*nodes[node_id], *devices[device_id], partition, profile), owners[owner_id]
             holding = Holding._make((*place, *whose, _BASES[basis], _REASONS[reason]))
-            self._known[key] = (0, 0, Account(holding, Terms()))
+            self._known[key], self._until[key] = Account(holding, Terms()), 0
 
     def _named(
         self, table: Table, columns: Sequence[ColumnElement[Any]], ids: Collection[int]

@@ -65,15 +65,29 @@ class Rounding:
 
     def round(self, values: Iterable[int]) -> list[int]:
         """The next values in units, in the order of the looks."""
-        times, unit, low, high, found = self._times, self._unit, self._low, self._high, []
-        for value in values:
-            units, rest = divmod(value * times, unit)
-            if rest >= high:
-                units += 1
-            elif rest >= low and self._ups:
-                self._ups -= 1
-                units += 1
-            found.append(units)
+        column = [value * self._times for value in values]
+        down = self._lifted(column, self._high)
+        if not self._ups:
+            return down
+        up = self._lifted(column, self._low)
+        between = sum(up) - sum(down)
+        if between > self._ups:
+            return self._first_up(up, down)
+        self._ups -= between
+        return up
+
+    def _lifted(self, column: Sequence[int], least: int) -> list[int]:
+        """Units, those up whose remainder is `least` or more."""
+        unit = self._unit
+        lift = unit - least
+        return [(value + lift) // unit for value in column]
+
+    def _first_up(self, up: Sequence[int], down: Sequence[int]) -> list[int]:
+        """As many of those that are neither certainly up nor certainly down as are still to be."""
+        found = []
+        for higher, lower in zip(up, down, strict=True):
+            found.append(higher if self._ups else lower)
+            self._ups -= bool(self._ups) and higher > lower
         return found
 
     def _narrow(self, bucket: int, ups: int) -> None:
@@ -94,6 +108,11 @@ def settle(roundings: Sequence[Rounding], look: Callable[[Sequence[Rounding]], N
     while waiting:
         look(waiting)
         waiting = [rounding for rounding in waiting if not rounding.settled()]
+
+
+def look_known(rounding: Rounding, values: Sequence[int | None]) -> None:
+    """Show the next values, of which some are not known."""
+    rounding.look([value for value in values if value is not None])
 
 
 def round_known(rounding: Rounding, values: Sequence[int | None]) -> Sequence[int | None]:
@@ -126,12 +145,12 @@ def fixed(units: int, digits: int) -> str:
 
 
 def fixed_column(units: Iterable[int | None], digits: int) -> list[str | None]:
-    """The same of many, where equal ones are made once; None stays."""
+    """The same of many; where equal ones come often, each is made once. None stays."""
     column = list(units)
-    known = {value for value in column if value is not None}
-    if known and min(known) < 0:
-        texts = {value: fixed(value, digits) for value in known}
-    else:
-        form = f"%0{digits + 1}d"
-        texts = {value: (text := form % value)[:-digits] + "." + text[-digits:] for value in known}
-    return list(map(texts.get, column))  # type: ignore[arg-type]  # nothing is under None
+    different = set(column)
+    known = [value for value in column if value is not None]
+    if len(different) * 2 > len(column) == len(known) and digits and min(known) >= 0:
+        form, one = f"%d.%0{digits}d", 10**digits
+        return [form % divmod(value, one) for value in known]
+    texts = {value: None if value is None else fixed(value, digits) for value in different}
+    return list(map(texts.__getitem__, column))

@@ -12,10 +12,13 @@ from sqlalchemy import Engine
 from tests.statements import AUGUST, JULY, UTC, apply, book, close, cost_of, lines_csv, lines_of
 from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
 
+from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.database.engine import reading
 from gputally.collector.exports.lines_json import write_json
 from gputally.collector.exports.parquet import ParquetMissing, write_parquet
 from gputally.collector.exports.record import COLUMNS
 from gputally.collector.statement.ground import ground
+from gputally.collector.statement.terms import read_terms
 
 THIRD = MINUTE_US // 3
 
@@ -96,3 +99,23 @@ def test_a_correction_names_the_month_that_it_corrects(filled: Engine) -> None:
     book(filled, [window(device(reserved(pod(), MINUTE_US, 0)), node="node-b")])
     (row,) = csv.DictReader(io.StringIO(lines_csv(filled, AUGUST)))
     assert (row["month"], row["corrects"], row["hour"]) == ("2026-08", "2026-07", "2026-07-01T00:00:00Z")
+
+
+def test_each_line_has_the_terms_of_its_hour(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they change in the middle of what is read at once, and where names were forgotten meanwhile."""
+    parts = [
+        [reserved(pod(name), MINUTE_US // 2 + len(name), 1) for name in names]
+        for names in (("search", "vision"), ("vision",))
+    ]
+    hours = [START_US + at * HOUR_US for at in range(0, 30 * 24, 7)]
+    book(engine, [window(device(*parts[at % 2]), start_us=us) for at, us in enumerate(hours)])
+    apply(engine, "2026-07-14")
+    whole = lines_of(engine, JULY)
+    assert {line.terms.price for line in whole} == {3_337_000_000, 2_700_000_000, 1_123_456_789}
+    monkeypatch.setattr("gputally.collector.statement.block.ROWS", 5)
+    monkeypatch.setattr("gputally.collector.statement.live.MOST_ACCOUNTS", 1)
+    assert lines_of(engine, JULY) == whole
+    with reading(engine) as connection:
+        terms = read_terms(connection, UTC)
+    for line in whole:
+        assert line.terms == terms.at(line.holding.place, line.hour_us)
