@@ -10,7 +10,6 @@ from datetime import tzinfo
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     Connection,
     Insert,
     bindparam,
@@ -23,6 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
+from gputally.accounting.ledger_hour import hours
+from gputally.collector.database.among import among
 from gputally.collector.database.fingerprint import fingerprint
 from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.database.schema_day import AMOUNTS, MEMORY, posting_day, summed_day
@@ -36,7 +37,6 @@ _NAMES = (node.c.cluster, node.c.name, device.c.uuid, device.c.model, *list(owne
 _SEALED = select(summed_day.c.sealed).where(summed_day.c.day_us == bindparam("day"))
 _UNSEAL = update(summed_day).where(summed_day.c.day_us == bindparam("day"), summed_day.c.sealed == 1).values(sealed=0)
 _OF_DAY = posting_day.c.day_us == bindparam("day")
-_AMONG_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
 
 
 def sum_days(connection: Connection, zone: tzinfo, changed: Iterable[tuple[int, int]]) -> None:
@@ -48,7 +48,7 @@ def sum_days(connection: Connection, zone: tzinfo, changed: Iterable[tuple[int, 
     for hour_us, node_id in changed:
         nodes[day_of(hour_us, zone)].add(node_id)
     for day in [day for day in sorted(nodes) if _keep(connection, day)]:
-        _sum_nodes(connection, day, sorted(nodes[day]))
+        _sum_nodes(connection, day, [hour[0] for hour in hours(*day, zone)], sorted(nodes[day]))
 
 
 def sum_day(connection: Connection, day: Day) -> None:
@@ -60,7 +60,8 @@ def sum_day(connection: Connection, day: Day) -> None:
 
 def _sum_whole(connection: Connection, day: Day) -> None:
     connection.execute(delete(posting_day).where(_OF_DAY), {"day": day.start_us})
-    connection.execute(_sums(connection), {"day": day.start_us, "end": day.end_us})
+    whole = posting.c.hour_us >= bindparam("day"), posting.c.hour_us < bindparam("end")
+    connection.execute(_sums(connection, *whole), {"day": day.start_us, "end": day.end_us})
     connection.execute(insert(summed_day), {"day_us": day.start_us, "end_us": day.end_us, "sealed": 0})
 
 
@@ -85,21 +86,22 @@ def _open(connection: Connection, day: Day) -> bool:
     return sealed is not None
 
 
-def _sum_nodes(connection: Connection, day: Day, nodes: Sequence[int]) -> None:
-    of_day = {"day": day.start_us, "end": day.end_us, "nodes": nodes}
-    connection.execute(delete(posting_day).where(_OF_DAY, posting_day.c.node_id.in_(_AMONG_NODES)), of_day)
-    connection.execute(_sums(connection, posting.c.node_id.in_(_AMONG_NODES)), of_day)
+def _sum_nodes(connection: Connection, day: Day, hours_us: Sequence[int], nodes: Sequence[int]) -> None:
+    """By hours and nodes: a stretch of time would be that of all nodes, for as many look-ups as the fleet has."""
+    of_day = {"day": day.start_us, "hours": hours_us, "nodes": nodes}
+    connection.execute(delete(posting_day).where(_OF_DAY, among(connection, posting_day.c.node_id, "nodes")), of_day)
+    of_hours, of_nodes = among(connection, posting.c.hour_us, "hours"), among(connection, posting.c.node_id, "nodes")
+    connection.execute(_sums(connection, of_hours, of_nodes), of_day)
 
 
-def _sums(connection: Connection, *among: ColumnElement[bool]) -> Insert:
+def _sums(connection: Connection, *of: ColumnElement[bool]) -> Insert:
     hour = posting.c.hour_us
     key = [posting.c[name] for name in _KEY]
     sums = {name: cast(func.sum(posting.c[name]), BigInteger) for name in (*AMOUNTS, MEMORY)}
     edges = func.min(hour).label("first_us"), func.max(hour).label("last_us")
-    of_day = hour >= bindparam("day", type_=BigInteger), hour < bindparam("end", type_=BigInteger)
     summed = (
         select(*key, *edges, *(column.label(name) for name, column in sums.items()))
-        .where(*of_day, *among)
+        .where(*of)
         .group_by(*key)
         .subquery()
     )

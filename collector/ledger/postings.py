@@ -8,13 +8,15 @@ from time import monotonic
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import BindParameter, Connection, Engine, bindparam, delete, func, select, text, tuple_
+from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import OperationalError
 
+from gputally.collector.database.among import among
 from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, node, owner, posting
 from gputally.collector.days.sums import sum_days
 from gputally.collector.ledger.gap_postings import add_gaps
+from gputally.collector.ledger.look_ups import by_look_ups
 from gputally.collector.ledger.marks import Mark
 from gputally.collector.ledger.one_at_a_time import hold_nodes
 from gputally.collector.ledger.state import read_state
@@ -37,10 +39,8 @@ _WAIT_FOR = (
     .where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id == bindparam("node"))
     .with_for_update()
 )
-_ROOM = text("SET LOCAL work_mem = '64MB'")  # lines are summed in memory; in PostgreSQL's own 4 MB, sorted on disk
-_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
-_DROP_POSTINGS = delete(posting).where(posting.c.hour_us == bindparam("hour"), posting.c.node_id.in_(_NODES))
-_DROP_MARKS = delete(dirty_hour).where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id.in_(_NODES))
+_DROP_POSTINGS = delete(posting).where(posting.c.hour_us == bindparam("hour"))
+_DROP_MARKS = delete(dirty_hour).where(dirty_hour.c.hour_us == bindparam("hour"))
 
 _NAMED = posting.join(node).join(device).join(owner)
 
@@ -140,21 +140,21 @@ def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> tuple
 
 def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -> None:
     """Recompute pairs whose marks and nodes this transaction has locked, and remove the marks."""
-    if not is_sqlite(connection):
-        connection.execute(_ROOM)
+    by_look_ups(connection)
     lines_from_us = read_state(connection).lines_from_us
     recomputed = [(hour_us, node_id) for hour_us, node_id in pairs if hour_us >= lines_from_us]
     for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
         nodes = [node_id for _, node_id in of_hour]
         if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
             _recompute(connection, hours_beside(hour_us, zone, lines_from_us), nodes)
-        connection.execute(_DROP_MARKS, {"hour": hour_us, "nodes": nodes})
+        drop = _DROP_MARKS.where(among(connection, dirty_hour.c.node_id, "nodes"))
+        connection.execute(drop, {"hour": hour_us, "nodes": nodes})
     sum_days(connection, zone, recomputed)
 
 
 def _recompute(connection: Connection, hours: Hours, nodes: Sequence[int]) -> None:
     of_hour = {"hour": hours.start_us, "end": hours.end_us, "nodes": nodes}
-    connection.execute(_DROP_POSTINGS, of_hour)
+    connection.execute(_DROP_POSTINGS.where(among(connection, posting.c.node_id, "nodes")), of_hour)
     idle = sum_lines(connection, of_hour)
     add_gaps(connection, hours.start_us, hours.end_us, nodes)
     divide_idle(connection, hours, nodes, idle)

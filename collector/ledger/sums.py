@@ -19,7 +19,9 @@ from sqlalchemy import (
     MetaData,
     Row,
     Select,
+    String,
     Table,
+    and_,
     bindparam,
     case,
     cast,
@@ -30,15 +32,17 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.type_api import TypeEngine
 
 from gputally.accounting.states import Basis
 from gputally.collector.database.engine import is_sqlite, upsert
 from gputally.collector.database.schema import AMOUNTS, MEMOS, line, owner, posting, window
 from gputally.collector.database.schema_waste import memory_peak, tenure
+from gputally.collector.waste.told import TOLD
 
 _DAY_US = 86_400_000_000
-_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
 _HOUR: BindParameter[int] = bindparam("hour", type_=BigInteger)
 _KEY = (line.c.device_id, line.c.partition, line.c.owner_id, line.c.basis, line.c.reason, line.c.profile)
 _LEAST_CERTAIN = func.max(line.c.source)  # the codes are in that order
@@ -50,16 +54,24 @@ _POD = (owner.c.namespace, owner.c.pod, owner.c.pod_uid, owner.c.first_seen_us)
 _length_us = window.c.end_us - window.c.start_us
 _is_used, _is_idle = line.c.used_us > 0, line.c.idle_us > 99 * cast(line.c.used_us, BigInteger)
 _memory = line.c.memory_byte_s
+
+
+def _each(number: ColumnElement[int], of: ColumnElement[bool]) -> ColumnElement[str]:
+    """The numbers of some windows, one after the other; all that are made of the same windows are in one order."""
+    return func.aggregate_strings(cast(number, String), " ").filter(of)
+
+
 _FACTS: Mapping[str, ColumnElement[Any]] = {
     "first_us": func.min(window.c.start_us),
     "last_us": func.max(window.c.end_us),
     "used_first_us": func.min(window.c.start_us).filter(_is_used),
     "used_last_us": func.max(window.c.end_us).filter(_is_used),
-    "idle_first_us": func.min(window.c.start_us).filter(_is_idle),
-    "idle_last_us": func.max(window.c.end_us).filter(_is_idle),
-    "idle_length_us": cast(func.sum(_length_us).filter(_is_idle), BigInteger),
-    "process_us": cast(func.sum(line.c.idle_us).filter(_is_idle, _memory > 0), BigInteger),
-    "vacant_us": cast(func.sum(line.c.idle_us).filter(_is_idle, _memory == 0), BigInteger),
+    # Of idle windows all that their spells are made of, of the others where they are: `waste.told` reads it.
+    "idle_at": _each(window.c.start_us - _HOUR, _is_idle),
+    "idle_for": _each(_length_us, _is_idle),
+    "idle_each": _each(line.c.idle_us, _is_idle),
+    "idle_memory": _each(case((_memory > 0, 1), (_memory == 0, 0), else_=2), _is_idle),
+    "used_at": _each(window.c.start_us - _HOUR, and_(_is_used, ~_is_idle)),
     # By milliseconds: with microseconds the product may be too large for a column.
     "peak_bytes": func.max(_memory * 1000 // ((_length_us + 999) // 1000)),
 }
@@ -74,13 +86,22 @@ _SUMS = (
     select(*(column.label(name) for name, column in _TOTALS.items()))
     .select_from(window)
     .join(line, line.c.window_id == window.c.id)
-    .where(window.c.node_id.in_(_NODES), window.c.start_us >= _HOUR, window.c.start_us < bindparam("end"))
+    .where(window.c.start_us >= _HOUR, window.c.start_us < bindparam("end"))
     .group_by(window.c.node_id, *_KEY)
 )
+
+
+def _type(name: str) -> TypeEngine[Any]:
+    return posting.c[name].type if name in _POSTED else String() if name in TOLD else BigInteger()
+
+
 _KEPT = Table(
     "line_sums",
     MetaData(),
-    *(Column(name, posting.c[name].type if name in _POSTED else BigInteger) for name in _TOTALS),
+    *(
+        Column(name, posting.c[name].type if name in _POSTED else String if name in TOLD else BigInteger)
+        for name in _TOTALS
+    ),
     prefixes=["TEMPORARY"],
 )
 
@@ -97,13 +118,15 @@ def sum_lines(connection: Connection, of_hour: Mapping[str, Any]) -> Sequence[Ro
 
 
 def _facts(sums: FromClause) -> Select[*tuple[Any, ...]]:
-    """Of each posting with an idle window what its division needs, with the use of its pod in the hour."""
+    """Of each posting with an idle window what its division needs, with all idle time of its container's partition, and
+    the use of its pod in the hour."""
     pod = (sums.c.node_id, *_POD)
-    names = ("node_id", "device_id", "owner_id", "partition", "profile", "used_us", "idle_us")
+    place = ("node_id", "device_id", "owner_id", "partition", "profile")
+    idle_us = func.sum(sums.c.idle_us).over(partition_by=[sums.c[name] for name in place])
     facts = (
         select(
-            *(sums.c[name] for name in (*names, "idle_first_us", "idle_last_us", "idle_length_us")),
-            *(func.coalesce(sums.c[name], 0).label(name) for name in ("process_us", "vacant_us")),
+            *(sums.c[name] for name in (*place, *TOLD)),
+            cast(idle_us, BigInteger).label("idle_us"),
             func.min(sums.c.used_first_us).over(partition_by=pod).label("pod_first_us"),
             func.max(sums.c.used_last_us).over(partition_by=pod).label("pod_last_us"),
         )
@@ -111,7 +134,7 @@ def _facts(sums: FromClause) -> Select[*tuple[Any, ...]]:
         .where(sums.c.basis == Basis.RESERVATION.value)
         .subquery()
     )
-    return select(facts).where(facts.c.idle_first_us.is_not(None))
+    return select(facts).where(facts.c.idle_at.is_not(None))
 
 
 def _postings(sums: FromClause) -> Insert:
@@ -155,7 +178,7 @@ def _peaks(insertion: postgresql.Insert, sums: FromClause) -> Insert:
 
 
 def _at_once() -> Select[*tuple[Any, ...]]:
-    sums: CTE = _SUMS.cte("sums")
+    sums: CTE = _SUMS.where(window.c.node_id == func.any(bindparam("nodes", type_=ARRAY(BigInteger)))).cte("sums")
     return _facts(sums).add_cte(
         _postings(sums).cte("posted"),
         _tenures(postgresql.insert(tenure), sums).cte("held"),
@@ -166,7 +189,8 @@ def _at_once() -> Select[*tuple[Any, ...]]:
 def _in_turns(connection: Connection, of_hour: Mapping[str, Any]) -> Sequence[Row[*tuple[Any, ...]]]:
     connection.execute(CreateTable(_KEPT, if_not_exists=True))
     connection.execute(delete(_KEPT))
-    connection.execute(insert(_KEPT).from_select(list(_TOTALS), _SUMS), of_hour)
+    sums = _SUMS.where(window.c.node_id.in_(bindparam("nodes", expanding=True)))
+    connection.execute(insert(_KEPT).from_select(list(_TOTALS), sums), of_hour)
     for statement in (
         _postings(_KEPT),
         _tenures(upsert(connection, tenure), _KEPT),

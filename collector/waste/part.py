@@ -78,23 +78,6 @@ def relinked(part: Part, windows: Sequence[Window], linked: int) -> Part:
     return _part(windows, spells(windows), part.use, linked)
 
 
-def whole_part(idle_us: int, process_us: int, vacant_us: int, whole: Spell, use: Use | None) -> Part | None:
-    """The part of an hour of idle windows alone, with nothing between them, that all lie on one side of the pod's use;
-    None where they do not, or where it needs the neighbouring hours to tell.
-
-    `process_us` is idle time of windows with a living process, `vacant_us` of windows without.
-    """
-    place = _place_of(whole, use)
-    if place is None or not whole.is_long:
-        return None
-    sums = dict.fromkeys(_IDLE, 0) | {"idle_us": idle_us, f"{place}_forgotten_us": process_us}
-    if place != "middle":
-        sums[f"{place}_us"] = idle_us
-    if place == "after":
-        sums["after_deserted_us"] = vacant_us
-    return Part._make((*sums.values(), *_edges(use, Spells((whole,), whole, whole)), 0))
-
-
 _IDLE = Part._fields[:7]
 
 
@@ -125,14 +108,6 @@ def _place(window: Window, use: Use | None) -> str:
     if use is None or window.start_us >= use.last_us:
         return "after"
     return "before" if window.end_us <= use.first_us else "middle"
-
-
-def _place_of(whole: Spell, use: Use | None) -> str | None:
-    if use is None or whole.from_us >= use.last_us:
-        return "after"
-    if whole.until_us <= use.first_us:
-        return "before"
-    return "middle" if use.first_us <= whole.from_us and whole.until_us <= use.last_us else None
 
 
 def _names(place: str, window: Window, *, in_long: bool) -> list[str]:

@@ -4,25 +4,27 @@ A spell goes on over the edge of an hour, so the hours beside it are looked at, 
 makes a spell of theirs long, or long no more.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, delete, or_, select
 
 from gputally.accounting.ledger_hour import hour_end, hour_start
 from gputally.accounting.states import Basis
 from gputally.collector.database.among import among
 from gputally.collector.database.schema import line, window
 from gputally.collector.database.schema_waste import idle_part
-from gputally.collector.waste.part import HEAD, TAIL, Part, Use, links, part_of, relinked, whole_part
-from gputally.collector.waste.spell import Spell, Window
+from gputally.collector.ingest.bulk import insert_rows, upsert_rows
+from gputally.collector.waste.part import HEAD, TAIL, Part, Use, links, part_of, relinked
+from gputally.collector.waste.spell import Window
+from gputally.collector.waste.told import TOLD, Told, windows_of
 
 Facts: TypeAlias = Row[*tuple[Any, ...]]  # as `ledger.sums` gives them
 
-_NODES: BindParameter[int] = bindparam("nodes", expanding=True)
 _HOUR: BindParameter[int] = bindparam("hour")
 _END: BindParameter[int] = bindparam("end")
 _PLACE = (line.c.device_id, line.c.owner_id, line.c.partition, line.c.profile)
@@ -38,7 +40,6 @@ _WINDOWS = (
     )
     .join(line, line.c.window_id == window.c.id)
     .where(
-        window.c.node_id.in_(_NODES),
         window.c.start_us >= _HOUR,
         window.c.start_us < _END,
         line.c.basis == Basis.RESERVATION.value,
@@ -47,18 +48,8 @@ _WINDOWS = (
     .order_by(window.c.node_id, *_PLACE, window.c.start_us)
 )
 _KEY = ("node_id", "device_id", "owner_id", "partition", "profile")
-_STORED = select(*(idle_part.c[name] for name in (*_KEY, *Part._fields))).where(
-    idle_part.c.hour_us == _HOUR, idle_part.c.node_id.in_(_NODES)
-)
-_DROP = delete(idle_part).where(idle_part.c.hour_us == _HOUR, idle_part.c.node_id.in_(_NODES))
-_CORRECT = (
-    update(idle_part)
-    .where(
-        idle_part.c.hour_us == bindparam("hour_key"),
-        *(idle_part.c[name] == bindparam(f"{name}_key") for name in _KEY),
-    )
-    .values({name: bindparam(name) for name in Part._fields})
-)
+_STORED = select(*(idle_part.c[name] for name in (*_KEY, *Part._fields))).where(idle_part.c.hour_us == _HOUR)
+_DROP = delete(idle_part).where(idle_part.c.hour_us == _HOUR)
 
 
 class Key(NamedTuple):
@@ -93,46 +84,32 @@ def hours_beside(hour_us: int, zone: tzinfo, lines_from_us: int) -> Hours:
 
 def divide_idle(connection: Connection, hours: Hours, nodes: Sequence[int], facts: Sequence[Facts]) -> None:
     """Write the parts of an hour's postings anew, by the facts of all of these nodes' that had an idle window."""
-    of_hour = {"hour": hours.start_us, "end": hours.end_us, "nodes": list(nodes)}
     before = _stored(connection, hours.before, nodes)
     after = _stored(connection, hours.after, nodes)
-    parts = _parts(connection, of_hour, facts, before, after)
-    connection.execute(_DROP, of_hour)
-    if facts:
-        connection.execute(insert(idle_part), [_row(hours.start_us, *of) for of in parts.items()])
+    parts = {key: _part(rows, hours.start_us, before.get(key), after.get(key)) for key, rows in _by_key(facts).items()}
+    drop = _DROP.where(among(connection, idle_part.c.node_id, "nodes"))
+    connection.execute(drop, {"hour": hours.start_us, "nodes": list(nodes)})
+    insert_rows(connection, idle_part, [_row(hours.start_us, *of) for of in parts.items()])
     if not hours.before_is_final:
         _correct(connection, hours.before, {key: _tail(part, parts.get(key)) for key, part in before.items()}, before)
     _correct(connection, hours.after, {key: _head(parts.get(key), part) for key, part in after.items()}, after)
 
 
-def _parts(
-    connection: Connection,
-    of_hour: Mapping[str, Any],
-    facts: Iterable[Facts],
-    before: Mapping[Key, Part],
-    after: Mapping[Key, Part],
-) -> dict[Key, Part]:
-    """By what was summed where that tells, else window by window."""
-    found: dict[Key, Part] = {}
-    unclear: dict[Key, Use | None] = {}
+def _by_key(facts: Iterable[Facts]) -> Mapping[Key, Sequence[Facts]]:
+    """Nearly always one: only a strange agent tells idle time with several reasons."""
+    found: defaultdict[Key, list[Facts]] = defaultdict(list)
     for row in facts:
-        use = None if row.pod_first_us is None else Use(row.pod_first_us, row.pod_last_us)
-        part = _whole(row, use)
-        if part is None:
-            unclear[_key(row)] = use
-        else:
-            found[_key(row)] = part
-    for key, windows in _windows(connection, of_hour, unclear):
-        tail = before[key].tail if key in before else None
-        head = after[key].head if key in after else None
-        found[key] = part_of(windows, unclear[key], tail, head)
+        found[Key(row.node_id, row.device_id, row.owner_id, row.partition, row.profile)].append(row)
     return found
 
 
-def _whole(row: Facts, use: Use | None) -> Part | None:
-    if row.used_us or row.idle_length_us != row.idle_last_us - row.idle_first_us:
-        return None
-    return whole_part(row.idle_us, row.process_us, row.vacant_us, Spell(row.idle_first_us, row.idle_last_us), use)
+def _part(rows: Sequence[Facts], hour_us: int, before: Part | None, after: Part | None) -> Part:
+    first = rows[0]
+    use = None if first.pod_first_us is None else Use(first.pod_first_us, first.pod_last_us)
+    told = Told(*(" ".join(getattr(row, name) or "" for row in rows) for name in TOLD))
+    windows = windows_of(told, hour_us, use)
+    part = part_of(windows, use, before.tail if before else None, after.head if after else None)
+    return part._replace(idle_us=first.idle_us)  # with that of used windows, which lies in the middle
 
 
 def _windows(
@@ -142,7 +119,9 @@ def _windows(
     wanted = set(keys)
     if not wanted:
         return
-    statement = _WINDOWS.where(among(connection, line.c.owner_id, "owners"))
+    statement = _WINDOWS.where(
+        among(connection, window.c.node_id, "nodes"), among(connection, line.c.owner_id, "owners")
+    )
     asked = {**of_hour, "nodes": sorted({key.node_id for key in wanted})}
     rows = connection.execute(statement, {**asked, "owners": sorted({key.owner_id for key in wanted})})
     for place, of_key in groupby(rows, key=itemgetter(*range(len(_KEY)))):
@@ -154,7 +133,8 @@ def _windows(
 def _stored(connection: Connection, hour: tuple[int, int], nodes: Sequence[int]) -> dict[Key, Part]:
     """The parts of an hour that stand at one of its edges."""
     at_edge = or_(idle_part.c.head_from_us.is_not(None), idle_part.c.tail_from_us.is_not(None))
-    rows = connection.execute(_STORED.where(at_edge), {"hour": hour[0], "nodes": list(nodes)})
+    stored = _STORED.where(at_edge, among(connection, idle_part.c.node_id, "nodes"))
+    rows = connection.execute(stored, {"hour": hour[0], "nodes": list(nodes)})
     return {Key(*row[: len(_KEY)]): Part(*row[len(_KEY) :]) for row in rows}
 
 
@@ -179,16 +159,10 @@ def _correct(
     of_hour = {"hour": hour[0], "end": hour[1], "nodes": nodes}
     rows = []
     for key, windows in _windows(connection, of_hour, changed):
-        part = relinked(parts[key], windows, linked[key])
-        keys = {f"{name}_key": value for name, value in zip(_KEY, key, strict=True)}
-        rows.append({"hour_key": hour[0], **keys, **part._asdict()})
-    if rows:
-        connection.execute(_CORRECT, rows)
+        rows.append(_row(hour[0], key, relinked(parts[key], windows, linked[key])))
+    upsert_rows(connection, idle_part, rows, ("hour_us", *_KEY))
 
 
-def _key(row: Facts) -> Key:
-    return Key(row.node_id, row.device_id, row.owner_id, row.partition, row.profile)
-
-
-def _row(hour_us: int, key: Key, part: Part) -> dict[str, Any]:
-    return {"hour_us": hour_us, **key._asdict(), **part._asdict()}
+def _row(hour_us: int, key: Key, part: Part) -> tuple[int | str | None, ...]:
+    """In the order of the table's columns."""
+    return (hour_us, *key[:3], *part, *key[3:])
