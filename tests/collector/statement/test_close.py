@@ -39,6 +39,7 @@ from gputally.collector.statement.read import Tampered, read_differences, read_s
 from gputally.collector.statement.register import ZoneChanged, closed_months, status_of
 
 AUGUST_US = AUGUST.start_us
+LATE_JULY_US = AUGUST_US - 3 * HOUR_US  # all hours between two windows of a node are recomputed: here a few
 
 
 def used(start_us: int = START_US, model: str = "NVIDIA H100 80GB HBM3", node: str = "node-a") -> Window:
@@ -101,9 +102,9 @@ def test_hours_of_closed_months_that_wait_keep_the_next_one_open(
 ) -> None:
     """What corrects them belongs into it."""
     apply(engine)
-    book(engine, [used(), used(AUGUST_US)])
+    book(engine, [used(LATE_JULY_US), used(AUGUST_US)])
     close(engine, allow=[])
-    Committer(engine, UTC, max_age_us=None).commit(all_received([used(START_US + HOUR_US)]), now_us=LATER_US)
+    Committer(engine, UTC, max_age_us=None).commit(all_received([used(LATE_JULY_US + HOUR_US)]), now_us=LATER_US)
     with monkeypatch.context() as patched:
         patched.setattr(close_module, "catch_up", lambda *_: None)
         assert " hours of nodes in closed months wait to be recomputed" in refused(engine, month=AUGUST)
@@ -112,7 +113,7 @@ def test_hours_of_closed_months_that_wait_keep_the_next_one_open(
 
 
 def test_months_are_closed_once_and_in_order(engine: Engine) -> None:
-    book(engine, [used(), used(AUGUST_US)])
+    book(engine, [used(LATE_JULY_US), used(AUGUST_US)])
     apply(engine)
     close(engine)
     assert "2026-07 is closed already" in refused(engine, *EVERYTHING)
@@ -247,7 +248,7 @@ def test_months_closed_in_another_zone_are_named(engine: Engine) -> None:
 
 
 def test_a_period_is_open_closed_or_partly_closed(engine: Engine) -> None:
-    book(engine, [used(), window(device(unallocated(MINUTE_US)), start_us=AUGUST_US)])
+    book(engine, [used(LATE_JULY_US), window(device(unallocated(MINUTE_US)), start_us=AUGUST_US)])
     apply(engine)
     close(engine)
     periods = {

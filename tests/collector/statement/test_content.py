@@ -56,7 +56,7 @@ def test_a_namespace_made_again_under_its_name_is_another(engine: Engine) -> Non
 
 
 def test_a_price_and_a_team_that_change_in_the_month_make_items_of_their_own(engine: Engine) -> None:
-    book(engine, hour(0, "search") + hour(19 * 24, "search"))
+    book(engine, hour(19 * 24 - 2, "search") + hour(19 * 24, "search"))
     apply(engine, change="2026-07-20")
     used = [(one.key.team, one.key.price, one.quantity) for one in statement(engine).items if one.key.state == "used"]
     assert used == [("engines", 3_337_000_000, HOUR_US // 2), ("finders", 2_700_000_000, HOUR_US // 2)]
@@ -117,7 +117,7 @@ def drawn(*days: int) -> list[Window]:
 
 def test_carbon_stands_beside_the_money_by_namespace_and_team(engine: Engine) -> None:
     """A factor that changes in the month; energy without one is told, and is not 0. The items are the same."""
-    book(engine, drawn(1, 15))
+    book(engine, drawn(9, 10))
     apply(engine)
     before = statement(engine)
     assert (before.emissions, "carbon" in as_json(View(before))) == ((), False)
@@ -135,7 +135,7 @@ def test_carbon_stands_beside_the_money_by_namespace_and_team(engine: Engine) ->
 
 
 def test_a_month_closed_without_carbon_stays_as_it_was_and_one_with_keeps_it(engine: Engine) -> None:
-    book(engine, [*drawn(1), *drawn(33)])
+    book(engine, drawn(31, 32))
     apply(engine)
     close(engine)
     frozen = renderings(engine)
