@@ -31,6 +31,7 @@ from tests.programs import wait_until
 
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
+from gputally.collector.ingest.columns import Layouts
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ingest.stream import receive
 from gputally.proto import telemetry_pb2 as pb
@@ -108,7 +109,8 @@ def _sqlite(rounds: int) -> list[Figure]:
         _new(bare).dispose()
         engine = _new(ours)
         committer = Committer(engine, ZoneInfo("UTC"), max_age_us=None)
-        pairs = [_sqlite_round(committer, ours, bare, at) for at in range(rounds + 1)][1:]
+        layouts = Layouts(_SQLITE_NODES)
+        pairs = [_sqlite_round(committer, layouts, ours, bare, at) for at in range(rounds + 1)][1:]
         engine.dispose()
     own, least = (median(side) for side in zip(*pairs, strict=True))
     lines, name = _SQLITE_NODES * _SQLITE_MINUTES * LINES, "SQLite path, decoding included"
@@ -126,12 +128,12 @@ def _sqlite(rounds: int) -> list[Figure]:
     ]
 
 
-def _sqlite_round(committer: Committer, ours: Path, bare: Path, at: int) -> tuple[float, float]:
+def _sqlite_round(committer: Committer, layouts: Layouts, ours: Path, bare: Path, at: int) -> tuple[float, float]:
     """CPU seconds of the next hour, and of its rows."""
     start_us = _SQLITE_START_US + at * HOUR_US
     first = at * _SQLITE_MINUTES + 1
     sent = [message for node in range(_SQLITE_NODES) for message in messages(node, start_us, _SQLITE_MINUTES, first)]
-    own = cost(lambda: commit(committer, sent, start_us + _DAY_US)).cpu
+    own = cost(lambda: commit(committer, layouts, sent, start_us + _DAY_US)).cpu
     with closing(sqlite3.connect(ours)) as source:
         rows = {table.name: source.execute(_rows_since(table, start_us)).fetchall() for table in (*NAMES, *WRITTEN)}
     names = NAMES if not at else ()
@@ -146,10 +148,10 @@ def _rows_since(table: Table, start_us: int) -> str:
     return f'SELECT * FROM "{table.name}" WHERE {where}'  # noqa: S608
 
 
-def commit(committer: Committer, sent: Sequence[bytes], now_us: int) -> None:
+def commit(committer: Committer, layouts: Layouts, sent: Sequence[bytes], now_us: int) -> None:
     """Decode and commit messages in groups as large as a busy writer's."""
-    left = iter(sent)
-    while group := [receive(pb.Window.FromString(message), now_us, None) for message in islice(left, _GROUP)]:
+    left = map(pb.Window.FromString, sent)
+    while group := [receive(message, now_us, None, None, layouts) for message in islice(left, _GROUP)]:
         assert not any(outcome.refusal for outcome in committer.commit(group, now_us))
 
 

@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from enum import StrEnum
+from typing import NamedTuple
 
 from gputally.accounting.ledger_hour import hour_start
 from gputally.collector.ingest.columns import WindowColumns
@@ -105,8 +106,7 @@ def future_refusal(window: WindowColumns, now_us: int) -> Refusal | None:
     return Refusal(RefusalReason.CLOCK, f"the window ends {(window.end_us - now_us) // 1_000_000} s in the future")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+class Span(NamedTuple):
     """The time of a window, and the hash of its content."""
 
     start_us: int
@@ -126,7 +126,7 @@ class Timeline:
 
     def judge(self, span: Span) -> Outcome:
         """Whether a window is new here, was accepted before, or contradicts what was accepted."""
-        at = bisect_left(self._spans, span.start_us, key=lambda taken: taken.start_us)
+        at = bisect_left(self._spans, (span.start_us,))
         for taken in self._spans[max(0, at - 1) : at + 1]:
             if taken == span:
                 return DUPLICATE

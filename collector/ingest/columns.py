@@ -1,25 +1,34 @@
 """A window as it lies on the wire, tables and columns: the collector makes rows of it, and no object of any line."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
-from itertools import chain
-from operator import attrgetter
+from hashlib import sha256
+from operator import add, attrgetter
 from typing import NamedTuple, TypeAlias
 
-from gputally.accounting.states import OwnerKind
 from gputally.collector.ingest.identities import Key
+from gputally.collector.ingest.layout import PLACES, Holder, Layout, layout_of
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
-from gputally.proto.columns import BASES, REASONS, SOURCES, STATES, TIMES, columns
+from gputally.proto.columns import AMOUNTS, QUALITY, STATES, TIMES, columns
 
-# Places in the tables of owners and partitions, and the share's numerator and denominator in lowest terms.
-Holder: TypeAlias = tuple[int, int, int, int]
 Amounts: TypeAlias = Sequence[int | None]
 
-_KINDS = frozenset(kind.value for kind in OwnerKind)
-_holder = attrgetter("owner", "partition", "share_numerator", "share_denominator")
+# What may be another number in each window of a layout.
+_TIME = ("sequence", "start_us", "end_us", "skipped_us", "waited_us")
+_COUNTERS = (
+    "capacity_us",
+    "energy_start_mj",
+    "energy_end_mj",
+    "energy_breaks",
+    "idle_power_mw",
+    "ghost_memory_byte_s",
+)
+_MAY_BE_ABSENT = tuple(_COUNTERS.index(name) for name in ("energy_start_mj", "energy_end_mj", "idle_power_mw"))
+_IN_LINES = (*AMOUNTS, *QUALITY)
+_place = attrgetter("cluster", "node", *_TIME[1:])
+_counters = attrgetter(*_COUNTERS)
 
 
 class Device(NamedTuple):
@@ -45,36 +54,30 @@ class Device(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """The lines, those of the first device first: each column has one value for each. None is unknown, which is not 0.
+    """The amounts of the lines, those of the first device first: each column has one value for each. None is unknown,
+    which is not 0. `times` and `quality` are columns in the order of `proto.columns`."""
 
-    `device`, `partition` and `owner` are places in the window's tables, `basis`, `reason` and `source` in those of
-    `proto.columns`; `times` and `quality` are columns in the order there.
-    """
-
-    device: Sequence[int]
-    partition: Sequence[int]
-    owner: Sequence[int]
-    basis: Sequence[int]
-    reason: Sequence[int]
-    source: Sequence[int]
     times: Sequence[Sequence[int]]
     energy_idle_mj: Amounts
     energy_dynamic_mj: Amounts
     memory_byte_s: Amounts
     quality: Sequence[Amounts]
 
-    def capacity_us(self) -> Iterable[int]:
+    def capacity_us(self) -> Sequence[int]:
         """Each line's part of its device's capacity: the sum of its states."""
-        return map(sum, zip(*self.times[: len(STATES)], strict=True))
+        total, *others = self.times[: len(STATES)]
+        for column in filter(any, others):
+            total = list(map(add, total, column))
+        return total
 
 
-_NO_LINES = Lines((), (), (), (), (), (), ((),) * len(TIMES), (), (), (), ((),) * 5)
+_NO_LAYOUT = Layout()
+_NO_LINES = Lines(((),) * len(TIMES), (), (), (), ((),) * len(QUALITY))
 
 
 @dataclass(frozen=True, slots=True)
 class WindowColumns:
-    """A window; as in `accounting.line.Window`. `owners` are the columns of their table, `profiles` the MIG profiles of
-    the partitions at the same places, "" where one has none."""
+    """A window; as in `accounting.line.Window`. What it has of its own, beside its layout."""
 
     cluster: str
     node: str
@@ -82,16 +85,14 @@ class WindowColumns:
     end_us: int
     skipped_us: int = 0
     waited_us: int = 0
+    layout: Layout = _NO_LAYOUT
     devices: Sequence[Device] = ()
-    owners: Sequence[Key] = ()
-    partitions: Sequence[str] = ()
-    profiles: Sequence[str] = ()
     lines: Lines = _NO_LINES
 
     def by_device(self, amounts: Iterable[int]) -> list[int]:
         """A column's sum for each device."""
         sums = [0] * len(self.devices)
-        for device, amount in zip(self.lines.device, amounts, strict=True):
+        for device, amount in zip(self.layout.device, amounts, strict=True):
             sums[device] += amount
         return sums
 
@@ -100,159 +101,124 @@ class WindowColumns:
         states = self.by_device(self.lines.capacity_us())
         return sum(abs(us - device.capacity_us) for us, device in zip(states, self.devices, strict=True))
 
-    def named(self) -> set[int]:
-        """The places of the owners whom lines or edges name."""
-        places = set(self.lines.owner)
-        if len(places) < len(self.owners):
-            edges = chain.from_iterable((*device.start_holders, *device.end_holders) for device in self.devices)
-            places.update(holder[0] for holder in edges)
-        return places
-
-
-def read(message: pb.Window) -> WindowColumns:
-    """The window that a message carries; raises WireError where it contradicts itself, as `codec.decode` does."""
-    try:
-        return _read(message)
-    except (IndexError, ValueError, ZeroDivisionError) as error:
-        codec.decode(message)  # has the words for it
-        raise codec.WireError(f"window {message.sequence} of {message.node}: {error}") from error
-
 
 def head(message: pb.Window) -> WindowColumns:
     """What a message says of its window's place, whatever else is in it."""
     return WindowColumns(message.cluster, message.node, message.start_us, message.end_us)
 
 
-def _read(message: pb.Window) -> WindowColumns:
-    owners = [_owner(owner) for owner in message.owners]
-    if not _KINDS.issuperset(owner[0] for owner in owners):
-        raise ValueError("an owner of no known kind")
-    partitions = list(message.partitions)
-    return WindowColumns(
-        message.cluster,
-        message.node,
-        message.start_us,
-        message.end_us,
-        message.skipped_us,
-        message.waited_us,
-        [
-            _device(device, model, len(owners), len(partitions))
-            for device, model in zip(message.devices, codec.models(message), strict=True)
-        ],
-        owners,
-        partitions,
-        _profiles(message.profiles, partitions),
-        _lines(message, len(owners), len(partitions)),
-    )
+class Layouts:
+    """The layouts that windows had lately, `size` of them at most: of most windows only the amounts are new.
+
+    A layout is known by all bytes of its window but those of time and amounts: whatever else differs makes another one.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._known: OrderedDict[bytes, Layout] = OrderedDict()
+
+    def read(self, content: bytes) -> WindowColumns:
+        """The window of a serialised message; raises WireError where it contradicts itself, as `codec.decode` does."""
+        message = pb.Window.FromString(content)
+        try:
+            found = columns(message.lines)
+            return _take(message, found).window(self._layout(message, found))
+        except (IndexError, ValueError, ZeroDivisionError) as error:
+            whole = pb.Window.FromString(content)
+            codec.decode(whole)  # has the words for it
+            raise codec.WireError(f"window {whole.sequence} of {whole.node}: {error}") from error
+
+    def _layout(self, message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
+        """The layout of a message without amounts."""
+        key = sha256(message.SerializeToString(deterministic=True)).digest()
+        layout = self._known.get(key)
+        if layout is None:
+            self._known[key] = layout = layout_of(message, found)
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return layout
 
 
-def _owner(owner: pb.Owner) -> Key:
-    """The columns of its table."""
-    return (
-        owner.kind,
-        owner.namespace,
-        owner.pod,
-        owner.container,
-        codec.pod_uid(owner),
-        owner.first_seen_us,
-        owner.user,
-        owner.unit,
-    )
+NO_LAYOUTS = Layouts(0)  # remembers none
 
 
-def _profiles(profiles: Sequence[str], partitions: Sequence[str]) -> Sequence[str]:
-    if not profiles:
-        return [""] * len(partitions)
-    known = {name: profile for name, profile in zip(partitions, profiles, strict=True) if profile}
-    return [known.get(name, "") for name in partitions]
+def read(message: pb.Window) -> WindowColumns:
+    """The window that a message carries; raises WireError where it contradicts itself, as `codec.decode` does."""
+    return NO_LAYOUTS.read(message.SerializeToString())
 
 
-def _device(device: pb.Device, model: str, owners: int, partitions: int) -> Device:
-    start = _holders(device.start_holders, owners, partitions)
-    # Mostly nobody came or went: then both edges are one object, which others need to look at once only.
-    stays = codec.holders_stay(device)
-    return Device(
-        device.uuid,
-        model,
-        device.capacity_us,
-        # To ask whether a field is there takes longer than to read it.
-        device.energy_start_mj or (0 if device.HasField("energy_start_mj") else None),
-        device.energy_end_mj or (0 if device.HasField("energy_end_mj") else None),
-        device.energy_estimated,
-        device.energy_breaks,
-        start,
-        start if stays else _holders(device.end_holders, owners, partitions),
-        device.unavailable_at_end,
-        device.idle_power_mw or (0 if device.HasField("idle_power_mw") else None),
-        device.ghost_memory_byte_s,
-    )
+class _Taken(NamedTuple):
+    """What was taken out of a message."""
+
+    place: tuple[str, str, int, int, int, int]  # the first fields of a window
+    counters: Sequence[Sequence[int | None]]  # a column for each, with a value for each device
+    amounts: Sequence[Sequence[int]]  # in the order of the message
+
+    def window(self, layout: Layout) -> WindowColumns:
+        """The window of this layout."""
+        devices = map(
+            Device,
+            layout.uuids,
+            layout.models,
+            *self.counters[:3],
+            layout.estimated,
+            self.counters[3],
+            layout.start_holders,
+            layout.end_holders,
+            layout.unavailable,
+            *self.counters[4:],
+        )
+        return WindowColumns(*self.place, layout, list(devices), _lines(self.amounts, layout))
 
 
-def _holders(holders: Iterable[pb.Holder], owners: int, partitions: int) -> tuple[Holder, ...]:
-    found = []
-    for owner, partition, numerator, denominator in map(_holder, holders):
-        if owner >= owners or partition >= partitions:
-            raise IndexError("a holder outside the tables")
-        found.append((owner, partition, *_share(numerator, denominator)))
-    return tuple(found)
+def _take(message: pb.Window, found: Sequence[Sequence[int]]) -> _Taken:
+    """Time, counters and amounts, which the message does not have afterwards."""
+    zeros = (0,) * message.lines.count
+    amounts = [column[:] if column else zeros for column in found[len(PLACES) : -1]]
+    taken = _Taken(_place(message), _device_counters(message), amounts)
+    for name in _TIME:
+        message.ClearField(name)
+    for device in message.devices:
+        for name in _COUNTERS:
+            device.ClearField(name)
+    lines = message.lines
+    for name in _IN_LINES:
+        lines.ClearField(name)
+    return taken
 
 
-@lru_cache(1024)  # a fleet has a few dozen
-def _share(numerator: int, denominator: int) -> tuple[int, int]:
-    return Fraction(numerator, denominator).as_integer_ratio()
+def _device_counters(message: pb.Window) -> Sequence[Sequence[int | None]]:
+    rows = map(_counters, message.devices)
+    found: list[Sequence[int | None]] = list(zip(*rows, strict=True)) or [()] * len(_COUNTERS)
+    for place in _MAY_BE_ABSENT:
+        if not all(found[place]):  # to ask whether a field is there takes longer than to read it
+            name = _COUNTERS[place]
+            found[place] = [
+                value if value or device.HasField(name) else None
+                for value, device in zip(found[place], message.devices, strict=True)
+            ]
+    return found
 
 
-def _lines(message: pb.Window, owners: int, partitions: int) -> Lines:
-    found = _full_columns(message.lines)
-    if not message.lines.count:
-        return _NO_LINES
-    places = (len(message.devices), partitions, owners, len(BASES), len(REASONS), len(SOURCES))
-    for column, size in zip(found, places, strict=False):
-        if not 0 <= min(column) <= max(column) < size:
-            raise IndexError("a line outside the tables")
-    found = _in_order(found)
-    *times, idle_mj, dynamic_mj, memory, quality_us, sm, occupancy, tensor, dram, unmetered = found[len(places) :]
-    device, partition, owner, basis, reason, source = found[: len(places)]
-    idle_known = [part.idle_energy_known for part in message.devices]
-    known = [part.energy_known for part in message.devices]
+def _lines(amounts: Sequence[Sequence[int]], layout: Layout) -> Lines:
+    if layout.order:
+        amounts = [[column[at] for at in layout.order] for column in amounts]
+    *times, idle_mj, dynamic_mj, memory, quality_us, sm, occupancy, tensor, dram = amounts
     return Lines(
-        device,
-        partition,
-        owner,
-        basis,
-        reason,
-        source,
         times,
-        _energies(idle_mj, idle_known, device, unmetered),
-        _energies(dynamic_mj, known, device, unmetered),
+        _shown(idle_mj, layout.hides_idle),
+        _shown(dynamic_mj, layout.hides_dynamic),
         [amount - 1 if amount else None for amount in memory],
         _measured(quality_us, (quality_us, sm, occupancy, tensor, dram)),
     )
 
 
-def _full_columns(lines: pb.Lines) -> list[Sequence[int]]:
-    found = columns(lines)
-    zeros = (0,) * lines.count
-    return [column[:] if column else zeros for column in found]
-
-
-def _in_order(found: list[Sequence[int]]) -> list[Sequence[int]]:
-    """The columns with the lines of the first device first, whatever order they came in."""
-    device = found[0]
-    if list(device) == sorted(device):
-        return found
-    order = sorted(range(len(device)), key=device.__getitem__)
-    return [[column[at] for at in order] for column in found]
-
-
-def _energies(
-    amounts: Sequence[int], known: Sequence[bool], device: Sequence[int], unmetered: Sequence[int]
-) -> Amounts:
-    """A column of energies, None where it says nothing: on devices that do not know it, and on lines marked so."""
-    if all(known) and not any(unmetered):
+def _shown(amounts: Sequence[int], hidden: Sequence[bool] | None) -> Amounts:
+    if not hidden:
         return amounts
-    lines = zip(amounts, device, unmetered, strict=True)
-    return [amount if known[at] and not is_hidden else None for amount, at, is_hidden in lines]
+    return [None if hides else amount for amount, hides in zip(amounts, hidden, strict=True)]
 
 
 def _measured(quality_us: Sequence[int], figures: Sequence[Sequence[int]]) -> Sequence[Amounts]:

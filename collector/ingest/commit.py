@@ -6,9 +6,10 @@ replicas they run on; a node's agent talks to one replica at a time, so the lock
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, Row, bindparam, select
 
@@ -33,7 +34,8 @@ from gputally.collector.ingest.admission import (
 from gputally.collector.ingest.bulk import insert_rows, insert_with_ids
 from gputally.collector.ingest.columns import WindowColumns
 from gputally.collector.ingest.identities import Identities
-from gputally.collector.ingest.rows import Numbered, device_rows, line_rows, number
+from gputally.collector.ingest.layout import Layout
+from gputally.collector.ingest.rows import Numbered, Numbers, device_rows, line_rows, number
 from gputally.collector.ingest.spool_reports import keep_reports
 from gputally.collector.ingest.sums import sums_of
 from gputally.collector.ingest.validity import invalidity
@@ -105,6 +107,9 @@ class Committer:
         repeated = ("kind", "namespace", "container", "user", "unit")
         self._owners = Identities(schema.owner, owner, _OWNERS, repeated)
         self._identities = (self._nodes, self._devices, self._owners)
+        # As long as the door remembers a layout, so that none is looked up for two windows that follow each other.
+        self._numbers: WeakKeyDictionary[Layout, Numbers] = WeakKeyDictionary()
+        self._fresh: Mapping[Layout, Numbers] = {}
 
     def commit(self, group: Sequence[Received], now_us: int) -> list[Outcome]:
         """What became of each window, in order, now that it is committed; raises one of DATABASE_ERRORS, and then
@@ -127,6 +132,8 @@ class Committer:
             raise
         for known in self._identities:
             known.keep()
+        self._numbers.update(self._fresh)
+        self._fresh = {}
         return outcomes
 
     def _trust_only(self, connection: Connection) -> None:
@@ -139,6 +146,8 @@ class Committer:
     def _forget(self) -> None:
         for known in self._identities:
             known.forget()
+        self._numbers.clear()
+        self._fresh = {}
 
     def _judge_and_write(self, connection: Connection, group: Sequence[_Examined], now_us: int) -> list[Outcome]:
         candidates = self._candidates(connection, [examined for examined in group if not examined.invalid])
@@ -188,13 +197,10 @@ class Committer:
         if not accepted:
             return
         contents = [candidate.window for candidate in accepted]
-        device_keys = {device.key for window in contents for device in window.devices}
-        owner_keys = {window.owners[place] for window in contents for place in window.named()}
-        device_ids = self._devices.resolve(connection, device_keys)
-        owner_ids = self._owners.resolve(connection, owner_keys)
+        numbers = self._numbered(connection, {window.layout for window in contents})
         window_ids = _insert_windows(connection, accepted, now_us)
         windows = [
-            number(window_id, window, device_ids, owner_ids)
+            Numbered(window_id, window, numbers[window.layout])
             for window_id, window in zip(window_ids, contents, strict=True)
         ]
         insert_rows(connection, schema.window_device, list(device_rows(windows)))
@@ -202,6 +208,17 @@ class Committer:
         covered = [part for each in zip(accepted, windows, strict=True) for part in _covered(*each)]
         self._mark_hours(connection, accepted, covered, now_us, state)
         add_to_totals(connection, sums_of(contents))
+
+    def _numbered(self, connection: Connection, layouts: Collection[Layout]) -> Mapping[Layout, Numbers]:
+        """The ids in these layouts; those of a new one are remembered once they are committed."""
+        known = {layout: numbers for layout in layouts if (numbers := self._numbers.get(layout))}
+        new = [layout for layout in layouts if layout not in known]
+        device_keys = {key for layout in new for key in zip(layout.uuids, layout.models, strict=True)}
+        owner_keys = {layout.owners[place] for layout in new for place in layout.named()}
+        device_ids = self._devices.resolve(connection, device_keys)
+        owner_ids = self._owners.resolve(connection, owner_keys)
+        self._fresh = {layout: number(layout, device_ids, owner_ids) for layout in new}
+        return known | self._fresh
 
     def _mark_hours(
         self,
@@ -285,7 +302,7 @@ def _window_row(candidate: _Candidate, now_us: int) -> tuple[int | str | bytes, 
 def _covered(candidate: _Candidate, numbered: Numbered) -> Iterator[Covered]:
     """What a window covers of each device's time: a device that came in the middle of it was there at its end."""
     node_id, end_us = candidate.node_id, candidate.window.end_us
-    for device_id, device in zip(numbered.devices, numbered.window.devices, strict=True):
+    for device_id, device in zip(numbered.numbers.devices, numbered.window.devices, strict=True):
         if device.capacity_us:
             yield Covered(node_id, device_id, numbered.window_id, end_us - device.capacity_us, end_us)
 

@@ -6,8 +6,9 @@ from itertools import count, repeat
 from typing import NamedTuple, TypeAlias
 
 from gputally.collector.database.coded import BASIS, REASON, SOURCE
-from gputally.collector.ingest.columns import Holder, WindowColumns
+from gputally.collector.ingest.columns import WindowColumns
 from gputally.collector.ingest.identities import Key
+from gputally.collector.ingest.layout import Holder, Layout
 from gputally.proto.columns import BASES, REASONS, SOURCES, STATES
 
 _Value: TypeAlias = int | str | None
@@ -17,30 +18,55 @@ _SOURCES = SOURCE.codes(SOURCES)
 _KNOWN = len(STATES)
 
 
+class Numbers(NamedTuple):
+    """What rows of a layout's windows have in common: ids, and texts with ids in them. An owner whom nothing names has
+    no id."""
+
+    devices: Sequence[int]
+    start: Sequence[str | None]  # who held each device
+    end: Sequence[str | None]
+    line_devices: Sequence[int]
+    line_owners: Sequence[int | None]
+    line_words: Sequence[Sequence[int | str]]  # the last columns of the lines
+
+
 class Numbered(NamedTuple):
-    """An accepted window, and the ids of what is in its tables; an owner whom nothing names has none."""
+    """An accepted window, and the ids of what is in its tables."""
 
     window_id: int
     window: WindowColumns
-    devices: Sequence[int]
-    owners: Sequence[int | None]
+    numbers: Numbers
 
 
-def number(
-    window_id: int, window: WindowColumns, device_ids: Mapping[Key, int], owner_ids: Mapping[Key, int]
-) -> Numbered:
-    """A window with its ids; `device_ids` are those of all its devices, `owner_ids` of all owners that it names."""
-    devices = [device_ids[device.key] for device in window.devices]
-    return Numbered(window_id, window, devices, [owner_ids.get(owner) for owner in window.owners])
+def number(layout: Layout, device_ids: Mapping[Key, int], owner_ids: Mapping[Key, int]) -> Numbers:
+    """The ids in a layout; `device_ids` are those of all its devices, `owner_ids` of all owners that it names."""
+    devices = [device_ids[key] for key in zip(layout.uuids, layout.models, strict=True)]
+    owners = [owner_ids.get(owner) for owner in layout.owners]
+    names = [_joined(*name) for name in zip(layout.partitions, layout.profiles, strict=True)]
+    start = [_holders(holders, owners, names) for holders in layout.start_holders]
+    edges = zip(start, layout.start_holders, layout.end_holders, strict=True)
+    return Numbers(
+        devices,
+        start,
+        [text if last is first else _holders(last, owners, names) for text, first, last in edges],
+        [devices[place] for place in layout.device],
+        [owners[place] for place in layout.owner],
+        (
+            [_BASES[place] for place in layout.basis],
+            [_REASONS[place] for place in layout.reason],
+            [_SOURCES[place] for place in layout.source],
+            [layout.partitions[place] for place in layout.partition],
+            [layout.profiles[place] for place in layout.partition],
+        ),
+    )
 
 
 def device_rows(windows: Iterable[Numbered]) -> Iterator[tuple[_Value, ...]]:
     """Rows of `window_device`."""
-    for window_id, window, devices, owners in windows:
-        names = [_joined(*name) for name in zip(window.partitions, window.profiles, strict=True)]
-        for device_id, device in zip(devices, window.devices, strict=True):
-            start = _holders(device.start_holders, owners, names)
-            stays = device.end_holders is device.start_holders
+    for window_id, window, numbers in windows:
+        for device_id, device, start, end in zip(
+            numbers.devices, window.devices, numbers.start, numbers.end, strict=True
+        ):
             yield (
                 window_id,
                 device_id,
@@ -50,7 +76,7 @@ def device_rows(windows: Iterable[Numbered]) -> Iterator[tuple[_Value, ...]]:
                 int(device.energy_estimated),
                 device.energy_breaks,
                 start,
-                start if stays else _holders(device.end_holders, owners, names),
+                end,
                 int(device.unavailable_at_end),
                 device.idle_power_mw,
                 device.ghost_memory_byte_s,
@@ -72,24 +98,20 @@ def _holders(holders: Iterable[Holder], owners: Sequence[int | None], names: Seq
 
 def line_rows(windows: Iterable[Numbered]) -> Iterator[tuple[_Value, ...]]:
     """Rows of `line`."""
-    for window_id, window, devices, owners in windows:
+    for window_id, window, numbers in windows:
         lines = window.lines
         yield from zip(
-            repeat(window_id, len(lines.device)),
+            repeat(window_id, len(numbers.line_devices)),
             count(),
-            map(devices.__getitem__, lines.device),
-            map(owners.__getitem__, lines.owner),
+            numbers.line_devices,
+            numbers.line_owners,
             *lines.times[:_KNOWN],
             lines.energy_idle_mj,
             lines.energy_dynamic_mj,
             lines.memory_byte_s,
             *map(_seldom, lines.times[_KNOWN:]),
             *lines.quality,
-            map(_BASES.__getitem__, lines.basis),
-            map(_REASONS.__getitem__, lines.reason),
-            map(_SOURCES.__getitem__, lines.source),
-            map(window.partitions.__getitem__, lines.partition),
-            map(window.profiles.__getitem__, lines.partition),
+            *numbers.line_words,
             strict=False,  # the positions have no end
         )
 

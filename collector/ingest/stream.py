@@ -30,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 FLAGGED_SKEW_US = 2_000_000  # an agent's clock that is further off is counted,
 REFUSED_SKEW_US = 300_000_000  # and one that is further off than this cannot be booked
 MAX_MESSAGE_BYTES = 16 << 20  # a batch; agents send a quarter of a MiB
+_LAYOUTS = 16_384  # that are remembered: of a fleet's nodes, some 5 KiB each
 _AT_ONCE = 8  # windows of a stream that are decoded before others have their turn
 
 OPTIONS = (
@@ -175,6 +176,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         self._readers: set[asyncio.Future[None]] = set()
         self._draining = False
         self._turns = Turns()
+        self._layouts = columns.Layouts(_LAYOUTS)
         self._outcomes: deque[tuple[_Stream, int, Outcome]] = deque()
         self._is_told = False  # the loop knows that there are outcomes
         self._last_turned_away = ""
@@ -273,7 +275,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         """Hand a window to the writer, if it has room. Until then it is not decoded, and takes no more memory."""
         if not self._writes.queue_free():
             return False
-        received = receive(message, arrived_us, refusal, spool)
+        received = receive(message, arrived_us, refusal, spool, self._layouts)
         sequence = received.sequence
 
         def done(outcome: Outcome) -> None:  # on the writer's thread
@@ -337,14 +339,20 @@ def spool_state(batch: pb.Batch) -> SpoolState | None:
     return state if fits and said.oldest_us >= 0 else None
 
 
-def receive(message: pb.Window, arrived_us: int, refusal: Refusal | None, spool: SpoolState | None = None) -> Received:
+def receive(
+    message: pb.Window,
+    arrived_us: int,
+    refusal: Refusal | None,
+    spool: SpoolState | None = None,
+    layouts: columns.Layouts = columns.NO_LAYOUTS,
+) -> Received:
     """A window as the writer takes it; one that contradicts itself is refused, and has no devices."""
+    content = message.SerializeToString(deterministic=True)
     try:
-        window = columns.read(message)
+        window = layouts.read(content)
     except codec.WireError as error:
         window = columns.head(message)
         refusal = refusal or Refusal(RefusalReason.INVALID, str(error))
-    content = message.SerializeToString(deterministic=True)
     return Received(content, window, message.agent_id, message.boot_id, message.sequence, arrived_us, refusal, spool)
 
 

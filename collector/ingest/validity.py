@@ -12,7 +12,8 @@ from math import lcm
 
 from gputally.accounting.line import Window
 from gputally.collector.ingest.admission import Received, Refusal, RefusalReason
-from gputally.collector.ingest.columns import Amounts, Device, Holder, WindowColumns
+from gputally.collector.ingest.columns import Amounts, Lines, WindowColumns
+from gputally.collector.ingest.layout import Holder, Layout
 from gputally.collector.ingest.rules import (
     MAX_AMOUNT,
     MAX_DENOMINATORS,
@@ -29,6 +30,7 @@ from gputally.proto.columns import STATES
 
 _FIRST_SEEN = 5  # its place among an owner's columns
 _FEW = 8  # holders of one device
+_LAYOUTS = 4096  # whose verdict is remembered
 
 
 def invalidity(received: Received, zone: tzinfo) -> Refusal | None:
@@ -51,30 +53,37 @@ def is_sound(received: Received, zone: tzinfo) -> bool:
     """Whether there is certainly nothing wrong with a window. What the wire has no sign for, is not negative."""
     window = received.window
     return (
-        _is_small(window)
-        and not wrong_time(window.start_us, window.end_us, zone)
+        not wrong_time(window.start_us, window.end_us, zone)
         and bool(window.cluster and window.node)
-        and _texts_fit(_texts(received))
+        and _texts_fit((window.cluster, window.node, received.agent_id, received.boot_id))
         and max(received.sequence, window.skipped_us, window.waited_us) <= MAX_INT
-        and min((int(owner[_FIRST_SEEN]) for owner in window.owners), default=0) >= 0
-        and _lines_fit(window)
-        and _keys_differ(window)
+        and _is_sound_layout(window.layout)
+        and _lines_fit(window.lines)
         and _devices_agree(window)
-        and _quality_fits(window)
+        and _quality_fits(window.lines)
     )
 
 
-def _is_small(window: WindowColumns) -> bool:
-    edges = sum(len(device.start_holders) + len(device.end_holders) for device in window.devices)
-    return len(window.devices) <= MAX_DEVICES and max(len(window.lines.device), edges) <= MAX_LINES
+@lru_cache(_LAYOUTS)  # most windows have that of the one before
+def _is_sound_layout(layout: Layout) -> bool:
+    return (
+        _is_small(layout)
+        and _texts_fit(_texts(layout))
+        and min((int(owner[_FIRST_SEEN]) for owner in layout.owners), default=0) >= 0
+        and _keys_differ(layout)
+        and all(map(_edges_fit, layout.start_holders, layout.end_holders))
+    )
 
 
-def _texts(received: Received) -> list[str]:
-    window = received.window
-    texts = [window.cluster, window.node, received.agent_id, received.boot_id, *window.partitions, *window.profiles]
-    texts += chain.from_iterable((device.uuid, device.model) for device in window.devices)
-    if window.owners:
-        _, namespaces, pods, containers, uids, _, users, units = zip(*window.owners, strict=True)
+def _is_small(layout: Layout) -> bool:
+    edges = sum(map(len, chain(layout.start_holders, layout.end_holders)))
+    return len(layout.uuids) <= MAX_DEVICES and max(len(layout.device), edges) <= MAX_LINES
+
+
+def _texts(layout: Layout) -> list[str]:
+    texts = ["", *layout.partitions, *layout.profiles, *layout.uuids, *layout.models]
+    if layout.owners:
+        _, namespaces, pods, containers, uids, _, users, units = zip(*layout.owners, strict=True)
         texts += (*namespaces, *pods, *containers, *uids, *users, *units)
     return texts
 
@@ -85,49 +94,46 @@ def _texts_fit(texts: Sequence[str]) -> bool:
     return longest <= MAX_TEXT_BYTES and "\0" not in together
 
 
-def _lines_fit(window: WindowColumns) -> bool:
-    """Whether no line holds too much. Its states cannot, where they sum to the capacity of a device."""
-    lines = window.lines
-    columns: Sequence[Amounts] = (
-        *lines.times[len(STATES) :],
-        lines.energy_idle_mj,
-        lines.energy_dynamic_mj,
-        lines.memory_byte_s,
-    )
-    return all(max(filter(None, column), default=0) <= MAX_AMOUNT for column in columns)
-
-
-def _keys_differ(window: WindowColumns) -> bool:
+def _keys_differ(layout: Layout) -> bool:
     """Whether no device has two lines of one key, and each place in the tables is somebody else's."""
-    lines = window.lines
-    keys = set(zip(lines.device, lines.partition, lines.owner, lines.basis, lines.reason, strict=True))
-    tables: Iterable[Sequence[object]] = (window.owners, window.partitions)
-    return len(keys) == len(lines.device) and all(len(set(table)) == len(table) for table in tables)
+    keys = set(zip(layout.device, layout.partition, layout.owner, layout.basis, layout.reason, strict=True))
+    tables: Iterable[Sequence[object]] = (layout.owners, layout.partitions, layout.uuids)
+    return len(keys) == len(layout.device) and all(len(set(table)) == len(table) for table in tables)
+
+
+def _lines_fit(lines: Lines) -> bool:
+    """Whether no line holds too much. Its states cannot, where they sum to the capacity of a device."""
+    columns = (*lines.times[len(STATES) :], lines.energy_idle_mj, lines.energy_dynamic_mj, lines.memory_byte_s)
+    return all(_largest(column) <= MAX_AMOUNT for column in columns)
 
 
 def _devices_agree(window: WindowColumns) -> bool:
     """Whether lines sum to what their devices say (I1, I2), and the rest of a device can be."""
+    if not window.devices:
+        return True
     lines, length_us = window.lines, window.end_us - window.start_us
-    states = window.by_device(lines.capacity_us())
+    _, _, capacities, starts_mj, ends_mj, _, breaks, _, _, _, idle_mw, ghosts = zip(*window.devices, strict=True)
     energy = zip(lines.energy_idle_mj, lines.energy_dynamic_mj, strict=True)
     energies = window.by_device([(idle_mj or 0) + (dynamic_mj or 0) for idle_mj, dynamic_mj in energy])
-    return len({device.uuid for device in window.devices}) == len(window.devices) and all(
-        us == device.capacity_us <= length_us and _counter_agrees(device, mj) and _edges_fit(device)
-        for device, us, mj in zip(window.devices, states, energies, strict=True)
+    return (
+        window.by_device(lines.capacity_us()) == list(capacities)
+        and max(capacities) <= length_us
+        and max(_largest(starts_mj), _largest(ends_mj)) <= MAX_INT
+        and max(breaks) < 2**31
+        and max(_largest(idle_mw), max(ghosts)) <= MAX_AMOUNT
+        and all(map(_counter_agrees, starts_mj, ends_mj, breaks, energies))
     )
 
 
-def _counter_agrees(device: Device, energy_mj: int) -> bool:
-    start_mj, end_mj = device.energy_start_mj, device.energy_end_mj
-    if max(start_mj or 0, end_mj or 0) > MAX_INT or device.energy_breaks >= 2**31:
-        return False
-    return start_mj is None or end_mj is None or bool(device.energy_breaks) or energy_mj == end_mj - start_mj
+def _largest(column: Amounts) -> int:
+    return max(filter(None, column), default=0)
 
 
-def _edges_fit(device: Device) -> bool:
-    start, end = device.start_holders, device.end_holders
-    if max(device.ghost_memory_byte_s, device.idle_power_mw or 0) > MAX_AMOUNT:
-        return False
+def _counter_agrees(start_mj: int | None, end_mj: int | None, breaks: int, energy_mj: int) -> bool:
+    return start_mj is None or end_mj is None or breaks > 0 or energy_mj == end_mj - start_mj
+
+
+def _edges_fit(start: tuple[Holder, ...], end: tuple[Holder, ...]) -> bool:
     return _fits_a_device(start) and (end is start or _fits_a_device(end))
 
 
@@ -153,12 +159,12 @@ def _are_within_a_device(holders: Sequence[Holder]) -> bool:
     return are_different and min(parts) > 0 and sum(parts) <= whole and max(denominators) <= MAX_INT
 
 
-def _quality_fits(window: WindowColumns) -> bool:
+def _quality_fits(lines: Lines) -> bool:
     """Whether no figure says more than all of the line's time."""
-    measured, *figures = window.lines.quality
+    measured, *figures = lines.quality
     if not any(measured):
         return True
-    of_lines = zip(window.lines.capacity_us(), measured, *figures, strict=True)
+    of_lines = zip(lines.capacity_us(), measured, *figures, strict=True)
     return all(
         quality_us is None or max(line) <= quality_us <= capacity_us for capacity_us, quality_us, *line in of_lines
     )

@@ -208,4 +208,4 @@ class Writer:
             self._refused[outcome.refusal.reason.value] += 1
             self._counts["conservation_error_us"] += received.window.conservation_error_us()
         if outcome.verdict is Verdict.ACCEPTED:
-            self._counts["lines"] += len(received.window.lines.device)
+            self._counts["lines"] += len(received.window.layout.device)

@@ -1,18 +1,23 @@
 """A message read by columns says what it says line by line, and contradicts itself in the same words."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
+from random import Random
 from typing import TypeVar
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from tests.spoiled import messages
 
 from gputally.accounting.invariants import conservation_error_us
-from gputally.collector.ingest.columns import head, read
+from gputally.collector.ingest.columns import Layouts, WindowColumns, head, read
+from gputally.collector.ingest.layout import Layout
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
 T = TypeVar("T")
+_NONE = Layout()
 
 
 def _told(reads: Callable[[pb.Window], T], message: pb.Window) -> T | str:
@@ -39,7 +44,7 @@ def test_columns_can_be_read_where_the_window_can_and_else_say_why_not(message: 
     assert columns.conservation_error_us() == conservation_error_us(window)
     named = {holding.owner for device in window.devices for holding in (*device.start_holders, *device.end_holders)}
     named |= {line.key.owner for device in window.devices for line in device.lines}
-    assert {columns.owners[place][1:] for place in columns.named()} == {
+    assert {columns.layout.owners[place][1:] for place in columns.layout.named()} == {
         (
             owner.namespace,
             owner.pod,
@@ -53,6 +58,50 @@ def test_columns_can_be_read_where_the_window_can_and_else_say_why_not(message: 
     }
 
 
+@given(st.lists(messages(), min_size=2, max_size=4), st.randoms())
+def test_a_layout_that_is_known_already_gives_the_same_window(some: list[pb.Window], dice: Random) -> None:
+    """Whatever else was read before: windows that differ in more than amounts never share a layout."""
+    layouts = Layouts(2)
+    for message in dice.choices(some, k=6):
+        expected = _told(read, message)
+        found = _told(lambda told: layouts.read(told.SerializeToString()), message)
+        assert _fields(found) == _fields(expected)
+
+
+def _fields(window: WindowColumns | str) -> object:
+    """All that a window says; layouts are equal only to themselves."""
+    if isinstance(window, str):
+        return window
+    layout = tuple(getattr(window.layout, field.name) for field in fields(Layout))
+    return replace(window, layout=_NONE), [list(part) if part else part for part in layout]
+
+
+@given(messages())
+def test_windows_that_differ_by_time_and_amounts_alone_have_one_layout(message: pb.Window) -> None:
+    layouts = Layouts(2)
+    first = _told(lambda told: layouts.read(told.SerializeToString()), message)
+    message.start_us += 1
+    message.sequence //= 2
+    for device in message.devices:
+        device.capacity_us //= 2
+        device.ClearField("energy_start_mj")
+    message.lines.used_us[:] = [us // 2 for us in message.lines.used_us]
+    second = _told(lambda told: layouts.read(told.SerializeToString()), message)
+    if not isinstance(first, str) and not isinstance(second, str):
+        assert second.layout is first.layout
+
+
+def test_no_more_layouts_are_kept_than_it_may() -> None:
+    """The one that was not used for longest is read again."""
+    layouts = Layouts(2)
+    told = [pb.Window(node=name).SerializeToString() for name in ("a", "b", "c")]
+    a, b = (layouts.read(content).layout for content in told[:2])
+    assert layouts.read(told[0]).layout is a
+    layouts.read(told[2])
+    assert layouts.read(told[0]).layout is a
+    assert layouts.read(told[1]).layout is not b
+
+
 def test_a_count_without_columns_takes_no_memory() -> None:
     """Twelve bytes must not become a list of four thousand million numbers."""
     message = pb.Window(sequence=7, node="node", lines=pb.Lines(count=2**32 - 1))
@@ -64,4 +113,4 @@ def test_a_head_says_whose_window_it_is_and_holds_nothing() -> None:
     message = pb.Window(cluster="east", node="a", start_us=1, end_us=2, devices=[pb.Device(uuid="GPU-0")])
     found = head(message)
     assert (found.cluster, found.node, found.start_us, found.end_us) == ("east", "a", 1, 2)
-    assert (found.devices, list(found.lines.device), found.conservation_error_us()) == ((), [], 0)
+    assert (found.devices, list(found.layout.device), found.conservation_error_us()) == ((), [], 0)

@@ -15,7 +15,7 @@ from gputally.collector.database.coded import Coded
 from gputally.collector.database.seldom import Seldom
 from gputally.collector.ingest.columns import WindowColumns, read
 from gputally.collector.ingest.identities import Key, owner_key
-from gputally.collector.ingest.rows import device_rows, line_rows, number
+from gputally.collector.ingest.rows import Numbered, device_rows, line_rows, number
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
@@ -26,7 +26,7 @@ _Row = tuple[Any, ...]
 def ids(window: WindowColumns) -> tuple[Mapping[Key, int], Mapping[Key, int]]:
     """Ids for every device and every owner that is named."""
     devices = {device.key: 100 + at for at, device in enumerate(window.devices)}
-    return devices, {window.owners[place]: 200 + place for place in window.named()}
+    return devices, {window.layout.owners[place]: 200 + place for place in window.layout.named()}
 
 
 @given(messages())
@@ -37,7 +37,7 @@ def test_rows_are_those_of_the_window_line_by_line(message: pb.Window) -> None:
         return
     columns = read(message)
     devices, owners = ids(columns)
-    numbered = number(WINDOW_ID, columns, devices, owners)
+    numbered = Numbered(WINDOW_ID, columns, number(columns.layout, devices, owners))
     assert list(device_rows([numbered])) == list(_device_rows(window, devices, owners))
     assert list(line_rows([numbered])) == list(_line_rows(window, devices, owners))
 

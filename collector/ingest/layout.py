@@ -1,0 +1,157 @@
+"""What a node's windows have in common for as long as nothing moves there: the tables, and who is on which line."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
+from typing import TypeAlias
+
+from gputally.accounting.states import OwnerKind
+from gputally.collector.ingest.identities import Key
+from gputally.proto import codec
+from gputally.proto import telemetry_pb2 as pb
+from gputally.proto.columns import BASES, REASONS, SOURCES
+
+# Places in the tables of owners and partitions, and the share's numerator and denominator in lowest terms.
+Holder: TypeAlias = tuple[int, int, int, int]
+
+PLACES = ("device", "partition", "owner", "basis", "reason", "source")
+_KINDS = frozenset(kind.value for kind in OwnerKind)
+_holder = attrgetter("owner", "partition", "share_numerator", "share_denominator")
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Layout:
+    """A window without its time and amounts. Compared by identity: what was found out about one is not asked twice.
+
+    `uuids` to `unavailable` have a value for each device; `start_holders` and `end_holders` of a device are the same
+    object where nobody came or went. `owners` are the columns of their table, `profiles` the MIG profiles of the
+    partitions at the same places, "" where one has none. `device` to `source` have a value for each line, places in
+    these tables and in those of `proto.columns`; lines of the first device come first.
+    """
+
+    uuids: Sequence[str] = ()
+    models: Sequence[str] = ()
+    estimated: Sequence[bool] = ()
+    start_holders: Sequence[tuple[Holder, ...]] = ()
+    end_holders: Sequence[tuple[Holder, ...]] = ()
+    unavailable: Sequence[bool] = ()
+    owners: Sequence[Key] = ()
+    partitions: Sequence[str] = ()
+    profiles: Sequence[str] = ()
+    device: Sequence[int] = ()
+    partition: Sequence[int] = ()
+    owner: Sequence[int] = ()
+    basis: Sequence[int] = ()
+    reason: Sequence[int] = ()
+    source: Sequence[int] = ()
+    order: Sequence[int] | None = None  # the lines' places in the message, where it has them in another order
+    hides_idle: Sequence[bool] | None = None  # on which lines a figure of energy says nothing; None: on none
+    hides_dynamic: Sequence[bool] | None = None
+
+    def named(self) -> set[int]:
+        """The places of the owners whom lines or edges name."""
+        places = set(self.owner)
+        if len(places) < len(self.owners):
+            edges = chain.from_iterable((*self.start_holders, *self.end_holders))
+            places.update(holder[0] for holder in edges)
+        return places
+
+
+def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
+    """The layout of a window whose lines have the columns `found`, which are checked already; raises IndexError,
+    ValueError or ZeroDivisionError where it contradicts itself."""
+    owners = [_owner(owner) for owner in message.owners]
+    if not _KINDS.issuperset(owner[0] for owner in owners):
+        raise ValueError("an owner of no known kind")
+    partitions = list(message.partitions)
+    edges = [_edges(device, len(owners), len(partitions)) for device in message.devices]
+    zeros = (0,) * message.lines.count
+    *lines, unmetered = (column[:] if column else zeros for column in (*found[: len(PLACES)], found[-1]))
+    if zeros:
+        _check_places(lines, (len(edges), len(partitions), len(owners), len(BASES), len(REASONS), len(SOURCES)))
+    order = _order(lines[0])
+    return Layout(
+        [device.uuid for device in message.devices],
+        codec.models(message),
+        [device.energy_estimated for device in message.devices],
+        [start for start, _ in edges],
+        [end for _, end in edges],
+        [device.unavailable_at_end for device in message.devices],
+        owners,
+        partitions,
+        _profiles(message.profiles, partitions),
+        *([column[at] for at in order] if order else column for column in lines),
+        order=order,
+        **_hidden(message, lines[0], unmetered, order),
+    )
+
+
+def _owner(owner: pb.Owner) -> Key:
+    """The columns of its table."""
+    return (
+        owner.kind,
+        owner.namespace,
+        owner.pod,
+        owner.container,
+        codec.pod_uid(owner),
+        owner.first_seen_us,
+        owner.user,
+        owner.unit,
+    )
+
+
+def _profiles(profiles: Sequence[str], partitions: Sequence[str]) -> Sequence[str]:
+    if not profiles:
+        return [""] * len(partitions)
+    known = {name: profile for name, profile in zip(partitions, profiles, strict=True) if profile}
+    return [known.get(name, "") for name in partitions]
+
+
+def _edges(device: pb.Device, owners: int, partitions: int) -> tuple[tuple[Holder, ...], tuple[Holder, ...]]:
+    start = _holders(device.start_holders, owners, partitions)
+    # Mostly nobody came or went: then both edges are one object, which others need to look at once only.
+    return start, start if codec.holders_stay(device) else _holders(device.end_holders, owners, partitions)
+
+
+def _holders(holders: Iterable[pb.Holder], owners: int, partitions: int) -> tuple[Holder, ...]:
+    found = []
+    for owner, partition, numerator, denominator in map(_holder, holders):
+        if owner >= owners or partition >= partitions:
+            raise IndexError("a holder outside the tables")
+        found.append((owner, partition, *_share(numerator, denominator)))
+    return tuple(found)
+
+
+@lru_cache(1024)  # a fleet has a few dozen
+def _share(numerator: int, denominator: int) -> tuple[int, int]:
+    return Fraction(numerator, denominator).as_integer_ratio()
+
+
+def _check_places(lines: Sequence[Sequence[int]], sizes: Sequence[int]) -> None:
+    for column, size in zip(lines, sizes, strict=True):
+        if not 0 <= min(column) <= max(column) < size:
+            raise IndexError("a line outside the tables")
+
+
+def _order(device: Sequence[int]) -> Sequence[int] | None:
+    """The order that has the lines of the first device first; None: it is theirs."""
+    if list(device) == sorted(device):
+        return None
+    return sorted(range(len(device)), key=device.__getitem__)
+
+
+def _hidden(
+    message: pb.Window, device: Sequence[int], unmetered: Sequence[int], order: Sequence[int] | None
+) -> dict[str, Sequence[bool] | None]:
+    """On which lines energies say nothing: those of devices that do not know them, and those that are marked so."""
+    found: dict[str, Sequence[bool] | None] = {}
+    for name, known in (
+        ("hides_idle", [part.idle_energy_known for part in message.devices]),
+        ("hides_dynamic", [part.energy_known for part in message.devices]),
+    ):
+        hidden = [not known[at] or bool(mark) for at, mark in zip(device, unmetered, strict=True)]
+        found[name] = ([hidden[at] for at in order] if order else hidden) if any(hidden) else None
+    return found
