@@ -95,6 +95,8 @@ class Meter:
         self._resume(instant, sample.monotonic_us)
         self._observe(instant, sample.devices)
         self._last = (instant, sample.monotonic_us)
+        if not sample.full and instant.us < self._end_us():
+            return windows  # no more can be attributed before processes are known
         return windows + self._advance(instant.us)
 
     def on_time(self, monotonic_us: int) -> list[Window]:

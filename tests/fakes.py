@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gputally.accounting.states import Source
+from gputally.agent.probe.glance import Answer
 from gputally.agent.probe.sampler import DriverError, DriverEvents
 from gputally.agent.reservations.kubelet import (
     ContainerClaim,
@@ -38,6 +39,7 @@ class FakeDriver:
     asked: list[tuple[str, str]] = field(default_factory=list)
     is_open: bool = False
     problem: str = ""
+    answer: Answer | None = None  # of each device at a glance; None: they are not to be glanced at
     told: DriverEvents = field(default_factory=DriverEvents)  # what the next call of `events` tells
 
     def open(self) -> None:
@@ -62,6 +64,13 @@ class FakeDriver:
     def read_lightly(self, uuid: str) -> Reading:
         self._ask("read_lightly", uuid)
         return Reading(busy=None, busy_source=Source.DEVICE_SAMPLES)
+
+    def glance(self, uuids: Sequence[str], now_us: int, *, light: bool) -> tuple[Answer, ...] | None:
+        if self.answer is None:
+            return None
+        for uuid in uuids:
+            self._ask("glance lightly" if light else "glance", uuid)
+        return (self.answer,) * len(uuids)
 
     def read_processes(self, uuid: str) -> ProcessReading:
         self._ask("read_processes", uuid)

@@ -5,7 +5,8 @@ two sample intervals are filled with the last value (and say so), a longer one i
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from statistics import median_low
 
 from gputally.accounting.settlement import Coverage
@@ -102,7 +103,8 @@ class BusyTrack:
             self._period_us = median_low([b_us - a_us for (a_us, _), (b_us, _) in pairwise(entries)])
         pieces = self._before(entries[0][0])
         start_us = self.known_us
-        for end_us, percent in entries:
+        for percent, alike in groupby(entries, itemgetter(1)):  # a GPU at rest or at its limit says the same for long
+            *_, (end_us, _) = alike
             if percent is None:
                 pieces.append(Piece(start_us, end_us, 0, Coverage.INVALID_READING))
             else:

@@ -28,7 +28,10 @@ _ASKS_FOR_RESET = {  # NVML_GPU_RECOVERY_ACTION_*, as numbers: older nvidia-ml-p
 
 @dataclass(slots=True, kw_only=True)
 class Device(Handle):
-    """A GPU. `instances` None: it is partitioned, but it could not be said how."""
+    """A GPU. `instances` None: it is partitioned, but it could not be said how.
+
+    `is_plain`: when it was last read it answered all that a tick asks of a GPU, and nothing was odd.
+    """
 
     info: DeviceInfo
     instances: Sequence[nvml_mig.Instance] | None = None
@@ -36,6 +39,7 @@ class Device(Handle):
     busy_read_to: int | None = None  # cursors: driver time stamps, microseconds since the epoch
     process_read_to: int | None = None
     last_percent: int | None = None  # the last utilisation rate
+    is_plain: bool = False
     roster: Roster = field(default_factory=Roster)
     _recovery: int = _NO_ACTION  # as last read
 
@@ -43,6 +47,7 @@ class Device(Handle):
         """Its MIG devices' handles go with its own."""
         Handle.forget(self)  # no super(): a dataclass with slots is another class than the one that it is written in
         self.instances = None
+        self.is_plain = False
         self.roster.forget()
 
     def describe(self) -> None:

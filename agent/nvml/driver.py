@@ -22,6 +22,7 @@ from gputally.agent.nvml import mig as nvml_mig
 from gputally.agent.nvml.device import Device
 from gputally.agent.nvml.errors import DRIVER_GONE, NO_GPU, Code, device_error, driver_error, no_device, uncounted
 from gputally.agent.nvml.events import Events
+from gputally.agent.nvml.glance import Glances
 from gputally.agent.nvml.gpm import SHORTEST_US, Gpm
 from gputally.agent.nvml.handle import Array, Handle, memory
 from gputally.agent.nvml.latency import Latency
@@ -37,6 +38,7 @@ from gputally.agent.nvml.records import (
 )
 from gputally.agent.nvml.values import Values
 from gputally.agent.nvml.vitals import read_vitals
+from gputally.agent.probe.glance import Answer
 from gputally.agent.probe.sampler import DeviceSilent, DeviceUnavailable, DriverEvents, DriverUnavailable
 from gputally.agent.sample import (
     BusySample,
@@ -90,6 +92,7 @@ class Nvml:
         self._gpm = Gpm()
         self._events = Events()
         self._latency = Latency()
+        self._glances = Glances(self._latency, touch)
         self._is_open = False
         self._uncounted = ""
 
@@ -167,6 +170,13 @@ class Nvml:
         except DeviceUnavailable:
             self._forget_counters(device)
             raise
+
+    def glance(self, uuids: Sequence[str], now_us: int, *, light: bool) -> tuple[Answer, ...] | None:
+        """The answers of GPUs that are all as they were, and of which GPM is not due."""
+        devices = [self._devices[uuid] for uuid in uuids]
+        if not light and any(self._awaits_gpm(device, now_us) for device in devices):
+            return None
+        return self._glances.take(devices, now_us, light=light)
 
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device, and how busy each was since the query before."""
@@ -253,7 +263,7 @@ class Nvml:
         device.is_proven = True
         if activity.since_us is not None:  # not before: entries of a read that fails come again
             device.busy_read_to = activity.busy[-1].end_us if activity.busy else activity.since_us
-        return Reading(
+        reading = Reading(
             activity.busy,
             activity.source,
             activity.percent,
@@ -267,6 +277,9 @@ class Nvml:
             activity.gpm,
             instances,
         )
+        if reading.busy is not None:  # else it was read lightly
+            device.is_plain = _is_plain(reading)
+        return reading
 
     def _activity(self, device: Device, now_us: int, rejected: Counter[str]) -> _Activity:
         """Activity of a GPU that is not partitioned. A partitioned one has none but that of its MIG devices."""
@@ -293,6 +306,11 @@ class Nvml:
         has_gpm = device.has_gpm and instance.alone and not (instance.lacks(_GPM_MIG) or instance.denies(_GPM_MIG))
         instance.is_proven = True
         return InstanceReading(uuid, used, total, gpm, has_gpm)
+
+    def _awaits_gpm(self, device: Device, now_us: int) -> bool:
+        if not device.has_gpm or device.lacks(_GPM) or device.denies(_GPM):
+            return False
+        return self._gpm.is_due(device.info.uuid, now_us, QUALITY_EVERY_US)
 
     def _counters(
         self,
@@ -344,6 +362,13 @@ class Nvml:
         busy, newest_us = process_busy(array, after_us, self._wall_us(), rejected)
         device.process_read_to = max(newest_us, device.busy_read_to or newest_us)
         return busy
+
+
+def _is_plain(reading: Reading) -> bool:
+    """Whether a glance would have told the same. Of a GPU without a buffer of its own it would not."""
+    told = (reading.busy_since_us, reading.utilization_percent, reading.memory_used_bytes, reading.memory_total_bytes)
+    figures = (*told, reading.power_mw, reading.energy_mj)
+    return reading.busy_source is Source.DEVICE_SAMPLES and None not in figures and not reading.rejected
 
 
 def _source(device: Device, busy: tuple[BusySample, ...] | None, percent: int | None) -> Source:

@@ -4,11 +4,13 @@ import ctypes
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import pynvml
 
 from gputally.agent.nvml.errors import DRIVER_GONE, Code, device_error
+from gputally.agent.nvml.handle import symbol
 from gputally.agent.probe.sampler import DriverEvents
 
 MOST_PER_TICK = 256  # a GPU that floods us must not keep the others from being read; the rest comes at the next tick
@@ -17,6 +19,7 @@ _CHANGES = (  # the last two since R565; before, a changed recovery action is Xi
     pynvml.nvmlEventMigConfigChange | pynvml.nvmlEventTypeGpuUnavailableError | pynvml.nvmlEventTypeGpuRecoveryAction
 )
 _XID_RECOVERY_ACTION = 154
+_SILENCE = DriverEvents()
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ class Events:
 
     def __init__(self) -> None:
         self._set: Any = None
+        self._event = pynvml.c_nvmlEventData_t()
         self._uuids: dict[int, str] = {}  # by the address of the handle that was registered
         self._refused: set[str] = set()  # GPUs whose registration spoils the set
 
@@ -46,16 +50,16 @@ class Events:
 
     def poll(self) -> DriverEvents:
         """What happened since the last poll; raises DriverReplaced."""
+        told = list(islice(iter(self._next, None), MOST_PER_TICK))
+        if not told:
+            return _SILENCE
         xids: defaultdict[str, tuple[int, ...]] = defaultdict(tuple)
         changed = False
-        for _ in range(MOST_PER_TICK):
-            event = self._next()
-            if event is None:
-                break
-            uuid = self._uuids.get(_address(event.device))
-            if uuid is not None and event.eventType == _XID:
-                xids[uuid] += (event.eventData,)
-            changed |= uuid is None or event.eventType != _XID or event.eventData == _XID_RECOVERY_ACTION
+        for address, kind, data in told:
+            uuid = self._uuids.get(address)
+            if uuid is not None and kind == _XID:
+                xids[uuid] += (data,)
+            changed |= uuid is None or kind != _XID or data == _XID_RECOVERY_ACTION
         return DriverEvents(dict(xids), changed)
 
     def close(self) -> None:
@@ -87,17 +91,16 @@ class Events:
         except pynvml.NVMLError as error:
             _log.debug("nvmlEventSetFree: %s", error)  # the driver went first
 
-    def _next(self) -> Any:
+    def _next(self) -> tuple[int, int, int] | None:
+        """Address of the handle, type, data; None where nothing happened."""
         if self._set is None or not self._uuids:
             return None
-        try:
-            return pynvml.nvmlEventSetWait_v2(self._set, 0)
-        except pynvml.NVMLError as error:
-            if error.value in DRIVER_GONE:
-                raise device_error(error.value, str(error), "nvmlEventSetWait") from error
-            if error.value != Code.TIMEOUT:  # such as one of the GPUs is lost: its own calls will say which
-                self._free()
-            return None
+        code = symbol("nvmlEventSetWait_v2")(self._set, ctypes.byref(self._event), 0)
+        if code in DRIVER_GONE:
+            raise device_error(code, str(pynvml.NVMLError(code)), "nvmlEventSetWait")
+        if code not in (Code.SUCCESS, Code.TIMEOUT):  # such as one of the GPUs is lost: its own calls will say which
+            self._free()
+        return None if code else (_address(self._event.device), self._event.eventType, self._event.eventData)
 
 
 def _address(raw: Any) -> int:

@@ -45,6 +45,11 @@ class Gpm:
         self._pairs: dict[str, _Pair] = {}
         self._question = pynvml.c_nvmlGpmMetricsGet_t()  # 19 kB, of which the driver touches as much as we ask for
 
+    def is_due(self, uuid: str, now_us: int, every_us: int) -> bool:
+        """Whether `read` would take a sample."""
+        pair = self._pairs.get(uuid)
+        return pair is None or pair.taken_us is None or not 0 <= now_us - pair.taken_us < every_us
+
     def read(
         self, uuid: str, now_us: int, every_us: int, take: Callable[[Any], object], rejected: Counter[str]
     ) -> GpmReading | None:

@@ -2,8 +2,9 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from gputally.agent.sample import CALL_BOUNDS_US, CallTimes
 
@@ -25,12 +26,19 @@ class Latency:
 
     def add(self, call: str, began_ns: int) -> None:
         """A call that began then is over now."""
-        took_ns = self.clock_ns() - began_ns
+        self._count(call, self.clock_ns() - began_ns)
+
+    def _count(self, call: str, took_ns: int) -> None:
         times = self._times.get(call)
         if times is None:
             times = self._times[call] = _Times()
         times.counts[0 if took_ns <= _SHORT_NS else bisect_left(CALL_BOUNDS_US, took_ns / 1000)] += 1
         times.total_ns += took_ns
+
+    def add_all(self, calls: Sequence[str], times_ns: Sequence[int]) -> None:
+        """Calls that followed each other: one began at each of these times but the last, when all were over."""
+        for call, (began_ns, ended_ns) in zip(calls, pairwise(times_ns), strict=True):
+            self._count(call, ended_ns - began_ns)
 
     def take(self) -> tuple[CallTimes, ...]:
         """What was measured since the last time."""

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pickle
 import select
 import signal
 import subprocess
@@ -15,8 +14,9 @@ from typing import Protocol
 
 from gputally.agent.probe.board import Board, new_board_fd
 from gputally.agent.probe.forked import Forked
+from gputally.agent.probe.glance import Samples
 from gputally.agent.probe.main import ProbeSettings, serve
-from gputally.agent.probe.message import Message
+from gputally.agent.probe.message import Failure, Message, unpack
 
 _ROOM_BYTES = 1 << 20  # of the pipe upwards: what an unprivileged process may ask Linux for
 
@@ -62,6 +62,7 @@ class Child:
             os.close(fd)
         self.room_bytes = _widen(up_read)
         self.largest_bytes = 0  # of its messages so far
+        self._samples = Samples()
         self._waiter = select.poll()
         self._waiter.register(up_read, select.POLLIN)
         os.set_blocking(down_write, False)  # a child that hangs reads nothing: it must not make its parent wait
@@ -84,8 +85,8 @@ class Child:
             return None
         data = self._upward.recv_bytes()
         self.largest_bytes = max(self.largest_bytes, len(data))
-        message: Message = pickle.loads(data)  # noqa: S301 - of a process of our own
-        return message
+        message = unpack(data)
+        return message if isinstance(message, Failure) else self._samples.whole(message)
 
     @property
     def fileno(self) -> int:

@@ -6,7 +6,7 @@ inherited pipes: samples go up, requests come down. It ends when the parent's en
 
 import json
 import logging
-import pickle
+import select
 import signal
 import sys
 import time
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gputally.agent.probe.board import Board
 from gputally.agent.probe.login_names import LoginNames
-from gputally.agent.probe.message import BEGIN, Failure, Known, Message, TakeUp
+from gputally.agent.probe.message import BEGIN, Failure, Known, TakeUp, Told, pack
 from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
 from gputally.agent.probe.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
 
@@ -113,6 +113,8 @@ class Probe:
         self._downward = downward
         self._know = know
         self._touch = touch
+        self._waiter = select.poll()  # the connection's own is made anew each time
+        self._waiter.register(downward.fileno(), select.POLLIN)
 
     def look_once(self) -> None:
         """One sample, and the end."""
@@ -131,7 +133,7 @@ class Probe:
                 if not self._tick(full=False):
                     return
                 due_us = max(due_us + interval_us, monotonic_us() - interval_us)
-                while self._downward.poll(max(0, due_us - monotonic_us()) / 1e6):
+                while self._waiter.poll(max(0, due_us - monotonic_us()) / 1000):
                     if not self._answer(self._downward.recv()):
                         return
         except (EOFError, BrokenPipeError):
@@ -150,18 +152,18 @@ class Probe:
         return self._tick(full=True)
 
     def _tick(self, *, full: bool) -> bool:
-        message: Message
+        told: Told
         try:
             self._driver.open()
-            message = self._sampler.sample(full=full)
+            told = self._sampler.glance(full=full) or self._sampler.sample(full=full)
         except DriverReplaced as error:
-            message = Failure(str(error), fatal=True)
+            told = Failure(str(error), fatal=True)
         except DriverError as error:
-            message = Failure(str(error))
+            told = Failure(str(error))
         finally:
             self._touch.rest()
-        self._upward.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-        return not (isinstance(message, Failure) and message.fatal)
+        self._upward.send_bytes(pack(told))
+        return not (isinstance(told, Failure) and told.fatal)
 
 
 def namespace_warning(proc_root: Path) -> str:

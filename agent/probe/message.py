@@ -1,11 +1,13 @@
 """What the probe and its parent say to each other: nouns of their own, because the child runs as `__main__`."""
 
 import copyreg
+import pickle
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
 from gputally.agent import sample
+from gputally.agent.probe.glance import Glance
 from gputally.agent.sample import Sample
 
 FLUSH = "flush"  # the request for one full sample, now
@@ -35,6 +37,18 @@ class TakeUp:
 
 
 Message = Sample | Failure
+Told = Message | Glance  # what goes through the pipe
+
+
+def pack(told: Told) -> bytes:
+    """What the probe tells, as bytes. A glance goes without its name, which would cost more than its values."""
+    return pickle.dumps(tuple(told) if isinstance(told, Glance) else told, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(data: bytes) -> Told:
+    """What `pack` packed, in a process of our own."""
+    told: Message | tuple[Any, ...] = pickle.loads(data)  # noqa: S301
+    return Glance(*told) if isinstance(told, tuple) else told
 
 
 def _send_as_arguments(kind: type[Any]) -> None:

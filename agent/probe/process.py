@@ -30,6 +30,16 @@ def in_host_pid_namespace(proc_root: Path) -> bool:
         return False
 
 
+def _has_our_pids(proc_root: Path) -> bool:
+    """Whether pids mean the same there as to pidfds, which speak of our own pid namespace.
+
+    A /proc shows us by the pid that we have in its namespace. Only that of the host can show us if we live in it.
+    """
+    if proc_root == Path("/proc"):
+        return True
+    return in_host_pid_namespace(proc_root) and (proc_root / "self").resolve().name == str(os.getpid())
+
+
 class ProcessTable:
     """The processes of a /proc; implements the sampler's `Processes`. One thread calls it.
 
@@ -48,8 +58,7 @@ class ProcessTable:
         self._known = known
         self._capacity = capacity
         self._settled: dict[int, Process] = {}
-        # pidfds speak of our own pid namespace: they fit our own /proc only.
-        self._held = _Held() if proc_root == Path("/proc") and hasattr(os, "pidfd_open") else None
+        self._held = _Held() if hasattr(os, "pidfd_open") and _has_our_pids(proc_root) else None
 
     def know(self, known: frozenset[str]) -> None:
         """Take another set of pod uids; what was read with the former one is read again."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from gputally.agent.probe.glance import Answer, Detail, Glance, Listed, listed
 from gputally.agent.sample import (
     CallTimes,
     DeviceInfo,
@@ -86,6 +87,12 @@ class Driver(Protocol):
     def read_lightly(self, uuid: str) -> Reading:
         """As `read`, but it need not ask for what a later `read` still tells; `busy` is then None of DEVICE_SAMPLES."""
 
+    def glance(self, uuids: Sequence[str], now_us: int, *, light: bool) -> tuple[Answer, ...] | None:
+        """The bare answers of these devices, where each is as it was when it was read before; None: read each.
+
+        `now_us` by the wall clock. `light`: as far as `read_lightly` asks for them.
+        """
+
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device, with `process` not yet filled in; raises as `read` does."""
 
@@ -137,6 +144,7 @@ class Sampler:
         self._failing: set[str] = set()  # devices, at this tick
         self._wait_us = 0  # from one enumeration to the next while the same devices fail
         self._xids: dict[str, tuple[int, ...]] = {}  # not yet part of a sample
+        self._listed: Listed = {}
 
     def sample(self, *, full: bool = False) -> Sample:
         """Read every device; `full` asks for processes whether or not they are due. Raises DriverError."""
@@ -146,24 +154,54 @@ class Sampler:
             self._topology_due_us = began_us  # stays due if this fails
             self._devices = self._driver.devices()
         now_us, wall_us = self._now()  # of the readings: to wake the GPUs before them can take most of a minute
-        detail = full or now_us >= self._processes_due_us
-        if detail:
-            self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
-        is_fast = self._cadence.sample_us < _SHORTEST_PERIOD_US
-        is_due = detail or not is_fast or now_us >= self._activity_due_us
-        if is_due:
-            self._activity_due_us = now_us + _ACTIVITY_US
+        detail, is_light = self._due(now_us, full=full)
         failed_before, self._failing = self._failing, set()
-        read = self._driver.read if is_due else self._driver.read_lightly
+        read = self._driver.read_lightly if is_light else self._driver.read
         samples = tuple(self._device(info, read, detail=detail) for info in self._devices)
         self._plan(now_us, failed_before, enumerated=enumerated)
+        self._done(now_us, detail=detail, light=is_light)
+        if detail:
+            self._listed = listed(samples)
         took_us = self._monotonic_us() - began_us
         calls = self._driver.call_times() if detail else ()
         return Sample(now_us, wall_us, samples, detail, self._driver.problem, took_us, calls)
 
+    def glance(self, *, full: bool = False) -> Glance | None:
+        """As `sample`, where every device is as it was at the tick before; None: take a sample. Raises DriverError."""
+        began_us = self._monotonic_us()
+        if self._failing or began_us >= self._topology_due_us:
+            return None
+        if self._hear():
+            self.enumerate_next()
+        if self._xids or began_us >= self._topology_due_us:
+            return None
+        now_us, wall_us = self._now()
+        detail, is_light = self._due(now_us, full=full)
+        answers = self._driver.glance([info.uuid for info in self._devices], wall_us, light=is_light)
+        if answers is None:
+            return None
+        details = tuple(self._changed_detail(info.uuid) for info in self._devices) if detail else None
+        self._plan(now_us, set(), enumerated=False)
+        self._done(now_us, detail=detail, light=is_light)
+        calls = self._driver.call_times() if detail else ()
+        return Glance(now_us, wall_us, self._monotonic_us() - began_us, answers, details, calls)
+
     def enumerate_next(self) -> None:
         """Have the next sample enumerate the devices, as there may be others."""
         self._topology_due_us = -1
+
+    def _due(self, now_us: int, *, full: bool) -> tuple[bool, bool]:
+        """Whether processes are asked for at this tick, and whether no activity is."""
+        detail = full or now_us >= self._processes_due_us
+        is_fast = self._cadence.sample_us < _SHORTEST_PERIOD_US
+        return detail, is_fast and not detail and now_us < self._activity_due_us
+
+    def _done(self, now_us: int, *, detail: bool, light: bool) -> None:
+        """When these are due again."""
+        if detail:
+            self._processes_due_us = now_us + self._cadence.processes_us - self._cadence.sample_us // 2
+        if not light:
+            self._activity_due_us = now_us + _ACTIVITY_US
 
     def _now(self) -> tuple[int, int]:
         """Both clocks at one instant: a pause between the two readings would look like a step of the wall clock."""
@@ -218,6 +256,16 @@ class Sampler:
         if not found.processes:
             return found
         return replace(found, processes=tuple(self._resolved(process) for process in found.processes))
+
+    def _changed_detail(self, uuid: str) -> Detail:
+        """Who is on the device, but for those that were told before: as a rule nobody has come or gone."""
+        found, before = self._detail(uuid), self._listed.get(uuid)
+        if found is None or found.processes is None or found.processes != before:
+            self._listed.pop(uuid, None)
+            if found is not None and found.processes is not None:
+                self._listed[uuid] = found.processes
+            return found, False
+        return replace(found, processes=None), True
 
     def _resolved(self, process: GpuProcess) -> GpuProcess:
         """Read /proc right after the driver's list: a process may end at any time."""

@@ -98,6 +98,10 @@ class SimulatedGpus:
         """All values now: none of them costs anything."""
         return self.read(uuid)
 
+    def glance(self, uuids: Sequence[str], now_us: int, *, light: bool) -> None:  # noqa: ARG002 - the protocol's names
+        """Each is read by itself."""
+        return
+
     def read_processes(self, uuid: str) -> ProcessReading:
         """Who is on the device now, and how busy each was since the last query; raises as `read` does."""
         now_us = self._wall_us()

@@ -44,7 +44,7 @@ def test_time_that_the_buffer_has_not_reached_waits_for_the_next_tick() -> None:
     busy = track()
     busy.extend(S, buffer((0.4, 5), (0.8, 5)), 0)
     assert busy.known_us == 800_000
-    pieces = busy.extend(2 * S, buffer((1.2, 100), (1.6, 100), (2.0, 100)), 0)
+    pieces = busy.extend(2 * S, buffer((1.2, 100), (1.6, 90), (2.0, 100)), 0)
     assert pieces[0] == Piece(800_000, 1_200_000, 1_000_000, Coverage.MEASURED, Source.DEVICE_SAMPLES)
 
 
@@ -120,7 +120,7 @@ def test_a_rate_that_was_refused_at_the_border_is_an_invalid_reading() -> None:
 
 
 def test_the_drivers_stamps_are_moved_onto_the_agents_timeline() -> None:
-    pieces = track().extend(S, buffer((0.51, 40), (1.01, 40)), -10_000)
+    pieces = track().extend(S, buffer((0.51, 40), (1.01, 50)), -10_000)
     assert [p.end_us for p in pieces] == [500_000, S]
 
 
@@ -157,3 +157,13 @@ def test_a_reading_that_did_not_ask_for_activity_says_nothing_of_it() -> None:
     pieces = busy.extend(S, buffer((0.2, 50), (0.4, 50), (0.6, 50), (0.8, 50), (1.0, 50)), 0)
     assert sum(piece.end_us - piece.start_us for piece in pieces) == S
     assert {(piece.ppm, piece.held) for piece in pieces} == {(500_000, False)}
+
+
+def test_entries_that_follow_each_other_and_say_the_same_are_one_piece() -> None:
+    """A GPU at rest or at its limit says the same for long. What nobody knows is not the same as rest."""
+    pieces = track().extend(2 * S, buffer((0.5, 0), (1.0, 0), (1.5, None), (2.0, 0)), 0)
+    assert [(p.end_us, p.coverage) for p in pieces] == [
+        (S, Coverage.MEASURED),
+        (1_500_000, Coverage.INVALID_READING),
+        (2 * S, Coverage.MEASURED),
+    ]

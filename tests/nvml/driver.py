@@ -8,6 +8,7 @@ from tests.nvml.library import NvmlScenario, call_counts, environment, held_by_t
 from tests.nvml.remote import Remote
 
 from gputally.agent.nvml.driver import Nvml
+from gputally.agent.probe.glance import Answer
 from gputally.agent.probe.sampler import DriverEvents
 from gputally.agent.sample import CallTimes, DeviceInfo, ProcessReading, Reading
 
@@ -59,6 +60,10 @@ class NvmlInChild:
     def read_lightly(self, uuid: str) -> Reading:
         reading: Reading = self.remote.call(read_lightly, uuid)
         return reading
+
+    def glance(self, uuids: Sequence[str], now_us: int, *, light: bool) -> tuple[Answer, ...] | None:
+        answers: tuple[Answer, ...] | None = self.remote.call(glance, uuids, now_us, light)
+        return answers
 
     def read_processes(self, uuid: str) -> ProcessReading:
         reading: ProcessReading = self.remote.call(read_processes, uuid)
@@ -115,6 +120,10 @@ def read(uuid: str) -> Reading:
 
 def read_lightly(uuid: str) -> Reading:
     return _driver.read_lightly(uuid)
+
+
+def glance(uuids: Sequence[str], now_us: int, light: bool) -> tuple[Answer, ...] | None:
+    return _driver.glance(uuids, now_us, light=light)
 
 
 def read_processes(uuid: str) -> ProcessReading:

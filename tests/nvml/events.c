@@ -98,7 +98,7 @@ API int nvmlEventSetWait_v2(EventSet *set, EventData *data, u32 timeout_ms)
     Candidate e = next_event(&c, set);
     if (e.type == 0) {
         if (has_lost_gpu(&c, set)) return GPU_IS_LOST;
-        usleep(timeout_ms * 1000);
+        if (timeout_ms) usleep(timeout_ms * 1000); /* to sleep for no time gives the processor away */
         return TIMEOUT;
     }
     set->told_at = e.at == set->told_to ? set->told_at + 1 : 1;
