@@ -141,6 +141,13 @@ class TeamBook:
         told = ", ".join(f"{what} from {source}" for what, source in sources if source)
         return Assignment(team, center, told or "nothing says")
 
+    def team(self, cluster: str, namespace: str, hour_us: int) -> str | None:
+        """The team alone, which takes a fraction of the time."""
+        entry = self._entry(cluster, namespace, hour_us)
+        if entry is not None and entry.team is not None:
+            return entry.team
+        return _found(None, 0, self._namespaces.at(cluster, namespace, hour_us), self._mapping.team_keys)[0]
+
     @property
     def namespaces(self) -> list[tuple[str, str]]:
         """Cluster and name of every namespace that was ever seen, or is mapped in one cluster; sorted."""

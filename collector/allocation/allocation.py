@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, func, select
 
 from gputally.collector.allocation.amounts import Amounts
-from gputally.collector.allocation.cells import read_cells
+from gputally.collector.allocation.cells import read_rows
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.nodes import read_nodes_alike
@@ -74,9 +74,10 @@ def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> 
     pricer, changes = _changes(connection, billing, query)
     needed = detail({*query.keys, *query.where.keys}, by_node=pricer.asks_labels)
     plan = read_plan(connection, query.period, [step.start_us for step in query.steps()], changes, needed)
-    sheet = Sheet(query, pricer, plan.pieces.edges)
-    for cell in read_cells(connection, query, plan, read_nodes_alike(connection, pricer, query.period)):
-        sheet.add(cell)
+    nodes = read_nodes_alike(connection, pricer, query.period)
+    sheet = Sheet(query, pricer, plan.pieces.edges, nodes.representatives)
+    for sums in read_rows(connection, query, plan, nodes):
+        sheet.add(sums)
     rows = sheet.rows(read_stakes(connection, query.steps(), query.spread))
     money = total(row.money for row in rows)
     return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground, sheet.everything)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import TypeAlias
 
 from gputally.accounting.states import State
 
@@ -59,60 +61,43 @@ class Amounts:
 
 
 _NAMES = tuple(field.name for field in fields(Amounts))
-_AT_ONCE = 256  # rows that are kept until they are added up
+Values: TypeAlias = Sequence[int | None]  # the first fields of amounts, in their order; or sums for them
 
 
-class Tally:
-    """Adds amounts up; what may be unknown is unknown only where no part knows it."""
-
-    __slots__ = ("_rows",)
-
-    def __init__(self) -> None:
-        self._rows: list[Sequence[int | None]] = []
-
-    def add(self, values: Sequence[int | None]) -> None:
-        """Add amounts given as their first fields, in order; of one tally always as many."""
-        self._rows.append(values)
-        if len(self._rows) == _AT_ONCE:
-            self._rows = [self.values]
-
-    @property
-    def values(self) -> Sequence[int | None]:
-        """What it comes to, as it was given: column by column, which takes Python a third of the time."""
-        return self._rows[0] if len(self._rows) == 1 else [_sum(column) for column in zip(*self._rows, strict=True)]
-
-    @property
-    def amounts(self) -> Amounts:
-        """What it comes to."""
-        return Amounts(*self.values)  # type: ignore[arg-type]  # what is never unknown is never given as such
-
-
-def _sum(column: Sequence[int | None]) -> int | None:
-    if None not in column:
-        return sum(column)  # type: ignore[arg-type]  # nothing is None
-    known = [value for value in column if value is not None]
-    return sum(known) if known else None
+def added_up(rows: Sequence[Values]) -> Values:
+    """Column by column; what may be unknown is unknown only where no row knows it. Rows are all as long."""
+    count = len(rows)
+    return [
+        sum(column)
+        if None not in column
+        else None
+        if column.count(None) == count
+        else sum(value for value in column if value is not None)
+        for column in zip(*rows, strict=True)
+    ]
 
 
 def summed(parts: Iterable[Amounts]) -> Amounts:
     """The sum of amounts."""
-    tally = Tally()
-    for part in parts:
-        tally.add([getattr(part, name) for name in _NAMES])
-    return tally.amounts
+    rows = [_values(part) for part in parts]
+    return Amounts(*added_up(rows)) if rows else Amounts()  # type: ignore[arg-type]  # as they were
 
 
-def of_states(values: Sequence[int | None], states: Sequence[State]) -> Sequence[int | None]:
+_values = attrgetter(*_NAMES)
+
+
+def of_states(values: Values, states: Sequence[State]) -> Values:
     """The time of some states alone, out of an Amounts' fields; nothing else can be told state by state."""
     if len(states) == _STATES:
         return values
     return [us if state in states else 0 for state, us in zip(State, values, strict=False)]
 
 
-def energy_of(values: Sequence[int | None]) -> int | None:
+def energy_of(values: Values) -> int | None:
     """The energy among an Amounts' fields; None where it is unknown, or where states were told apart."""
     return values[_ENERGY] if len(values) > _ENERGY else None
 
 
 _STATES = len(State)
 _ENERGY = _NAMES.index("energy_mj")
+PRICED = _ENERGY + 1  # as many of the first fields hold all that has a price

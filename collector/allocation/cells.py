@@ -1,14 +1,14 @@
 """The ledger as an answer needs it: summed by the database as far as prices and teams let it, a statement a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
     Connection,
-    Row,
     Select,
     Subquery,
     and_,
@@ -53,41 +53,61 @@ SOURCES: Mapping[Detail, Source] = {
     Detail.POSTING: POSTINGS,
 }
 _PLACE = (By.CLUSTER, By.MODEL, By.PROFILE, By.NAMESPACE, By.KIND)
-_WORK_MEM = "128MB"  # a fleet's month is summed in memory; PostgreSQL's own 4 MB would sort it on disk
+# A fleet's month is summed in memory, where its newest days are: PostgreSQL's own 4 MB would sort it on disk, its
+# guess of many groups would sort it by names, and its price of a look into an index would read all owners for a day's.
+_SETTINGS = ("work_mem = '128MB'", "enable_sort = off", "random_page_cost = 1.1")
 _FITS = "fits"  # by its name, because a text in it is another parameter in each place that it stands
 _CLASS = "class_"  # likewise
 _WHOSE = "whose_"  # likewise; no column is called so
 
 
+# What stands before the names in a row.
+HEAD = ("class", "piece", "cluster", "model", "profile", "namespace", "kind", "matches")
+SumRow: TypeAlias = Sequence[Any]  # HEAD, names, and what is SUMMED
+
+
 class Cell(NamedTuple):
     """The postings of one piece of the period that have the same price, team, names and kind of owner.
 
-    `amounts` are those of `amounts.Amounts`, in its order. `matches` says whether they fit the query's filter.
-    `place.node` is a node that costs the same as theirs, and empty where all nodes do.
+    `amounts` are those of `amounts.Amounts`, in its order. `place.node` is a node that costs the same as theirs, and
+    empty where all nodes do.
     """
 
     piece: int
     place: Key
     kind: OwnerKind
-    names: tuple[str, ...]
-    matches: bool
     amounts: tuple[int | None, ...]
 
 
 def read_cells(connection: Connection, query: Query, plan: Plan, nodes: Nodes) -> Iterator[Cell]:
-    """The cells of the query's period, part by part; raises TooMany."""
+    """The cells of a query's period that asks for no names, part by part; raises TooMany."""
+    representatives = nodes.representatives
+    for rows in read_rows(connection, query, plan, nodes):
+        for row in rows:
+            kind = _KINDS[row[6]]
+            yield Cell(row[1], place_of(row, representatives), kind, amounts_of(row[len(HEAD) :]))
+
+
+def place_of(row: SumRow, representatives: Sequence[str]) -> Key:
+    """What a row's price depends on."""
+    number, _, cluster, model, profile, namespace, kind = row[:7]
+    return Key(cluster, representatives[number], model, profile, namespace if kind == _POD else None)
+
+
+def read_rows(connection: Connection, query: Query, plan: Plan, nodes: Nodes) -> Iterator[Sequence[SumRow]]:
+    """Sums of a query's period, part by part; raises TooMany."""
     columns = tuple(key for key in query.keys if key in READ)
-    representatives = [*nodes.names, ""]  # -1 is the last
     left = MAX_CELLS
     if not is_sqlite(connection):
-        connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
+        for setting in _SETTINGS:
+            connection.execute(text(f"SET LOCAL {setting}"))
     for part in plan.parts:
         statement = _statement(query, columns, plan.pieces, part, nodes).limit(left + 1)
         rows = connection.execute(statement).all()  # not through a cursor, which is planned for few rows
         left -= len(rows)
         if left < 0:
             raise TooMany("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
-        yield from (_cell(row, len(columns), representatives) for row in rows)
+        yield rows
 
 
 def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:
@@ -95,10 +115,14 @@ def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:
     return and_(POSTINGS.within((period,)), POSTINGS.visible(scope))
 
 
+@lru_cache(maxsize=64)
 def _statement(
-    query: Query, columns: Sequence[By], pieces: Pieces, part: Part, nodes: Nodes
+    query: Query, columns: tuple[By, ...], pieces: Pieces, part: Part, nodes: Nodes
 ) -> Select[*tuple[Any, ...]]:
-    """Sums by ids first, which takes a database a tenth of the time that sums by names take; then by names."""
+    """Hours by ids first, which takes a database a tenth of the time that sums by names take; then by names.
+
+    Kept for dashboards, which ask the same again: to make it takes longer than a small ledger's answer.
+    """
     source = SOURCES[part.detail]
     own = [source.columns[key] for key in columns if key in source.columns and _is_own(source, key)]
     ids = _by_ids(query, own, pieces, part)
@@ -159,6 +183,8 @@ def _by_ids(query: Query, own: Sequence[Column[Any]], pieces: Pieces, part: Part
     labelled = [column.label(name) for name, column in groups.items()]
     within = rows_of(part), source.visible(query.scope)
     facts = select(*labelled, *source.facts()).where(*within, true() if spread else fits).subquery()
+    if part.detail is Detail.POSTING_DAY:  # of which there are hardly fewer by their ids
+        return facts
     keys = [facts.c[name] for name in groups]
     return (
         select(*keys, *(total.label(name) for name, total in zip(SUMMED, _sums(facts.c), strict=True)))
@@ -202,20 +228,16 @@ def _sums(facts: Any) -> list[ColumnElement[Any]]:
     return [func.coalesce(sums[name], literal_column("0")) if name in SELDOM else sums[name] for name in SUMMED]
 
 
-def _cell(row: Row[*tuple[Any, ...]], names: int, representatives: Sequence[str]) -> Cell:
-    number, piece, cluster, model, profile, namespace, kind, matches, *rest = row
-    owner = _KINDS[kind]
-    place = Key(cluster, representatives[number], model, profile, namespace if owner is OwnerKind.POD else None)
-    return Cell(piece, place, owner, tuple(rest[:names]), bool(matches), _amounts(rest, names))
-
-
 _KINDS = {kind.value: kind for kind in OwnerKind}
+_POD = OwnerKind.POD.value
 
 
-def _amounts(row: Sequence[int | None], at: int) -> tuple[int | None, ...]:
-    """Those of a row that begin at a place in it, as SUMMED orders them."""
-    idle_mj, dynamic_mj, gap_us = row[at + 8 : at + 11]
-    high, low = row[at + 16 :]
-    energy = dynamic_mj if idle_mj is None else idle_mj + (dynamic_mj or 0)
-    memory = None if high is None or low is None else (high << LOW_BITS) + low
-    return (*row[at : at + 8], energy, gap_us, memory, *row[at + 11 : at + 16])
+def amounts_of(values: Sequence[int | None]) -> tuple[int | None, ...]:
+    """What is SUMMED as `amounts.Amounts` have it."""
+    *found, low = values
+    high = found[_MEMORY]
+    found[_MEMORY] = None if high is None or low is None else (high << LOW_BITS) + low
+    return tuple(found)
+
+
+_MEMORY = SUMMED.index("memory_high")

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import add
+from typing import NamedTuple
 
 from gputally.accounting.states import State
-from gputally.collector.rates.cost import CARBON_SCALE, SCALE, carbon, energy_cost, overhead_price, rounded
+from gputally.collector.rates.cost import CARBON_SCALE, SCALE, carbon, energy_cost, overhead_price, rounded, time_cost
 from gputally.collector.rates.pricing import Rate
 
 DIGITS = 6  # of a printed amount; a statement rounds to the currency's own
@@ -56,6 +58,24 @@ class Money:
 NOTHING = Money()
 
 
+class Prices(NamedTuple):
+    """What a microsecond and a millijoule come to, in `rates.cost` units; None: there is no price, or no factor."""
+
+    gpu_hour: int | None
+    energy: int | None
+    overhead: int | None
+    carbon: int | None
+
+
+def prices_of(rate: Rate) -> Prices:
+    """The prices of a rate."""
+    kwh = None if rate.kwh is None else rate.kwh.value
+    pue = None if rate.pue is None else rate.pue.value
+    factor = None if rate.carbon is None else rate.carbon.value
+    overhead = energy_cost(1, overhead_price(kwh, pue))
+    return Prices(time_cost(1, rate.price), energy_cost(1, kwh), overhead, carbon(1, factor, pue))
+
+
 class Purse:
     """Adds up costs."""
 
@@ -69,25 +89,25 @@ class Purse:
         self._carbon: int | None = None
         self._no_factor_mj = 0
 
-    def spend(self, rate: Rate, by_state_us: Sequence[int], energy_mj: int | None) -> None:
-        """Add time, by state, and energy at their rates."""
-        price = rate.price
+    def spend(self, prices: Prices, by_state_us: Sequence[int], energy_mj: int | None) -> None:
+        """Add time, by state, and energy at their prices."""
+        price = prices.gpu_hour
         if price is None:
             self._unpriced = _added(self._unpriced, by_state_us)
         else:
             self._priced = _added(self._priced, by_state_us)
             self._by_state = _added(self._by_state, [us * price for us in by_state_us])
         if energy_mj is not None:
-            self._spend_energy(rate, energy_mj)
+            self._spend_energy(prices, energy_mj)
 
-    def _spend_energy(self, rate: Rate, energy_mj: int) -> None:
-        kwh = None if rate.kwh is None else rate.kwh.value
-        pue = None if rate.pue is None else rate.pue.value
-        factor = None if rate.carbon is None else rate.carbon.value
-        self._energy = _plus(self._energy, energy_cost(energy_mj, kwh))
-        self._overhead = _plus(self._overhead, energy_cost(energy_mj, overhead_price(kwh, pue)))
-        self._carbon = _plus(self._carbon, carbon(energy_mj, factor, pue))
-        if factor is None:
+    def _spend_energy(self, prices: Prices, energy_mj: int) -> None:
+        if prices.energy is not None:
+            self._energy = (self._energy or 0) + energy_mj * prices.energy
+        if prices.overhead is not None:
+            self._overhead = (self._overhead or 0) + energy_mj * prices.overhead
+        if prices.carbon is not None:
+            self._carbon = (self._carbon or 0) + energy_mj * prices.carbon
+        else:
             self._no_factor_mj += energy_mj
 
     def add(self, money: Money) -> None:
@@ -155,7 +175,7 @@ def printed(units: int) -> str:
 
 
 def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:
-    return [one + other for one, other in zip(sums, more, strict=True)]
+    return list(map(add, sums, more))
 
 
 def _plus(one: int | None, other: int | None) -> int | None:

@@ -15,12 +15,12 @@ from gputally.collector.rates.pricing import Pricer
 class Nodes:
     """Ids of nodes by the cluster and name of one that costs the same; without any, all nodes do."""
 
-    alike: Mapping[tuple[str, str], Sequence[int]] = field(default_factory=dict)
+    alike: Mapping[tuple[str, str], Sequence[int]] = field(default_factory=dict, hash=False)
 
     @property
-    def names(self) -> list[str]:
-        """What stands for each class of nodes, in the order of their numbers."""
-        return [name for _, name in self.alike]
+    def representatives(self) -> list[str]:
+        """What stands for each class of nodes, by its number; -1 is the last, and empty."""
+        return [*(name for _, name in self.alike), ""]
 
     def number(self, node_id: ColumnElement[int]) -> ColumnElement[int]:
         """The number of a node's class, as SQL; -1 where there are no classes."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, FromClause, Table, and_, case, literal_column, or_, select, true
+from sqlalchemy import Column, FromClause, Table, and_, case, func, literal_column, or_, select, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.states import Basis, OwnerKind
@@ -21,10 +21,10 @@ from gputally.collector.database.schema_day import namespace_day, place, posting
 STATES = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us")
 MEMOS = ("reserved_us", "burst_us", "intruder_us")
 QUALITY = ("quality_us", "sm_us", "occupancy_us", "tensor_us", "dram_us")
-PLAIN = (*STATES, *MEMOS, "energy_idle_mj", "energy_dynamic_mj", "gap_us", *QUALITY)
-SUMMED = (*PLAIN, "memory_high", "memory_low")
+# As the fields of `amounts.Amounts` stand. A fleet's memory outgrows 64 bits, so it is summed in two halves.
+SUMMED = (*STATES, *MEMOS, "energy_mj", "gap_us", "memory_high", *QUALITY, "memory_low")
 SELDOM = ("burst_us", "intruder_us", "gap_us")  # NULL stands for 0
-LOW_BITS = 20  # a fleet's byte-seconds outgrow 64 bits, so they are summed in two halves
+LOW_BITS = 20  # of memory, in the lower half
 
 _IDS: Mapping[Table, str] = {schema.node: "node_id", schema.device: "device_id", schema.owner: "owner_id"}
 _PLACE: Mapping[By, Column[Any]] = {
@@ -87,20 +87,25 @@ class Source:
 
     def facts(self) -> list[ColumnElement[Any]]:
         """What is summed, of each row: SUMMED, in its order."""
+        row, made = self.table.c, {"energy_mj": self._energy()}
+        if "memory_high" not in row:
+            made |= self._made()
+        return [made[name].label(name) if name in made else row[name] for name in SUMMED]
+
+    def _energy(self) -> ColumnElement[Any]:
+        """Both parts, as far as they are known."""
+        idle, dynamic = self.table.c.energy_idle_mj, self.table.c.energy_dynamic_mj
+        return func.coalesce(idle + dynamic, idle, dynamic)
+
+    def _made(self) -> dict[str, ColumnElement[Any]]:
+        """What sums by namespace have already."""
         row = self.table.c
-        if "memory_high" in row:
-            return [row[name] for name in SUMMED]
         held = case((row.basis == Basis.RESERVATION.value, sum(row[name] for name in _HELD)), else_=literal_column("0"))
-        memory, low = row.memory_byte_s, _low()
-        return [
-            *(held.label(name) if name == "reserved_us" else row[name] for name in PLAIN),
-            memory.op(">>")(literal_column(str(LOW_BITS))).label("memory_high"),
-            memory.op("&")(low).label("memory_low"),
-        ]
-
-
-def _low() -> ColumnElement[int]:
-    return literal_column(str((1 << LOW_BITS) - 1))
+        return {
+            "reserved_us": held,
+            "memory_high": row.memory_byte_s.op(">>")(literal_column(str(LOW_BITS))),
+            "memory_low": row.memory_byte_s.op("&")(literal_column(str((1 << LOW_BITS) - 1))),
+        }
 
 
 _HELD = ("used_us", "idle_us", "unobserved_us")

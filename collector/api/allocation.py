@@ -12,6 +12,7 @@ from gputally.collector.allocation.steps import Step
 from gputally.collector.api import figures, models
 from gputally.collector.api.parameters import Format, LedgerParameters, choices, ledger_query
 from gputally.collector.api.problems import responses
+from gputally.collector.api.rows_text import answer_text
 from gputally.collector.api.service import Service, TheReader, TheService, scope_of
 from gputally.collector.api.table import MEDIA_TYPE, as_csv
 from gputally.collector.auth.reader import Reader
@@ -50,16 +51,17 @@ class AllocationParameters(LedgerParameters):
 )
 async def allocation(
     given: Annotated[AllocationParameters, Query()], service: TheService, reader: TheReader
-) -> models.AllocationAnswer | Response:
+) -> Response:
     """Time by state, energy and cost of a window, grouped and stepped; rows sum to the total."""
     query = _query(given, service, reader)
     found, status = await service.allocation(query)
-    rows = figures.rows(found, slice(given.offset, given.offset + given.limit))
+    page = slice(given.offset, given.offset + given.limit)
     about = figures.about(found, status, len(found.rows))
     keys = [key.value for key in query.keys]
     if given.format is Format.CSV:
-        return as_csv(models.Row, rows, keys, about)
-    return models.AllocationAnswer(**about, aggregate=keys, total=figures.total(found), rows=rows)
+        return as_csv(models.Row, figures.rows(found, page), keys, about)
+    answer = models.AllocationAnswer(**about, aggregate=keys, total=figures.total(found), rows=[])
+    return Response(answer_text(answer, figures.row_columns(found, page)), media_type="application/json")
 
 
 def _query(given: AllocationParameters, service: Service, reader: Reader) -> question.Query:

@@ -73,7 +73,9 @@ def rounded(costs: Sequence[int], digits: int = 2, scale: int = SCALE) -> list[i
     unit = scale // 10**digits
     floors = [cost // unit for cost in costs]
     total = (2 * sum(costs) + unit) // (2 * unit)
-    by_rest = sorted(range(len(costs)), key=lambda at: -(costs[at] % unit))
-    for at in by_rest[: total - sum(floors)]:
-        floors[at] += 1
+    missing = total - sum(floors)
+    if missing:
+        rests = [cost % unit for cost in costs]
+        for at in sorted(range(len(costs)), key=rests.__getitem__, reverse=True)[:missing]:
+            floors[at] += 1
     return floors

@@ -100,6 +100,11 @@ class Pricer:
         """Whether a price may depend on which node it is."""
         return self.book is not None and self.book.asks_labels
 
+    @property
+    def asks_whose(self) -> bool:
+        """Whether a price may depend on whose namespace or team it is."""
+        return self.book is not None and (self.book.asks_namespaces or self.book.asks_teams)
+
     def has(self, quantity: Quantity) -> bool:
         """Whether the card has any rule of a quantity."""
         return self.book is not None and bool(self.book.shelves(quantity))
@@ -136,7 +141,8 @@ class Pricer:
         if asked not in self._assigned:
             if len(self._assigned) >= _MOST_CACHED:
                 self._assigned.clear()
-            self._assigned[asked] = self._team(key, hour_us).team
+            namespace = key.namespace
+            self._assigned[asked] = None if namespace is None else self._teams.team(key.cluster, namespace, hour_us)
         return self._assigned[asked]
 
     def use(self, key: Key, hour_us: int) -> Use:

@@ -62,7 +62,7 @@ def _workloads(connection: Connection, period: Period, book: TermsBook) -> Itera
     """Every pod that idled, by name: however many they are, one is in memory at a time."""
     plan = read_plan(connection, period, (period.start_us,), book.changes(period), Detail.POSTING_DAY)
     nodes, edges = read_nodes_alike(connection, book.pricer, period), plan.pieces.edges
-    names = [*nodes.names, ""]  # -1 is the last
+    names = nodes.representatives
     rows = connection.execute(_statement(plan, nodes).execution_options(yield_per=2_000))
     for (cluster, namespace, pod), of_pod in groupby(rows, key=lambda row: tuple(row[:3])):
         sums: dict[Terms, list[tuple[int, int | None]]] = defaultdict(list)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector.allocation.money import DIGITS, Money, Purse, column, grams, printed, total
+from gputally.collector.allocation.money import DIGITS, Money, Purse, column, grams, prices_of, printed, total
 from gputally.collector.rates.card import Match, Quantity, Rule
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.rates.pricing import Rate
@@ -18,7 +18,7 @@ def rule(value: int) -> Rule:
 
 def spent(rate: Rate, *by_state_us: int, energy_mj: int | None = None) -> Money:
     purse = Purse()
-    purse.spend(rate, by_state_us, energy_mj)
+    purse.spend(prices_of(rate), by_state_us, energy_mj)
     return purse.money()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ from tests.collector.api.fixtures import CARD, DAY, NOW_US, TOKENS, application,
 from tests.windows import MINUTE_US, device, pod, reserved, window
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.api import service
+from gputally.collector.api import models, service
 from gputally.collector.api.desk import Desk
 from gputally.collector.database.schema import metadata, posting
 from gputally.collector.files.applied import Kind, apply_file
@@ -218,3 +219,14 @@ def test_too_many_questions_are_refused(engine: Engine) -> None:
     with application(engine, desk=Desk(1, -1)) as app:
         answer = get(app, PATH)
     assert (answer.status_code, answer.json()["title"]) == (503, "Not able to answer now")
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"aggregate": "namespace,team", "step": "hour"}, {"states": "idle"}, {"aggregate": "state"}]
+)
+def test_rows_are_written_as_their_model_says(app: FastAPI, asked: dict[str, str]) -> None:
+    """They are written column by column, past the models."""
+    text = get(app, PATH, window=DAY, **asked).text
+    assert json.loads(models.AllocationAnswer.model_validate_json(text, strict=True).model_dump_json()) == json.loads(
+        text
+    )
