@@ -157,6 +157,7 @@ def _edge(draw: st.DrawFn, holders: Sequence[Owner]) -> tuple[Holding, ...]:
 def _held(draw: st.DrawFn, owner: Owner, used_us: int, idle_us: int, energy: str) -> Line:
     basis = draw(st.sampled_from([Basis.RESERVATION, Basis.PROCESS]))
     memos = {name: draw(st.sampled_from([0, 3])) for name in ("burst_us", "intruder_us", "held_us")}
+    memos["held_us"] = min(memos["held_us"], used_us + idle_us)
     source = draw(st.sampled_from(_MEASURED))
     key = LineKey(draw(st.sampled_from([WHOLE_GPU, "replica", *PROFILES])), owner, basis)
     more = {"memory_byte_s": draw(st.sampled_from([None, 0, 80 << 30])), "quality": None}

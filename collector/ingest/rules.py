@@ -6,14 +6,17 @@ from datetime import tzinfo
 from gputally.accounting.invariants import violations
 from gputally.accounting.keys import Owner
 from gputally.accounting.ledger_hour import hour_end, hour_start
-from gputally.accounting.line import DeviceWindow, Line, Window
+from gputally.accounting.line import DeviceWindow, Window
 from gputally.collector.ingest.admission import MAX_WINDOW_US, Received
 
 MAX_DEVICES = 1_024  # of a node; the largest have 16, and MIG does not make more of them
 MAX_LINES = 50_000  # of a window: 16 devices × 7 instances × hundreds of containers
 MAX_DENOMINATORS = 64  # of the shares of one device: slices and replicas; to add thousands up would take minutes
 MAX_TEXT_BYTES = 256  # a Kubernetes name has at most 253; the keys of names must fit PostgreSQL's index rows
-MAX_AMOUNT = 10**14  # µs, mJ, byte-seconds: 3 years, 27 GWh, 1.6 TB for a minute; thousands still fit a total
+MAX_AMOUNT = 10**14  # of one device, mJ or byte-seconds: 27 GWh, 1.6 TB for a minute; thousands still fit a total
+# Times a window: the busy time of one owner's processes on one device. A driver says of each that it was busy at most
+# all of the time, and where they are not told apart of all together; no GPU runs as many at once.
+MAX_BUSY = 64
 LATEST_US = 4_102_444_800_000_000  # the year 2100: past it a clock is not wrong but nonsense
 MAX_INT = 2**63 - 1  # a column of the database
 
@@ -21,7 +24,10 @@ MAX_INT = 2**63 - 1  # a column of the database
 def fault(received: Received, window: Window, zone: tzinfo) -> str:
     """Why this window, which `received` carries, can never enter a ledger of this billing time zone; "": it can."""
     return (
-        _misfit(received, window) or wrong_time(window.start_us, window.end_us, zone) or "; ".join(violations(window))
+        _misfit(received, window)
+        or wrong_time(window.start_us, window.end_us, zone)
+        or next((fault for device in window.devices for fault in _busier(device, window.end_us - window.start_us)), "")
+        or "; ".join(violations(window))
     )
 
 
@@ -76,11 +82,16 @@ def _large(device: DeviceWindow) -> Iterator[str]:
     for edge in (device.start_holders, device.end_holders):
         if len({held.share.denominator for held in edge}) > MAX_DENOMINATORS:
             yield f"{device.uuid}: its shares have more than {MAX_DENOMINATORS} denominators"
+    energy_mj = sum(line.energy_mj or 0 for line in device.lines)
+    if max(energy_mj, sum(line.memory_byte_s or 0 for line in device.lines)) > MAX_AMOUNT:
+        yield f"{device.uuid}: its lines hold more than {MAX_AMOUNT} mJ or byte-seconds"
+
+
+def _busier(device: DeviceWindow, length_us: int) -> Iterator[str]:
+    """What is more time than a window of this length has: memos stand outside the sum of the states."""
     for line in device.lines:
-        if _largest(line) > MAX_AMOUNT:
-            yield f"{device.uuid}: a line of {line.key.owner.text} holds more than {MAX_AMOUNT} us, mJ or byte-seconds"
-
-
-def _largest(line: Line) -> int:
-    memos = max(line.burst_us, line.intruder_us, line.held_us, line.memory_byte_s or 0)
-    return max(memos, line.capacity_us, line.energy_idle_mj or 0, line.energy_dynamic_mj or 0)
+        who = f"{device.uuid}: a line of {line.key.owner.text}"
+        if max(line.burst_us, line.intruder_us) > MAX_BUSY * length_us:
+            yield f"{who} has a burst or an intruder's time of more than {MAX_BUSY} times the window's {length_us} us"
+        if line.held_us > length_us:
+            yield f"{who} has {line.held_us} us filled with the last value, of a window of {length_us} us"

@@ -16,6 +16,7 @@ from gputally.collector.ingest.columns import Amounts, Lines, WindowColumns
 from gputally.collector.ingest.layout import Holder, Layout
 from gputally.collector.ingest.rules import (
     MAX_AMOUNT,
+    MAX_BUSY,
     MAX_DENOMINATORS,
     MAX_DEVICES,
     MAX_INT,
@@ -58,7 +59,7 @@ def is_sound(received: Received, zone: tzinfo) -> bool:
         and _texts_fit((window.cluster, window.node, received.agent_id, received.boot_id))
         and max(received.sequence, window.skipped_us, window.waited_us) <= MAX_INT
         and _is_sound_layout(window.layout)
-        and _lines_fit(window.lines)
+        and _memos_fit(window)
         and _devices_agree(window)
         and _quality_fits(window.lines)
     )
@@ -101,10 +102,18 @@ def _keys_differ(layout: Layout) -> bool:
     return len(keys) == len(layout.device) and all(len(set(table)) == len(table) for table in tables)
 
 
-def _lines_fit(lines: Lines) -> bool:
-    """Whether no line holds too much. Its states cannot, where they sum to the capacity of a device."""
-    columns = (*lines.times[len(STATES) :], lines.energy_idle_mj, lines.energy_dynamic_mj, lines.memory_byte_s)
-    return all(_largest(column) <= MAX_AMOUNT for column in columns)
+def _memos_fit(window: WindowColumns) -> bool:
+    """Whether no line's memos are too much. Its states cannot be, where they sum to the capacity of a device."""
+    burst, intruder, held = window.lines.times[len(STATES) :]
+    length_us = window.end_us - window.start_us
+    busiest_us = max(max(burst, default=0), max(intruder, default=0))
+    return busiest_us <= MAX_BUSY * length_us and max(held, default=0) <= length_us and _memory_fits(window)
+
+
+def _memory_fits(window: WindowColumns) -> bool:
+    """Of no device too much: nearly always not even of all of them."""
+    memory = [amount or 0 for amount in window.lines.memory_byte_s]
+    return sum(memory) <= MAX_AMOUNT or max(window.by_device(memory)) <= MAX_AMOUNT
 
 
 def _devices_agree(window: WindowColumns) -> bool:
@@ -118,6 +127,7 @@ def _devices_agree(window: WindowColumns) -> bool:
     return (
         window.by_device(lines.capacity_us()) == list(capacities)
         and max(capacities) <= length_us
+        and max(energies) <= MAX_AMOUNT
         and max(_largest(starts_mj), _largest(ends_mj)) <= MAX_INT
         and max(breaks) < 2**31
         and max(_largest(idle_mw), max(ghosts)) <= MAX_AMOUNT

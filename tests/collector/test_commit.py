@@ -219,7 +219,9 @@ def test_sums_that_no_column_holds_cost_only_their_own_windows(engine: Engine, m
     """Windows of one group may add up to more than a number of 8 bytes; SQLite's driver has an error of its own for
     it, which must not end the writer."""
     monkeypatch.setattr(validity, "MAX_AMOUNT", 2**62)  # in the place of a hundred thousand lines
-    huge = [window(device(reserved(pod(), 1, 1, burst_us=2**62)), start_us=START_US + at * MINUTE_US) for at in (0, 1)]
+    huge = [
+        window(device(reserved(pod(), 1, 1, memory_byte_s=2**62)), start_us=START_US + at * MINUTE_US) for at in (0, 1)
+    ]
     other = window(device(reserved(pod("vision"), 1, 1)), start_us=START_US + 2 * MINUTE_US)
     first, _, last = commit(engine, all_received([*huge, other]))
     assert (first, last) == ("accepted", "accepted")

@@ -14,7 +14,7 @@ from gputally.accounting.keys import REPLICA, Holding
 from gputally.accounting.line import Window
 from gputally.collector.ingest import rules
 from gputally.collector.ingest.admission import RefusalReason
-from gputally.collector.ingest.rules import MAX_AMOUNT, MAX_DEVICES
+from gputally.collector.ingest.rules import MAX_AMOUNT, MAX_BUSY, MAX_DEVICES
 from gputally.collector.ingest.validity import invalidity
 
 
@@ -85,8 +85,32 @@ def test_numbers_that_no_column_can_hold_are_invalid() -> None:
     """The wire's integers are unsigned and larger than a column."""
     assert fault(window(), sequence=2**63)
     assert fault(replace(window(), skipped_us=2**63))
-    assert fault(window(device(reserved(pod(), 1, 1, burst_us=MAX_AMOUNT + 1))))
     assert fault(window(replace(device(reserved(pod(), 1, 1)), energy_end_mj=2**63)))
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "words"),
+    [
+        ("burst_us", MAX_BUSY * MINUTE_US, "more than 64 times the window's 60000000 us"),
+        ("intruder_us", MAX_BUSY * MINUTE_US, "more than 64 times the window's 60000000 us"),
+        ("held_us", MINUTE_US, "60000001 us filled with the last value, of a window of 60000000 us"),
+    ],
+)
+def test_a_memo_of_time_is_bounded_by_the_window(name: str, most: int, words: str) -> None:
+    """They stand outside the sum of the states, so that a node could send any number, and no sum of a day held it."""
+    assert not fault(window(device(reserved(pod(), 1, 1, **{name: most}))))
+    assert words in fault(window(device(reserved(pod(), 1, 1, **{name: most + 1}))))
+
+
+@pytest.mark.parametrize("name", ["energy_idle_mj", "energy_dynamic_mj", "memory_byte_s"])
+def test_energy_and_memory_are_bounded_for_all_lines_of_a_device_together(name: str) -> None:
+    """A hundred thousand lines, each of which a device could have, are not what it has."""
+    half = MAX_AMOUNT // 2
+    lines = [replace(reserved(pod(name=owner), 1, 1), **{name: half}) for owner in ("a", "b")]
+    assert not fault(window(device(*lines)))
+    assert not fault(window(device(*lines), device(*lines, uuid="GPU-1")))
+    lines.append(replace(reserved(pod(name="c"), 1, 1), **{name: 1}))
+    assert fault(window(device(*lines))) == f"GPU-0: its lines hold more than {MAX_AMOUNT} mJ or byte-seconds"
 
 
 @given(histories(most=1), st.sampled_from(["used_us", "burst_us", "energy_dynamic_mj"]))
