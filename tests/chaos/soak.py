@@ -42,7 +42,10 @@ class Outcome:
 
 
 def soak(minutes: float, seed: int, say: Callable[[str], object], kinds: Sequence[Fault] = FAULTS) -> Outcome:
-    """Break parts in these ways for that long; raises AssertionError where the parts do not come back."""
+    """Break parts in these ways for that long, and until each came as often as the others; then let all come back.
+
+    Raises AssertionError where the parts do not.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gputally-soak-", dir="/tmp")))
         server = stack.enter_context(running_postgres(CRASH_SAFE))
@@ -66,14 +69,14 @@ def _break(
     allowed: defaultdict[str, float] = defaultdict(float)
     start = time.monotonic()
     next_kinds: list[Fault] = []
-    while (left := start + 60 * minutes - time.monotonic()) > 0:
-        next_kinds = next_kinds or list(kinds)  # each once before any comes again: a short soak has them all
+    while (left := start + 60 * minutes - time.monotonic()) > 0 or next_kinds:
+        next_kinds = next_kinds or list(kinds)  # each once before any comes again: the shortest soak has them all
         fault = next_kinds.pop(world.chance.randrange(len(next_kinds)))
         say(f"{60 * minutes - left:7.1f} s  {fault.__name__.replace('_', ' ')}")
         cost = fault(world)
         faults[fault.__name__] += 1
         allowed[cost.node] += cost.seconds
-        world.pause(min(max(0.0, left), world.chance.uniform(*_BETWEEN_S)))
+        world.pause(world.chance.uniform(*_BETWEEN_S))
     return faults, allowed
 
 
