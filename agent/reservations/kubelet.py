@@ -14,20 +14,16 @@ from typing import cast
 import grpc
 
 from gputally.agent.kube.slices import DRIVER, DraDevice
+from gputally.agent.reservations.pod_resources import PodResources
 from gputally.proto.podresources_pb2 import (
-    AllocatableResourcesRequest,
     AllocatableResourcesResponse,
     ContainerDevices,
     DynamicResource,
-    ListPodResourcesRequest,
     ListPodResourcesResponse,
 )
-from gputally.proto.podresources_pb2_grpc import PodResourcesListerStub
 
 SPACING_US = 1_000_000  # the kubelet allows 10 calls in a burst, to all its callers together; a poll is two
 EMPTY_HOLD_US = 30_000_000  # a restarted kubelet knew its pods again after 4 s at most; longer empties are meant
-CALL_DEADLINE_S = 5.0
-MAX_ANSWER_BYTES = 16 * 1024 * 1024  # what the kubelet's own client accepts; gRPC's default of 4 MiB is too little
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _GPU_ID = re.compile(
@@ -197,7 +193,7 @@ class Kubelet:
         self._monotonic_us = monotonic_us
         self._spacing_us = spacing_us
         self._lock = threading.Lock()
-        self._channel: grpc.Channel | None = None
+        self._api = PodResources(socket)
         self._tried_us: int | None = None
         self._last: Reservations | None = None
         self._error: ReservationsUnavailable | None = None
@@ -223,7 +219,7 @@ class Kubelet:
     def close(self) -> None:
         """Let go of the socket, after the poll that is under way. A later poll connects again."""
         with self._lock:
-            self._disconnect()
+            self._api.close()
 
     def _try(self, now_us: int) -> None:
         try:
@@ -232,12 +228,11 @@ class Kubelet:
             self._error = error
             self._mark_stale(str(error))
         finally:
-            self._disconnect()  # an open channel's timers would cost more until the next poll than it takes to connect
+            self._api.close()  # an open channel's timers would cost more until the next poll than it takes to connect
 
     def _read(self, now_us: int) -> None:
-        stub = self._connect()
         try:
-            answer = stub.List(ListPodResourcesRequest(), timeout=CALL_DEADLINE_S)
+            answer = self._api.held()
         except grpc.RpcError as error:
             raise self._failed(error) from error
         self._note_listener()
@@ -245,31 +240,16 @@ class Kubelet:
         if self._is_gap(now_us, any_held=bool(containers or claims)):
             self._mark_stale("the kubelet has restarted and does not know its pods yet; nothing is released by that")
             return
-        allocatable, problem = self._read_allocatable(stub, containers)
+        allocatable, problem = self._read_allocatable(containers)
         self._last = Reservations(now_us, False, containers, allocatable, claims, problem)
 
-    def _connect(self) -> PodResourcesListerStub:
-        if self._channel is None:
-            options = [
-                ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-                ("grpc.use_local_subchannel_pool", 1),  # a new channel must not inherit the old one's backoff
-                ("grpc.default_authority", "localhost"),
-            ]
-            self._channel = grpc.insecure_channel(f"unix:{self._socket.absolute()}", options=options)
-        return PodResourcesListerStub(self._channel)  # type: ignore[no-untyped-call]  # generated code
-
-    def _disconnect(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-
     def _read_allocatable(
-        self, stub: PodResourcesListerStub, holders: tuple[ContainerReservation, ...]
+        self, holders: tuple[ContainerReservation, ...]
     ) -> tuple[tuple[tuple[str, str], ...] | None, str]:
         """What can be held, and what went wrong. A failure here leaves the list of holders as good as it is."""
         known = self._last.allocatable if self._last else None
         try:
-            answer = stub.GetAllocatableResources(AllocatableResourcesRequest(), timeout=CALL_DEADLINE_S)
+            answer = self._api.allocatable()
         except grpc.RpcError as error:
             return known, f"what can be held is the last known: {self._failed(error)}"
         held = {device_id for container in holders for device_id in container.device_ids}
@@ -311,7 +291,7 @@ class Kubelet:
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return KubeletSilent(f"the kubelet at {self._socket} has too many callers ({details}); asked again later")
         self._interrupt()
-        self._disconnect()  # a channel that lost its kubelet would wait longer and longer before it looks again
+        self._api.close()  # a channel that lost its kubelet would wait longer and longer before it looks again
         if code is not grpc.StatusCode.UNAVAILABLE:
             return KubeletSilent(
                 f"the kubelet at {self._socket} answers {code.name} ({details}): see the kubelet's log"
