@@ -1,17 +1,20 @@
 """Fields and lines as CSV has them; a line ends with a line feed alone."""
 
-import csv
-import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
+
+_QUOTED = re.compile('[",\r\n]').search  # for readers a bare \r is an end of a line, too
 
 
 def fields(values: Iterable[object]) -> str:
     """Some fields of a line, quoted where they have to be, without the line's end; None is empty."""
-    out = io.StringIO()
-    # The first field keeps a single empty one from being quoted. What is in the line's end is quoted, and for readers
-    # a bare \r is one.
-    csv.writer(out, lineterminator="\r\n").writerow(["", *values])
-    return out.getvalue()[1:-2]
+    return ",".join([field(value) for value in values])
+
+
+def field(value: object) -> str:
+    """One of them."""
+    text = "" if value is None else str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED(text) else text
 
 
 def as_lines(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

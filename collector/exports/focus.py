@@ -7,13 +7,22 @@ ledger.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 from gputally.collector.exports.csv_text import fields
-from gputally.collector.exports.focus_charge import Charge, Figures, Printed, Skipped, charges
+from gputally.collector.exports.focus_charge import (
+    METERS,
+    Charger,
+    Charges,
+    Figures,
+    Printed,
+    Row,
+    Skipped,
+    of_rows,
+)
 from gputally.collector.exports.focus_check import Checker
 from gputally.collector.exports.focus_columns import Version, columns, data_type
 from gputally.collector.exports.focus_row import Biller, RowMaker
@@ -25,6 +34,7 @@ from gputally.collector.statement.item import Meter
 from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, fixed, rounded, settle
 
 BILLER = Biller()
+_AT_ONCE = 500  # rows whose text is in memory
 
 
 class Unpriced(RuntimeError):
@@ -57,25 +67,24 @@ class Totals:
     kwh: int = 0
     billed: int = 0
 
-    def add(self, some: Sequence[Charge], printed: Printed) -> None:
+    def add(self, printed: Printed) -> None:
         """Add rows."""
-        self.rows += len(some)
+        self.rows += len(printed.cost)
         self.billed += sum(printed.cost)
-        for charge, quantity in zip(some, printed.quantity, strict=True):
-            if charge.meter is Meter.GPU:
-                self.gpu_hours += quantity
-            elif charge.meter is Meter.ENERGY:
-                self.kwh += quantity
+        sums = dict(zip(METERS, printed.of_meter, strict=True))
+        self.gpu_hours += sums[Meter.GPU]
+        self.kwh += sums[Meter.ENERGY]
 
 
 def write_focus(ground: Ground, path: Path, options: Options) -> Totals:
     """Write the file and its metadata beside it; raises Unpriced, before anything is written, and NotFocus."""
-    figures, skipped = Figures(), Skipped()
-    settle(figures.roundings, lambda asking: _look(ground, figures, asking, skipped))
+    figures, skipped, charger = Figures(), Skipped(), Charger(ground.month.start_us)
+    settle(figures.roundings, lambda asking: _look(ground, charger, figures, asking, skipped))
     if skipped.by_name and not options.skip_unpriced:
         raise Unpriced(skipped.hours)
-    totals = _write_rows(ground, path, options, figures)
-    metadata_path(path).write_text(_metadata(ground, path, options, totals, skipped), encoding="utf-8")
+    totals, sha256 = _write_rows(ground, path, options, figures)
+    metadata = _metadata(ground, path.name, options, totals, skipped, sha256)
+    metadata_path(path).write_text(metadata, encoding="utf-8")
     return totals
 
 
@@ -84,70 +93,79 @@ def metadata_path(path: Path) -> Path:
     return path.with_name(path.name + ".metadata.json")
 
 
-def _look(ground: Ground, figures: Figures, asking: Sequence[Rounding], skipped: Skipped) -> None:
+def _look(ground: Ground, charger: Charger, figures: Figures, asking: Sequence[Rounding], skipped: Skipped) -> None:
     """One reading of all lines. What is skipped is counted in the first of them, when all roundings still ask."""
     count = skipped if len(asking) == len(figures.roundings) else Skipped()
     for block in ground.blocks():
-        figures.look(charges(block, count), asking)
+        figures.look(charger.charges(block, count), asking)
 
 
-def _write_rows(ground: Ground, path: Path, options: Options, figures: Figures) -> Totals:
-    totals, checker = Totals(), Checker(options.version)
+def _write_rows(ground: Ground, path: Path, options: Options, figures: Figures) -> tuple[Totals, str]:
+    """What the rows come to, and the file's SHA-256."""
+    totals, checker, digest = Totals(), Checker(options.version), hashlib.sha256()
     shaper, names = Shaper(RowMaker(ground, options.biller), options.version), columns(options.version)
-    with path.open("w", encoding="utf-8", newline="") as out:
-        out.write(fields(names) + "\n")
-        checker.header(names)
-        for some, ratios in _charges(ground, options.version):
-            printed = figures.printed(some)
-            rows = shaper.rows(some, printed, ratios)
-            checker.rows(rows)
-            out.writelines(rows.lines())
-            totals.add(some, printed)
+    checker.header(names)
+    with path.open("wb") as out:
+        for text in chain([fields(names) + "\n"], _texts(ground, options, figures, shaper, checker, totals)):
+            data = text.encode()
+            digest.update(data)
+            out.write(data)
     findings = checker.finish()
     if findings:
         raise NotFocus("; ".join(findings[:3]))
-    return totals
+    return totals, digest.hexdigest()
 
 
-def _charges(ground: Ground, version: Version) -> Iterator[tuple[Sequence[Charge], Sequence[str | None]]]:
-    """The charges of all lines, each with its part of its device's hour where the version has a column for it."""
-    for block in ground.blocks() if version is not Version.V1_3 else ():
-        some = charges(block, Skipped())
-        yield some, [None] * len(some)
-    if version is Version.V1_3:
-        yield from _with_parts(ground)
+def _texts(
+    ground: Ground, options: Options, figures: Figures, shaper: Shaper, checker: Checker, totals: Totals
+) -> Iterator[str]:
+    """The rows, many at a time, after they were checked."""
+    for some, ratios in _charges(ground, options.version):
+        printed = figures.printed(some)
+        rows = shaper.rows(some, printed, ratios)
+        checker.rows(rows)
+        totals.add(printed)
+        lines = rows.lines()
+        while text := "".join(islice(lines, _AT_ONCE)):
+            yield text
 
 
-def _with_parts(ground: Ground) -> Iterator[tuple[Sequence[Charge], Sequence[str | None]]]:
+def _charges(ground: Ground, version: Version) -> Iterator[tuple[Charges, Sequence[str | None]]]:
+    """The charges of all lines, each with its part of its device's hour; no parts where there is no column for it."""
+    charger = Charger(ground.month.start_us)
+    every = (charger.charges(block, Skipped()) for block in ground.blocks())
+    return _with_parts(every) if version is Version.V1_3 else ((some, ()) for some in every)
+
+
+def _with_parts(every: Iterable[Charges]) -> Iterator[tuple[Charges, Sequence[str | None]]]:
     """Some thousands at a time, but a device's hour at once."""
-    some: list[Charge] = []
+    rows: list[Row] = []
     parts: list[str | None] = []
-    every = chain.from_iterable(charges(block, Skipped()) for block in ground.blocks())
-    for (hour_us, *_), of_device in groupby(every, key=_device_hour):
+    for _, of_device in groupby(chain.from_iterable(some.rows() for some in every), key=_device_hour):
         found = list(of_device)
-        whole = hour_us >= ground.month.start_us  # a correction is no part of an hour
-        some += found
-        parts += _ratios(found) if whole else [None] * len(found)
-        if len(some) >= ROWS:
-            yield some, parts
-            some, parts = [], []
-    if some:
-        yield some, parts
+        corrects = found[0].sort.corrects  # a correction is no part of an hour
+        rows += found
+        parts += [None] * len(found) if corrects else _ratios(found)
+        if len(rows) >= ROWS:
+            yield of_rows(rows), parts
+            rows, parts = [], []
+    if rows:
+        yield of_rows(rows), parts
 
 
-def _device_hour(charge: Charge) -> tuple[int, str, str, str]:
-    of = charge.account.holding
-    return charge.hour_us, of.cluster, of.node, of.uuid
+def _device_hour(row: Row) -> tuple[int, str, str, str]:
+    of = row.sort.account.holding
+    return row.hour_us, of.cluster, of.node, of.uuid
 
 
-def _ratios(found: Sequence[Charge]) -> list[str | None]:
+def _ratios(found: Sequence[Row]) -> list[str | None]:
     """Parts of the whole that add up to 1, of the charges for time."""
-    times = [charge.quantity for charge in found if charge.meter is Meter.GPU]
+    times = [row.quantity for row in found if METERS[row.sort.meter] is Meter.GPU]
     parts = iter(rounded(times, sum(times), DIGITS) if times else [])
-    return [fixed(next(parts), DIGITS) if charge.meter is Meter.GPU else None for charge in found]
+    return [fixed(next(parts), DIGITS) if METERS[row.sort.meter] is Meter.GPU else None for row in found]
 
 
-def _metadata(ground: Ground, path: Path, options: Options, totals: Totals, skipped: Skipped) -> str:
+def _metadata(ground: Ground, name: str, options: Options, totals: Totals, skipped: Skipped, sha256: str) -> str:
     """What a reader of the file needs to know; `skipped` with the file's sums makes the ledger's."""
     names = columns(options.version)
     skipped_hours = rounded([skipped.us], HOUR, DIGITS)[0]
@@ -158,7 +176,7 @@ def _metadata(ground: Ground, path: Path, options: Options, totals: Totals, skip
             "FocusVersion": options.version.value,
             "ColumnDefinition": [{"ColumnName": name, "DataType": data_type(name)} for name in names],
         },
-        "x_File": {"Name": path.name, "Sha256": _sha256(path), "Rows": totals.rows},
+        "x_File": {"Name": name, "Sha256": sha256, "Rows": totals.rows},
         "x_Billing": {
             "Month": ground.month.name,
             "TimeZone": ground.zone.key,
@@ -180,8 +198,3 @@ def _metadata(ground: Ground, path: Path, options: Options, totals: Totals, skip
         },
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

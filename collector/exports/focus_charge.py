@@ -1,7 +1,8 @@
-"""The charges of a line: each state's time, its energy, and what the building draws besides."""
+"""The charges of lines: each state's time, its energy, and what the building draws besides; in columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import NamedTuple
 
 from gputally.accounting.ledger_hour import HOUR_US
@@ -9,28 +10,73 @@ from gputally.accounting.states import State
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.statement.block import Account, Block
 from gputally.collector.statement.item import Meter
-from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, round_known
+from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, look_known, round_known
 
+METERS = tuple(Meter)
+_GPU, _ENERGY, _OVERHEAD = map(METERS.index, (Meter.GPU, Meter.ENERGY, Meter.OVERHEAD))
 _NAMES = tuple(state.value for state in State)
 _STATES = len(_NAMES)
 _MOST_NAMED = 1_000  # kinds of unpriced time that are told apart
+_MOST_ACCOUNTS = 25_000  # whose sorts are remembered; some 10 MB
 
 
-class Charge(NamedTuple):
-    """A row of FOCUS before it is written. `quantity` is microseconds or millijoules; prices are 10⁻⁹ of the currency.
+@dataclass(frozen=True, slots=True, eq=False)
+class Sort:
+    """What charges have in common; the same object for the same, for as long as it is remembered.
 
-    The energies are the line's, millijoules, on the row that bears them; None on others, and where one is unknown.
+    `meter` is its place in METERS, `state` is empty but for time, prices are 10⁻⁹ of the currency. `corrects`: it is of
+    a month before.
     """
 
-    hour_us: int
     account: Account
-    meter: Meter
+    meter: int
     state: str
-    quantity: int
     price: int
     list_price: int
+    corrects: bool
+
+
+class Row(NamedTuple):
+    """One charge, with the columns' fields."""
+
+    hour_us: int
+    sort: Sort
+    quantity: int
     energy_idle_mj: int | None
     energy_dynamic_mj: int | None
+
+
+class Charges(NamedTuple):
+    """Rows of FOCUS before they are written, by columns. Quantities are microseconds or millijoules.
+
+    The energies are a line's, millijoules, on the row that bears them; None on others, and where one is unknown.
+    """
+
+    hours: Sequence[int]
+    sorts: Sequence[Sort]
+    quantities: Sequence[int]
+    energy_idle_mj: Sequence[int | None]
+    energy_dynamic_mj: Sequence[int | None]
+
+    def rows(self) -> Iterator[Row]:
+        """One by one."""
+        return map(Row._make, zip(*self, strict=True))
+
+    def by_meter(self, values: Iterable[int]) -> list[list[int]]:
+        """A value of each, apart for each meter."""
+        found: list[list[int]] = [[] for _ in METERS]
+        for sort, value in zip(self.sorts, values, strict=True):
+            found[sort.meter].append(value)
+        return found
+
+    def costs(self) -> list[int]:
+        """What each costs, as `rates.cost` counts."""
+        return list(map(mul, self.quantities, [sort.price for sort in self.sorts]))
+
+
+def of_rows(rows: Sequence[Row]) -> Charges:
+    """Rows that stand one by one."""
+    return Charges(*zip(*rows, strict=True))
 
 
 @dataclass(slots=True)
@@ -61,85 +107,127 @@ class Skipped:
         return [f"{us / HOUR_US:.3f} GPU-hours of {name}" for name, us in sorted(self.by_name.items())]
 
 
-def charges(block: Block, skipped: Skipped) -> list[Charge]:
-    """The rows of some lines; what cannot be one goes to `skipped`. The first row of a line bears its energy."""
-    found: list[Charge] = []
-    lines = zip(block.hours, block.accounts, block.energies(), zip(*block.amounts, strict=True), strict=True)
-    for hour_us, account, mj, amounts in lines:
-        idle_mj, dynamic_mj = bears = (None, None) if mj is None else (amounts[-2], amounts[-1])
-        *_, price, list_price, kwh_price, overhead, _ = account.terms
-        if mj:
-            for meter, of in ((_ENERGY, kwh_price), (_OVERHEAD, overhead)):
-                if of is not None:
-                    found.append(_made((hour_us, account, meter, "", mj, of, of, *bears)))
-                    bears = _BEARS_NONE
-        if price is None or list_price is None:
-            _skip(account, amounts[:_STATES], skipped)
-        else:
-            for state, us in zip(_NAMES, amounts, strict=False):  # the states come first
-                if us:
-                    found.append(_made((hour_us, account, _GPU, state, us, price, list_price, *bears)))
-                    bears = _BEARS_NONE
-        if bears is not _BEARS_NONE:
-            skipped.add_energy(idle_mj, dynamic_mj)
-    return found
+class _Sorts(NamedTuple):
+    """What charges of an account can be: of its energy, and of each state; none where it has no price."""
+
+    energy: Sequence[Sort]
+    states: Sequence[Sort]
 
 
-_made = Charge._make
-_GPU, _ENERGY, _OVERHEAD = Meter.GPU, Meter.ENERGY, Meter.OVERHEAD
-_BEARS_NONE = (None, None)
+class Charger:
+    """Makes charges of lines; hours before `start_us` are of a month before."""
+
+    def __init__(self, start_us: int) -> None:
+        self._start_us = start_us
+        self._known: tuple[dict[Account, _Sorts], dict[Account, _Sorts]] = ({}, {})
+
+    def charges(self, block: Block, skipped: Skipped) -> Charges:
+        """The rows of some lines; what cannot be one goes to `skipped`. The first row of a line bears its energy."""
+        hours, sorts, quantities = list[int](), list[Sort](), list[int]()
+        idle, dynamic = list[int | None](), list[int | None]()
+        lines = zip(block.hours, block.accounts, self._sorts(block), block.energies(), *block.amounts, strict=True)
+        for hour_us, account, of, mj, *amounts, _gap_us, idle_mj, dynamic_mj in lines:
+            before = len(sorts)
+            if mj:
+                sorts += of.energy
+                quantities += [mj] * len(of.energy)
+            if of.states:
+                for sort, us in zip(of.states, amounts, strict=True):
+                    if us:
+                        sorts.append(sort)
+                        quantities.append(us)
+            elif any(amounts):
+                skipped.add(account, sum(amounts))
+            rows = len(sorts) - before
+            if rows:
+                bears = (None, None) if mj is None else (idle_mj, dynamic_mj)
+                hours += [hour_us] * rows
+                idle += [bears[0], *_NOTHING[1:rows]]
+                dynamic += [bears[1], *_NOTHING[1:rows]]
+            elif mj is not None:
+                skipped.add_energy(idle_mj, dynamic_mj)
+        return Charges(hours, sorts, quantities, idle, dynamic)
+
+    def _sorts(self, block: Block) -> list[_Sorts]:
+        """Of each line; corrections come before all others."""
+        hours, late = block.hours, 0
+        while late < len(hours) and hours[late] < self._start_us:
+            late += 1
+        own = self._remembered(block.accounts[late:], corrects=False)
+        return self._remembered(block.accounts[:late], corrects=True) + own
+
+    def _remembered(self, accounts: Sequence[Account], *, corrects: bool) -> list[_Sorts]:
+        known = self._known[corrects]
+        if len(known) > _MOST_ACCOUNTS:
+            known.clear()
+        for account in dict.fromkeys(accounts).keys() - known.keys():
+            known[account] = _sorts_of(account, corrects)
+        return list(map(known.__getitem__, accounts))
 
 
-def _skip(account: Account, times: Sequence[int | None], skipped: Skipped) -> None:
-    """Count the time of a line that has no price."""
-    known = [us or 0 for us in times]
-    if any(known):
-        skipped.add(account, sum(known))
+_NOTHING = (None,) * (_STATES + 2)
+
+
+def _sorts_of(account: Account, corrects: bool) -> _Sorts:
+    *_, price, list_price, kwh_price, overhead, _ = account.terms
+    energy = [
+        Sort(account, meter, "", of, of, corrects)
+        for meter, of in ((_ENERGY, kwh_price), (_OVERHEAD, overhead))
+        if of is not None
+    ]
+    if price is None or list_price is None:
+        return _Sorts(energy, ())
+    return _Sorts(energy, [Sort(account, _GPU, state, price, list_price, corrects) for state in _NAMES])
 
 
 class Printed(NamedTuple):
-    """The rounded figures of some charges, in units of 10⁻⁹: quantity, cost and both parts of the energy."""
+    """The rounded figures of some charges, in units of 10⁻⁹: quantity, cost and both parts of the energy.
+
+    `of_meter` are the sums of the quantities, in the order of METERS.
+    """
 
     quantity: Sequence[int]
     cost: Sequence[int]
     energy_idle: Sequence[int | None]
     energy_dynamic: Sequence[int | None]
+    of_meter: Sequence[int]
 
 
 class Figures:
     """Rounds the figures of all charges over the whole file."""
 
     def __init__(self) -> None:
-        self._quantity = {meter: Rounding(HOUR, DIGITS) for meter in Meter}
+        self._quantity = [Rounding(HOUR, DIGITS) for _ in METERS]
         self._cost = Rounding(SCALE, DIGITS)
         self._idle, self._dynamic = Rounding(HOUR, DIGITS), Rounding(HOUR, DIGITS)
 
     @property
     def roundings(self) -> list[Rounding]:
         """What has to be shown all charges."""
-        return [*self._quantity.values(), self._cost, self._idle, self._dynamic]
+        return [*self._quantity, self._cost, self._idle, self._dynamic]
 
-    def look(self, some: Sequence[Charge], asking: Sequence[Rounding]) -> None:
+    def look(self, some: Charges, asking: Sequence[Rounding]) -> None:
         """Show some charges to those that ask."""
-        for meter, rounding in self._quantity.items():
+        for rounding, quantities in zip(self._quantity, some.by_meter(some.quantities), strict=True):
             if rounding in asking:
-                rounding.look([one.quantity for one in some if one.meter is meter])
+                rounding.look(quantities)
         if self._cost in asking:
-            self._cost.look([one.quantity * one.price for one in some])
-        if self._idle in asking:
-            self._idle.look([one.energy_idle_mj for one in some if one.energy_idle_mj is not None])
-        if self._dynamic in asking:
-            self._dynamic.look([one.energy_dynamic_mj for one in some if one.energy_dynamic_mj is not None])
+            self._cost.look(some.costs())
+        for rounding, energies in ((self._idle, some.energy_idle_mj), (self._dynamic, some.energy_dynamic_mj)):
+            if rounding in asking:
+                look_known(rounding, energies)
 
-    def printed(self, some: Sequence[Charge]) -> Printed:
+    def printed(self, some: Charges) -> Printed:
         """The figures of the next charges."""
-        of_meter = {
-            meter: iter(rounding.round([one.quantity for one in some if one.meter is meter]))
-            for meter, rounding in self._quantity.items()
-        }
+        rounded = [
+            rounding.round(quantities)
+            for rounding, quantities in zip(self._quantity, some.by_meter(some.quantities), strict=True)
+        ]
+        left = [iter(of_meter) for of_meter in rounded]
         return Printed(
-            [next(of_meter[one.meter]) for one in some],
-            self._cost.round([one.quantity * one.price for one in some]),
-            round_known(self._idle, [one.energy_idle_mj for one in some]),
-            round_known(self._dynamic, [one.energy_dynamic_mj for one in some]),
+            [next(left[sort.meter]) for sort in some.sorts],
+            self._cost.round(some.costs()),
+            round_known(self._idle, some.energy_idle_mj),
+            round_known(self._dynamic, some.energy_dynamic_mj),
+            list(map(sum, rounded)),
         )

@@ -7,15 +7,15 @@ per price and one category per service, where our own columns stand, and in 1.3 
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from operator import lt, mul
 from pathlib import Path
-from weakref import WeakSet
 
 from gputally.collector.exports.focus_columns import Version, columns, data_type, words
-from gputally.collector.exports.focus_text import Rows, Shape
+from gputally.collector.exports.focus_row import Row
+from gputally.collector.exports.focus_text import Facts, Rows
 
 MOST_FINDINGS = 100
 
@@ -68,7 +68,6 @@ class Checker:
         self._origin: tuple[str, ...] = ()
         self._ratio = Decimal(1)
         self._last_id = ""
-        self._right: WeakSet[Shape] = WeakSet()  # nothing was found in what their rows share
 
     def header(self, names: Sequence[str]) -> None:
         """The names of the columns."""
@@ -97,20 +96,17 @@ class Checker:
     def rows(self, rows: Rows) -> None:
         """Many rows: what they share is looked at once, what is each row's own by columns. Row by row they are looked
         at only where not all of them are certainly right, and in 1.3, where rows depend on each other."""
-        count = len(rows.shapes)
-        first = dict(zip(reversed(rows.shapes), range(count - 1, -1, -1), strict=True))
-        fresh = {shape: first[shape] for shape in sorted(first.keys() - self._right, key=first.__getitem__)}
-        if self._version is Version.V1_3 or not are_right(rows, fresh.values(), self._last_id):
+        fresh = _fresh(rows)
+        if self._version is Version.V1_3 or not are_right(rows, fresh, self._last_id):
             for row in rows:
                 self.row(row)
             return
         before = self._rows
-        for at in fresh.values():
+        for at, first in fresh.items():
             self._rows = before + at + 1
-            self._check_pairs(rows.row(at))
-        self._right.update(fresh)
-        self._rows = before + count
-        self._last_id = rows.own["x_LineId"][-1] if count else self._last_id
+            self._check_pairs(first)
+        self._rows = before + len(rows.shapes)
+        self._last_id = rows.own["x_LineId"][-1] if rows.shapes else self._last_id
 
     def finish(self) -> Sequence[str]:
         """Everything that is wrong; empty for a good file."""
@@ -252,21 +248,48 @@ def _object(name: str, text: str) -> Sequence[str]:
     return wrong
 
 
-def are_right(rows: Rows, fresh: Iterable[int], last_id: str) -> bool:
-    """Whether there is certainly nothing wrong with rows after `last_id`, of which those at `fresh` have a shape that
-    was not looked at before. Corrections are not looked at so closely: it is never certain of them."""
-    own, shapes = rows.own, set(rows.shapes)
+def _fresh(rows: Rows) -> Mapping[int, Row]:
+    """The first row of each shape of which no row was found right yet, by its place."""
+    unknown = {shape for shape in set(rows.shapes) if shape.facts is None}
+    if not unknown:
+        return {}
+    first = dict(zip(reversed(rows.shapes), range(len(rows.shapes) - 1, -1, -1), strict=True))
+    places = sorted(first[shape] for shape in unknown)
+    return dict(zip(places, rows.only(places), strict=True))
+
+
+def are_right(rows: Rows, fresh: Mapping[int, Row], last_id: str) -> bool:
+    """Whether there is certainly nothing wrong with rows after `last_id`, of which those that are `fresh` have a shape
+    that was not looked at before. Corrections are not looked at so closely: it is never certain of them."""
+    alike: dict[Facts | None, Facts | None] = {}
+    for at, row in fresh.items():
+        facts_of = _facts(row)
+        rows.shapes[at].facts = alike.setdefault(facts_of, facts_of)
+    facts = [shape.facts for shape in rows.shapes if shape.facts is not None]
+    return len(facts) == len(rows.shapes) and _own_are_right(rows.own, facts, last_id)
+
+
+def _facts(row: Mapping[str, str]) -> Facts | None:
+    """None where something is wrong with a row, or might be with another of its shape."""
+    prices = [row.get(name, "") for name in ("ListUnitPrice", "ContractedUnitPrice")]
+    sure = not row.get("ChargeClass") and row.get("ProviderName") == row.get("InvoiceIssuerName")
+    if not sure or any(any(rule(row)) for rule in RULES) or not _NINE.fullmatch(_joined(prices)):
+        return None
+    list_price, price = _integers(_joined(prices))
+    return Facts(list_price, price, (row.get("BillingPeriodStart", ""), row.get("BillingPeriodEnd", "")))
+
+
+def _own_are_right(own: Mapping[str, Sequence[str]], facts: Sequence[Facts], last_id: str) -> bool:
+    plain = {
+        id(own[name]): own[name] for name in ("PricingQuantity", "ConsumedQuantity", "BilledCost", "EffectiveCost")
+    }
     return (
-        not any(any(rule(row)) for row in map(rows.row, fresh) for rule in RULES)
-        and not any(shape.get("ChargeClass") for shape in shapes)
-        and all(shape.get("ProviderName") == shape.get("InvoiceIssuerName") for shape in shapes)
-        and all(_NINE.fullmatch(_joined(own[name])) for name in ("PricingQuantity", "ConsumedQuantity"))
-        and all(_NINE.fullmatch(_joined(own[name])) for name in ("BilledCost", "EffectiveCost"))
+        all(_NINE.fullmatch(_joined(column)) for column in plain.values())
         and all(_NINE_OR_NONE.fullmatch(_joined(own[name])) for name in ("x_EnergyIdleKwh", "x_EnergyDynamicKwh"))
-        and all(_is_product(rows, *names) for names in _PRODUCTS)
+        and _are_products(own, facts)
         and not _NO_NULLS.intersection(own["x_Microseconds"], own["x_LineId"])
         and _ascend([last_id, *own["x_LineId"]])
-        and _periods_are_right(rows)
+        and _periods_are_right(own, facts)
     )
 
 
@@ -274,11 +297,10 @@ def are_right(rows: Rows, fresh: Iterable[int], last_id: str) -> bool:
 _NINE = re.compile(r"(?:\d+\.\d{9}\n)*", re.ASCII)
 _NINE_OR_NONE = re.compile(r"(?:(?:\d+\.\d{9})?\n)*", re.ASCII)
 _EIGHTEEN = re.compile(r"(?:\d+\.\d{18}\n)*", re.ASCII)
-_PRODUCTS = (("ListCost", "ListUnitPrice"), ("ContractedCost", "ContractedUnitPrice"))
 
 
 def _joined(column: Sequence[str]) -> str:
-    return "".join([text + "\n" for text in column])
+    return "\n".join([*column, ""])
 
 
 def _integers(joined: str) -> list[int]:
@@ -286,32 +308,32 @@ def _integers(joined: str) -> list[int]:
     return list(map(int, joined.replace(".", "").split()))
 
 
-def _is_product(rows: Rows, cost: str, price: str) -> bool:
-    totals = _joined(rows.own[cost])
-    if not _EIGHTEEN.fullmatch(totals):
-        return False
-    prices = {shape: shape.get(price) for shape in set(rows.shapes)}
-    if not all(_NINE.fullmatch(text + "\n") for text in prices.values()):
-        return False
-    units = {shape: int(text.replace(".", "")) for shape, text in prices.items()}
-    quantities = _integers(_joined(rows.own["PricingQuantity"]))
-    return _integers(totals) == list(map(mul, quantities, map(units.__getitem__, rows.shapes)))
+def _are_products(own: Mapping[str, Sequence[str]], facts: Sequence[Facts]) -> bool:
+    """Of price and quantity, at both prices; a column that is both costs at the same prices is looked at once."""
+    quantities = _integers(_joined(own["PricingQuantity"]))
+    listed, prices = own["ListCost"], [of.list_price for of in facts]
+    contracted, negotiated = own["ContractedCost"], [of.price for of in facts]
+    same = listed is contracted and prices == negotiated
+    return _is_product(listed, quantities, prices) and (same or _is_product(contracted, quantities, negotiated))
+
+
+def _is_product(costs: Sequence[str], quantities: Sequence[int], prices: Sequence[int]) -> bool:
+    totals = _joined(costs)
+    return bool(_EIGHTEEN.fullmatch(totals)) and _integers(totals) == list(map(mul, quantities, prices))
 
 
 def _ascend(column: Sequence[str]) -> bool:
     return all(map(lt, column, column[1:]))
 
 
-def _periods_are_right(rows: Rows) -> bool:
+def _periods_are_right(own: Mapping[str, Sequence[str]], facts: Sequence[Facts]) -> bool:
     """Of each hour and billing period that there is."""
-    starts, ends = rows.own["ChargePeriodStart"], rows.own["ChargePeriodEnd"]
-    billed = {shape: (shape.get("BillingPeriodStart"), shape.get("BillingPeriodEnd")) for shape in rows.shapes}
-    found = set(zip(starts, ends, map(billed.__getitem__, rows.shapes), strict=True))
+    found = set(zip(own["ChargePeriodStart"], own["ChargePeriodEnd"], [of.billed for of in facts], strict=True))
     return not any(
         not _INSTANT.fullmatch(start)
         or not _INSTANT.fullmatch(end)
-        or any(_periods(dict(zip(_PERIODS, (start, end, *of), strict=True))))
-        for start, end, of in found
+        or any(_periods(dict(zip(_PERIODS, (start, end, *billed), strict=True))))
+        for start, end, billed in found
     )
 
 

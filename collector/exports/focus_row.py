@@ -9,7 +9,7 @@ from operator import mul
 from gputally.accounting.keys import is_user
 from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.exports.focus_charge import Charge, Printed
+from gputally.collector.exports.focus_charge import METERS, Charges, Printed, Sort
 from gputally.collector.exports.record import instant_text
 from gputally.collector.rates.card import exact, model_key
 from gputally.collector.statement.block import Account
@@ -61,47 +61,46 @@ class RowMaker:
             ),
         }
 
-    def constants(self, charge: Charge, *, allocates: bool) -> Row:
-        """What a row shares with all of its account, meter and state; `allocates`: it is a part of a device's hour."""
-        of = charge.account
+    def constants(self, sort: Sort, *, allocates: bool) -> Row:
+        """What rows of a sort share; `allocates`: they are parts of devices' hours."""
+        of = sort.account
         return {
             **self._constant,
-            **self._account(of, charge),
-            **_prices(charge),
+            **self._account(of, sort),
+            **_prices(sort),
             **_resource(of),
-            **_sku(of, charge),
-            **_own(of, charge),
-            **(_allocation(of, charge) if allocates else {}),
-            "ChargeClass": "Correction" if self.corrects(charge) else "",
-            "ChargeDescription": _description(of, charge, corrects=self.corrects(charge)),
+            **_sku(of, sort),
+            **_own(of, sort),
+            **(_allocation(of, sort) if allocates else {}),
+            "ChargeClass": "Correction" if sort.corrects else "",
+            "ChargeDescription": _description(of, sort),
         }
 
-    def corrects(self, charge: Charge) -> bool:
-        """Whether it is of a month before."""
-        return charge.hour_us < self._month.start_us
-
-    def figures(
-        self, some: Sequence[Charge], printed: Printed, ratios: Sequence[str | None]
-    ) -> Mapping[str, Sequence[str]]:
+    def figures(self, some: Charges, printed: Printed, ratios: Sequence[str | None]) -> Mapping[str, Sequence[str]]:
         """What is each row's own, by column. List and contracted cost are the exact products of what is printed; the
-        billed cost adds up to the ledger."""
-        quantities, billed = texts(fixed_column(printed.quantity, DIGITS)), texts(fixed_column(printed.cost, DIGITS))
-        first, self._number = self._number + 1, self._number + len(some)
-        hours = {hour_us: (instant_text(hour_us), self._end_text(hour_us)) for hour_us in {one.hour_us for one in some}}
+        billed cost adds up to the ledger. Columns that are alike are one object."""
+        quantities, billed = _texts(printed.quantity), _texts(printed.cost)
+        listed, contracted = _costs(some.sorts, printed.quantity)
+        first, self._number = self._number + 1, self._number + len(some.hours)
+        starts = {hour_us: instant_text(hour_us) for hour_us in set(some.hours)}
+        ends = {hour_us: self._end_text(hour_us) for hour_us in starts}
+        month, gpu = self._month.name, METERS.index(Meter.GPU)
         return {
             "PricingQuantity": quantities,
             "ConsumedQuantity": quantities,
-            "ListCost": _products(printed.quantity, [one.list_price for one in some]),
-            "ContractedCost": _products(printed.quantity, [one.price for one in some]),
+            "ListCost": listed,
+            "ContractedCost": contracted,
             "BilledCost": billed,
             "EffectiveCost": billed,
-            "ChargePeriodStart": [hours[one.hour_us][0] for one in some],
-            "ChargePeriodEnd": [hours[one.hour_us][1] for one in some],
+            "ChargePeriodStart": list(map(starts.__getitem__, some.hours)),
+            "ChargePeriodEnd": list(map(ends.__getitem__, some.hours)),
             "AllocatedMethodDetails": list(map(_details_of, ratios, quantities)),
-            "x_LineId": [f"{self._month.name}-{number:09d}" for number in range(first, self._number + 1)],
-            "x_Microseconds": [str(one.quantity) if one.meter is Meter.GPU else "" for one in some],
-            "x_EnergyIdleKwh": texts(fixed_column(printed.energy_idle, DIGITS)),
-            "x_EnergyDynamicKwh": texts(fixed_column(printed.energy_dynamic, DIGITS)),
+            "x_LineId": [f"{month}-{number:09d}" for number in range(first, self._number + 1)],
+            "x_Microseconds": [
+                str(us) if sort.meter == gpu else "" for sort, us in zip(some.sorts, some.quantities, strict=True)
+            ],
+            "x_EnergyIdleKwh": _texts(printed.energy_idle),
+            "x_EnergyDynamicKwh": _texts(printed.energy_dynamic),
         }
 
     def _end_text(self, hour_us: int) -> str:
@@ -109,7 +108,7 @@ class RowMaker:
             self._ends[hour_us] = instant_text(hour_end(hour_us, self._zone))
         return self._ends[hour_us]
 
-    def _account(self, line: Account, charge: Charge) -> Row:
+    def _account(self, line: Account, sort: Sort) -> Row:
         of = line.holding
         found = {
             "BillingAccountId": of.cluster,
@@ -117,34 +116,37 @@ class RowMaker:
             "InvoiceId": f"cb-{self._month.name}-{of.cluster}",
             "Tags": line.terms.tags,
         }
-        if _who(line, charge) is OwnerKind.POD:
+        if _who(line, sort) is OwnerKind.POD:
             found["SubAccountId"] = f"{of.cluster}/{line.terms.namespace_uid or of.namespace}"
             found["SubAccountName"] = of.namespace
             found["SubAccountType"] = "User" if is_user(of.namespace) else "Kubernetes Namespace"
         return found
 
 
-def _who(line: Account, charge: Charge) -> OwnerKind:
-    return payer(line.holding.kind, State(charge.state)) if charge.state else OwnerKind(line.holding.kind)
+def _who(line: Account, sort: Sort) -> OwnerKind:
+    return payer(line.holding.kind, State(sort.state)) if sort.state else OwnerKind(line.holding.kind)
 
 
-def _prices(charge: Charge) -> Row:
-    unit = _SERVICES[charge.meter][2]
+def _prices(sort: Sort) -> Row:
+    unit = _SERVICES[METERS[sort.meter]][2]
     return {
         "PricingUnit": unit,
         "ConsumedUnit": unit,
-        "ListUnitPrice": fixed(charge.list_price, DIGITS),
-        "ContractedUnitPrice": fixed(charge.price, DIGITS),
+        "ListUnitPrice": fixed(sort.list_price, DIGITS),
+        "ContractedUnitPrice": fixed(sort.price, DIGITS),
     }
 
 
-def _products(quantities: Sequence[int], prices: Sequence[int]) -> list[str]:
-    return texts(fixed_column(map(mul, quantities, prices), 2 * DIGITS))
+def _costs(sorts: Sequence[Sort], quantities: Sequence[int]) -> tuple[list[str], list[str]]:
+    """At list prices, and at those that were negotiated."""
+    prices, negotiated = [sort.list_price for sort in sorts], [sort.price for sort in sorts]
+    listed = _texts(map(mul, quantities, prices), 2 * DIGITS)
+    return listed, listed if prices == negotiated else _texts(map(mul, quantities, negotiated), 2 * DIGITS)
 
 
-def texts(column: Iterable[str | None]) -> list[str]:
-    """A column with nothing where a value is unknown."""
-    return [text or "" for text in column]
+def _texts(units: Iterable[int | None], digits: int = DIGITS) -> list[str]:
+    """Decimals, with nothing where a value is unknown."""
+    return [text or "" for text in fixed_column(units, digits)]
 
 
 def _resource(line: Account) -> Row:
@@ -154,12 +156,16 @@ def _resource(line: Account) -> Row:
     return {"ResourceId": f"{of.cluster}/{of.node}/{uuid}", "ResourceType": kind}
 
 
-def _sku(line: Account, charge: Charge) -> Row:
+def _sku(line: Account, sort: Sort) -> Row:
     """Stable over time: neither amounts nor versions of the rate card are in it."""
-    service, meter, _ = _SERVICES[charge.meter]
-    sku = _gpu_sku(line.holding.model, line.holding.profile) if charge.meter is Meter.GPU else f"gpu-{charge.meter}"
+    service, meter, _ = _SERVICES[METERS[sort.meter]]
+    sku = (
+        _gpu_sku(line.holding.model, line.holding.profile)
+        if METERS[sort.meter] is Meter.GPU
+        else f"gpu-{METERS[sort.meter]}"
+    )
     found = {"ServiceName": service, "SkuMeter": meter, "SkuId": sku, "SkuPriceId": f"{sku}:standard"}
-    if charge.meter is Meter.GPU:
+    if METERS[sort.meter] is Meter.GPU:
         found["SkuPriceDetails"] = _details(line.holding.model, line.holding.profile)
     return found
 
@@ -174,10 +180,10 @@ def _details(model: str, profile: str) -> str:
     return json.dumps({"GpuCount": 1, "x_GpuModel": model, **({"x_MigProfile": profile} if profile else {})})
 
 
-def _own(line: Account, charge: Charge) -> Row:
+def _own(line: Account, sort: Sort) -> Row:
     of, terms = line.holding, line.terms
     return {
-        "x_UsageState": charge.state,
+        "x_UsageState": sort.state,
         "x_StateReason": of.reason,
         "x_Basis": of.basis,
         "x_Owner": of.kind if of.kind != OwnerKind.HOST else f"host {of.user} {of.unit}".rstrip(),
@@ -193,7 +199,7 @@ def _own(line: Account, charge: Charge) -> Row:
     }
 
 
-def _allocation(line: Account, charge: Charge) -> Row:
+def _allocation(line: Account, sort: Sort) -> Row:
     """The columns of 1.3: which part of the device's hour this is, and whose. Nobody's has a method and no resource."""
     of = line.holding
     found = {
@@ -201,7 +207,7 @@ def _allocation(line: Account, charge: Charge) -> Row:
         "ResourceType": "GPU",
         "AllocatedMethodId": METHOD,
     }
-    if _who(line, charge) is OwnerKind.POD:
+    if _who(line, sort) is OwnerKind.POD:
         found["AllocatedResourceId"] = f"{of.cluster}/{of.namespace}/{of.pod_uid or of.pod}"
         found["AllocatedResourceName"] = of.pod
         found["AllocatedTags"] = line.terms.tags
@@ -215,10 +221,10 @@ def _details_of(ratio: str | None, quantity: str) -> str:
     return f'{{"Elements":[{element}]}}'
 
 
-def _description(line: Account, charge: Charge, *, corrects: bool) -> str:
+def _description(line: Account, sort: Sort) -> str:
     of = line.holding
-    what = {Meter.GPU: charge.state, Meter.ENERGY: "energy", Meter.OVERHEAD: "energy overhead"}[charge.meter]
+    what = {Meter.GPU: sort.state, Meter.ENERGY: "energy", Meter.OVERHEAD: "energy overhead"}[METERS[sort.meter]]
     where = f"{of.model} {of.profile}".rstrip()
     whose = f"namespace {of.namespace}, pod {of.pod}" if of.kind == OwnerKind.POD else of.kind
-    rate = f", rate {exact(charge.price)}, card version {line.terms.rate_version}"
-    return f"{'correction: ' if corrects else ''}{what} {where} for {whose}{rate}"
+    rate = f", rate {exact(sort.price)}, card version {line.terms.rate_version}"
+    return f"{'correction: ' if sort.corrects else ''}{what} {where} for {whose}{rate}"

@@ -148,9 +148,11 @@ def fixed_column(units: Iterable[int | None], digits: int) -> list[str | None]:
     """The same of many; where equal ones come often, each is made once. None stays."""
     column = list(units)
     different = set(column)
-    known = [value for value in column if value is not None]
-    if len(different) * 2 > len(column) == len(known) and digits and min(known) >= 0:
-        form, one = f"%d.%0{digits}d", 10**digits
-        return [form % divmod(value, one) for value in known]
-    texts = {value: None if value is None else fixed(value, digits) for value in different}
-    return list(map(texts.__getitem__, column))
+    if None in different or len(different) * 2 <= len(column) or not digits:
+        texts = {value: None if value is None else fixed(value, digits) for value in different}
+        return list(map(texts.__getitem__, column))
+    known: list[int] = column  # type: ignore[assignment]  # None is not among them
+    if min(known) < 0:
+        return [fixed(value, digits) for value in known]
+    form, one = f"%d.%0{digits}d", 10**digits
+    return [form % divmod(value, one) for value in known]
