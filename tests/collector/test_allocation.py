@@ -301,31 +301,43 @@ def test_the_hash_does_not_depend_on_the_order_in_which_windows_came(engine: Eng
 
 
 @every_history
-@given(windows=histories(), one=groupings, other=groupings)
-def test_every_grouping_has_the_same_total_of_time_and_money(
-    engine: Engine, windows: list[Window], one: tuple[By, ...], other: tuple[By, ...]
+@given(
+    windows=histories(),
+    one=groupings,
+    other=groupings,
+    by=untold,
+    cut=st.integers(1, 3),
+    how=st.sampled_from([Spread.PROPORTIONAL, Spread.EVEN]),
+)
+def test_whatever_is_in_a_ledger_answers_from_it_keep_the_rules(
+    engine: Engine,
+    windows: list[Window],
+    one: tuple[By, ...],
+    other: tuple[By, ...],
+    by: tuple[By, ...],
+    cut: int,
+    how: Spread,
 ) -> None:
-    """I6"""
+    """To fill a ledger takes longer than to ask it, so each is checked against all of them."""
     empty(engine)
     book(engine, windows)
     apply(engine)
-    a, b = ask(engine, *one), ask(engine, *other)
+    every_grouping_has_the_same_total_of_time_and_money(ask(engine, *one), ask(engine, *other))
+    disjoint_periods_add_up_in_time_and_money(engine, by, START_US + cut * HOUR_US)
+    spreading_is_conserved_and_moves_no_posting(engine, by, how)
+    a_filter_does_not_change_what_a_namespace_is_given(engine, how)
+
+
+def every_grouping_has_the_same_total_of_time_and_money(a: Allocation, b: Allocation) -> None:
+    """I6"""
     assert (a.amounts, a.ground) == (b.amounts, b.ground)
     assert (a.money.by_state, a.money.unpriced_us) == (b.money.by_state, b.money.unpriced_us)
     assert sum(row.amounts.capacity_us for row in a.rows) == a.amounts.capacity_us
 
 
-@every_history
-@given(windows=histories(), by=untold, cut=st.integers(1, 3))
-def test_disjoint_periods_add_up_in_time_and_money(
-    engine: Engine, windows: list[Window], by: tuple[By, ...], cut: int
-) -> None:
+def disjoint_periods_add_up_in_time_and_money(engine: Engine, by: tuple[By, ...], middle_us: int) -> None:
     """I5, row by row, across a change of price and team at 01:00."""
-    empty(engine)
-    book(engine, windows)
-    apply(engine)
-    middle = START_US + cut * HOUR_US
-    parts = [ask(engine, *by, period=Period(*edges)) for edges in ((START_US, middle), (middle, END_US))]
+    parts = [ask(engine, *by, period=Period(*edges)) for edges in ((START_US, middle_us), (middle_us, END_US))]
     found = ask(engine, *by, period=Period(START_US, END_US))
     assert by_key([row for part in parts for row in part.rows]) == by_key(found.rows)
 
@@ -346,14 +358,7 @@ def test_steps_of_any_zone_add_up_to_the_period(
     assert by_key(stepped.rows) == by_key(ask(engine, *by, period=period, zone=zone).rows)
 
 
-@every_history
-@given(windows=histories(), by=untold, how=st.sampled_from([Spread.PROPORTIONAL, Spread.EVEN]))
-def test_spreading_is_conserved_and_moves_no_posting(
-    engine: Engine, windows: list[Window], by: tuple[By, ...], how: Spread
-) -> None:
-    empty(engine)
-    book(engine, windows)
-    apply(engine)
+def spreading_is_conserved_and_moves_no_posting(engine: Engine, by: tuple[By, ...], how: Spread) -> None:
     plain, found = ask(engine, *by, step=Step.HOUR), ask(engine, *by, step=Step.HOUR, spread=how)
     assert sum(row.shared_us for row in found.rows) == 0
     assert found.money.shared == 0
@@ -362,12 +367,7 @@ def test_spreading_is_conserved_and_moves_no_posting(
     assert plain.ground == found.ground
 
 
-@every_history
-@given(windows=histories(), how=st.sampled_from([Spread.PROPORTIONAL, Spread.EVEN]))
-def test_a_filter_does_not_change_what_a_namespace_is_given(engine: Engine, windows: list[Window], how: Spread) -> None:
-    empty(engine)
-    book(engine, windows)
-    apply(engine)
+def a_filter_does_not_change_what_a_namespace_is_given(engine: Engine, how: Spread) -> None:
     every = {row.keys: (row.shared_us, row.money.shared) for row in ask(engine, By.NAMESPACE, spread=how).rows}
     only = ask(engine, By.NAMESPACE, spread=how, where=parse_filter('namespace:"search"+pod<~:""'))
     assert all(every[row.keys] == (row.shared_us, row.money.shared) for row in only.rows)

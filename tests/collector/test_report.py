@@ -171,49 +171,40 @@ def test_a_zone_that_shares_the_hours_may_read_the_ledger(engine: Engine) -> Non
 
 
 @every_history
-@given(windows=histories(), by=groupings)
-def test_the_report_is_the_sum_of_the_accepted_lines(engine: Engine, windows: list[Window], by: list[By]) -> None:
-    """But for gaps, which no line tells of: their time is on top, and `gap_us` says how much of it."""
-    empty(engine)
-    book(engine, windows)
-    found, lines = whole(engine, *by).total.amounts, of_lines(windows)
-    told = ["used_us", "idle_us", "unallocated_us", "burst_us", "intruder_us", "memory_byte_s", "quality_us", "sm_us"]
-    assert [getattr(found, name) for name in told] == [getattr(lines, name) for name in told]
-    assert found.capacity_us - found.gap_us == lines.capacity_us
-
-
-@every_history
-@given(windows=histories(), one=groupings, other=groupings)
-def test_every_grouping_has_the_same_total(
-    engine: Engine, windows: list[Window], one: list[By], other: list[By]
+@given(windows=histories(), by=groupings, other=groupings, cut=st.integers(1, 3))
+def test_whatever_is_in_a_ledger_reports_of_it_keep_the_rules(
+    engine: Engine, windows: list[Window], by: list[By], other: list[By], cut: int
 ) -> None:
-    """I6"""
-    empty(engine)
-    book(engine, windows)
-    assert whole(engine, *one).total.amounts == whole(engine, *other).total.amounts
-
-
-@every_history
-@given(windows=histories(), by=groupings, cut=st.integers(1, 3))
-def test_disjoint_periods_add_up(engine: Engine, windows: list[Window], by: list[By], cut: int) -> None:
-    """I5, row by row: report(A ∪ B) = report(A) + report(B)."""
-    empty(engine)
-    book(engine, windows)
-    middle = START_US + cut * HOUR_US
-    parts = [report(engine, UTC, START_US, middle, by), report(engine, UTC, middle, END_US, by)]
-    sums: dict[tuple[object, ...], Amounts] = {}
-    for part in (row for found in parts for row in found.rows):
-        key = (part.keys, part.owner)
-        sums[key] = summed([sums.get(key, Amounts()), part.amounts])
-    assert sums == {(row.keys, row.owner): row.amounts for row in whole(engine, *by).rows}
-
-
-@every_history
-@given(windows=histories(), by=groupings)
-def test_states_sum_to_capacity_and_nothing_is_negative(engine: Engine, windows: list[Window], by: list[By]) -> None:
+    """To fill a ledger takes longer than to ask it, so each is checked against all of them."""
     empty(engine)
     book(engine, windows)
     found = whole(engine, *by)
+    it_is_the_sum_of_the_accepted_lines(found, windows)
+    assert whole(engine, *other).total.amounts == found.total.amounts, "I6: every grouping has the same total"
+    disjoint_periods_add_up(engine, found, by, START_US + cut * HOUR_US)
+    states_sum_to_capacity_and_nothing_is_negative(found, windows)
+
+
+def it_is_the_sum_of_the_accepted_lines(found: Report, windows: Sequence[Window]) -> None:
+    """But for gaps, which no line tells of: their time is on top, and `gap_us` says how much of it."""
+    total, lines = found.total.amounts, of_lines(windows)
+    told = ["used_us", "idle_us", "unallocated_us", "burst_us", "intruder_us", "memory_byte_s", "quality_us", "sm_us"]
+    assert [getattr(total, name) for name in told] == [getattr(lines, name) for name in told]
+    assert total.capacity_us - total.gap_us == lines.capacity_us
+
+
+def disjoint_periods_add_up(engine: Engine, found: Report, by: Sequence[By], middle_us: int) -> None:
+    """I5, row by row: report(A ∪ B) = report(A) + report(B)."""
+    parts = [report(engine, UTC, START_US, middle_us, by), report(engine, UTC, middle_us, END_US, by)]
+    sums: dict[tuple[object, ...], Amounts] = {}
+    for part in (row for of_part in parts for row in of_part.rows):
+        key = (part.keys, part.owner)
+        sums[key] = summed([sums.get(key, Amounts()), part.amounts])
+    assert sums == {(row.keys, row.owner): row.amounts for row in found.rows}
+
+
+def states_sum_to_capacity_and_nothing_is_negative(found: Report, windows: Sequence[Window]) -> None:
+    """I1 and I3."""
     capacity = sum(part.capacity_us for content in windows for part in content.devices)
     assert sum(row.amounts.capacity_us - row.amounts.gap_us for row in found.rows) == capacity
     for amounts in (row.amounts for row in found.rows):
