@@ -16,7 +16,7 @@ from gputally.collector.advice.advice import Advice, Kind, OffHours, Spent, Stre
 from gputally.collector.advice.asked import DAY_US, Asked, pieces
 from gputally.collector.advice.held import spent
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.allocation import read_allocation
+from gputally.collector.allocation.allocation import read_usage
 from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
@@ -176,4 +176,4 @@ def _priced(connection: Connection, asked: Asked, services: Sequence[Service]) -
     where = Filter((Clause(By.NAMESPACE, Operator.IS, namespaces), Clause(By.WORKLOAD, Operator.IS, labels)))
     week = Period(asked.week.start_us, asked.fortnight.end_us)
     query = Query(week, asked.zone, (By.CLUSTER, By.WORKLOAD), step=Step.HOUR, where=where, scope=asked.scope)
-    return read_allocation(connection, asked.zone, query).rows
+    return read_usage(connection, asked.zone, query)

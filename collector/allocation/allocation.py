@@ -71,6 +71,15 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
 def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
     """The same from the ledger as it is; all of it sees one state of the database."""
     ground = Ground(ledger_hash(connection, query), pending_in(connection, query.period, query.scope))
+    return _read(connection, billing, query, ground)
+
+
+def read_usage(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Row, ...]:
+    """Its rows alone: for answers that are made of several, and say themselves which ledger they are of."""
+    return _read(connection, billing, query, Ground("", 0)).rows
+
+
+def _read(connection: Connection, billing: ZoneInfo, query: Query, ground: Ground) -> Allocation:
     pricer, changes = _changes(connection, billing, query)
     needed = detail({*query.keys, *query.where.keys}, by_node=pricer.asks_labels)
     plan = read_plan(connection, query.period, [step.start_us for step in query.steps()], changes, needed)
