@@ -4,6 +4,7 @@ What is built is put together in `neighbours` and `running`, which are loaded wh
 a copy of this process, made while it is small and has no thread, and it samples while the rest is still being loaded.
 """
 
+import gc
 import logging
 import signal
 import sys
@@ -37,6 +38,7 @@ def main() -> None:
     start_us = wall_us()
     scenario = _scenario(settings, start_us)
     probe = _probe(settings, start_us, stop)
+    gc.freeze()  # what exists now stays: neither process looks for garbage in it, so its pages stay shared
     probe.prepare()
     sys.exit(_live(settings, scenario, probe, wanted, rest, stop))
 

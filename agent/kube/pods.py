@@ -4,7 +4,7 @@ Parsing keeps the fields that accounting needs and drops the rest. The table is 
 Without API access the table stays empty and the agent counts all the same.
 """
 
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -178,6 +178,7 @@ class _View:
         self.deleted = deleted
         every = [*(entry.pod for entry in deleted), *alive.values()]
         self.by_uid = {uid: pod for pod in every for uid in pod.uids}
+        self.uids = frozenset(self.by_uid)  # asked for with each sample, and mostly the same
         self.by_name = {(pod.namespace, pod.name): pod for pod in every}
         self.by_container = {one.id: (pod, one.name) for pod in every for one in pod.containers if one.id}
 
@@ -221,9 +222,9 @@ class PodTable:
         """The pod that a container belongs to, and the container's name in it."""
         return self._view.by_container.get(container_id)
 
-    def known(self) -> KeysView[str]:
+    def known(self) -> frozenset[str]:
         """All UIDs that are known now, config hashes among them."""
-        return self._view.by_uid.keys()
+        return self._view.uids
 
     @property
     def alive(self) -> tuple[Pod, ...]:

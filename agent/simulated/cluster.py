@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gputally.agent.kube.pods import Pod, PodContainer, PodTable
 from gputally.agent.reservations.kubelet import ContainerReservation, Reservations
@@ -69,7 +69,7 @@ class SimulatedPods:
         """The pod that a container belongs to, and the container's name in it."""
         return self._now().of_container(container_id)
 
-    def known(self) -> KeysView[str]:
+    def known(self) -> frozenset[str]:
         """All UIDs that are known now."""
         return self._now().known()
 
