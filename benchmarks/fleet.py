@@ -22,6 +22,7 @@ from gputally.collector.files.applied import Kind, apply_file
 GPUS_PER_NODE, TEAMS, DAYS = 8, 12, 31
 JULY = Period(1_782_864_000_000_000, 1_785_542_400_000_000)  # of 2026, UTC
 MIDDLE = "2026-07-15"
+MINUTE_US = 60_000_000
 CARD = b"""\
 version: 1
 currency: EUR
@@ -124,6 +125,33 @@ def book_month(engine: Engine, size: Size = THOUSAND) -> int:
     apply_file(engine, Kind.RATES, CARD, "bench", 1)
     apply_file(engine, Kind.TEAMS, _teams(size), "bench", 1)
     return count
+
+
+def book_minutes(engine: Engine, size: Size, until_us: int, minutes: int = 10) -> None:
+    """Windows of each node up to an instant of the last day, in which each tenth device is held and idle."""
+    with writing(engine) as connection:
+        for statement in filter(str.strip, _minutes(size, until_us, minutes).split(";")):
+            connection.execute(text(statement))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text('VACUUM ANALYZE "window", line'))
+
+
+def _minutes(size: Size, until_us: int, minutes: int) -> str:
+    nodes = -(-size.gpus // GPUS_PER_NODE)
+    used_us = f"CASE WHEN d % 10 = 0 THEN 0 ELSE {MINUTE_US} / 2 END"
+    return f"""
+INSERT INTO "window" (id, node_id, start_us, end_us, content_hash, agent_id, boot_id, sequence, skipped_us, waited_us,
+    accepted_us)
+  SELECT m * {nodes} + n, n, at_us, at_us + {MINUTE_US}, '', 'agent', 'boot', m, 0, 0, at_us + {MINUTE_US}
+  FROM (SELECT n, m, {until_us} - (m + 1) * {MINUTE_US} AS at_us
+    FROM generate_series(1, {nodes}) n, generate_series(0::bigint, {minutes - 1}) m) found;
+INSERT INTO line (window_id, position, device_id, owner_id, partition, basis, reason, source, used_us, idle_us,
+    unallocated_us, unavailable_us, unobserved_us, memory_byte_s)
+  SELECT m * {nodes} + (d - 1) / {GPUS_PER_NODE} + 1, (d - 1) % {GPUS_PER_NODE}, d,
+    {(size.days - 1) * size.gpus} + d, 'gpu', {_HELD}, {_PLAIN}, {_SAMPLED}, {used_us}, {MINUTE_US} - {used_us},
+    0, 0, 0, 60 * (1::bigint << 34)
+  FROM generate_series(1, {size.gpus}) d, generate_series(0, {minutes - 1}) m;
+"""
 
 
 def sum_days(engine: Engine, count: int) -> None:

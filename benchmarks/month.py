@@ -9,6 +9,7 @@ nothing else, where an answer must tell apart what has a price of its own. State
 
 import argparse
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -155,6 +156,8 @@ def ask(app: FastAPI, address: str) -> None:
 @contextmanager
 def application(engine: Engine) -> Iterator[FastAPI]:
     """The API and the pages over a ledger, in the last hour of its month."""
+    gc.collect()
+    gc.freeze()  # as the collector does when it has started
     desk = Desk()
     service = Service(engine, UTC, Anybody(), desk, lambda: ASKED_AT_US, status_of, deadline_s=600)
     try:

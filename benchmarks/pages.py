@@ -7,8 +7,8 @@ from typing import Any
 from cpu import cost, in_turns
 from disk import SERVER
 from fastapi import FastAPI
-from fleet import THOUSAND, Size, book_month
-from month import application, get, is_question, listening
+from fleet import THOUSAND, Size, book_minutes, book_month
+from month import ASKED_AT_US, application, get, is_question, listening
 from sqlalchemy import Engine
 from table import Figure, ratio_at_most
 from tests.databases import running_postgres
@@ -22,7 +22,9 @@ def figures(*, quick: bool) -> list[Figure]:
     """Each page of a fleet's month, wall milliseconds, in turns."""
     with running_postgres(SERVER) as server:
         engine = open_database(server.create(migrated=True))
-        book_month(engine, Size(50) if quick else THOUSAND)
+        size = Size(50) if quick else THOUSAND
+        book_month(engine, size)
+        book_minutes(engine, size, ASKED_AT_US)
         with application(engine) as app:
             found = [_figure(engine, app, address, 3) for address in _PAGES]
         engine.dispose()

@@ -53,9 +53,10 @@ SOURCES: Mapping[Detail, Source] = {
     Detail.POSTING: POSTINGS,
 }
 _PLACE = (By.CLUSTER, By.MODEL, By.PROFILE, By.NAMESPACE, By.KIND)
-# A fleet's month is summed in memory, where its newest days are: PostgreSQL's own 4 MB would sort it on disk, its
-# guess of many groups would sort it by names, and its price of a look into an index would read all owners for a day's.
-_SETTINGS = ("work_mem = '128MB'", "enable_sort = off", "random_page_cost = 1.1")
+# A fleet's month is summed in memory: PostgreSQL's own 4 MB would sort it on disk. Its newest days are in memory, too:
+# by PostgreSQL's own price of a look into an index it would read the owners of all months for those of a day.
+_ROOM = text("SELECT set_config('work_mem', '128MB', true), set_config('random_page_cost', '1.1', true)")
+_HASHED, _AS_USUAL = (text(f"SET LOCAL enable_sort = {on}") for on in ("off", "on"))
 _FITS = "fits"  # by its name, because a text in it is another parameter in each place that it stands
 _CLASS = "class_"  # likewise
 _WHOSE = "whose_"  # likewise; no column is called so
@@ -99,15 +100,23 @@ def read_rows(connection: Connection, query: Query, plan: Plan, nodes: Nodes) ->
     columns = tuple(key for key in query.keys if key in READ)
     left = MAX_CELLS
     if not is_sqlite(connection):
-        for setting in _SETTINGS:
-            connection.execute(text(f"SET LOCAL {setting}"))
+        connection.execute(_ROOM)
     for part in plan.parts:
-        statement = _statement(query, columns, plan.pieces, part, nodes).limit(left + 1)
-        rows = connection.execute(statement).all()  # not through a cursor, which is planned for few rows
+        rows = _fetch(connection, _statement(query, columns, plan.pieces, part, nodes).limit(left + 1))
         left -= len(rows)
         if left < 0:
             raise TooMany("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
         yield rows
+
+
+def _fetch(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequence[SumRow]:
+    """Not through a cursor, which is planned for few rows; not sorted by names, of which PostgreSQL expects more."""
+    if is_sqlite(connection):
+        return connection.execute(statement).all()
+    connection.execute(_HASHED)
+    rows = connection.execute(statement).all()
+    connection.execute(_AS_USUAL)
+    return rows
 
 
 def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """Idle now: who holds GPUs in which nothing runs, since when, and what that has cost."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from fractions import Fraction
 from functools import partial
@@ -9,7 +9,8 @@ from typing import NamedTuple
 from pydantic import Field
 from sqlalchemy import Connection
 
-from gputally.collector.now import names
+from gputally.collector.jobs.read_pods import JobName
+from gputally.collector.now import names, whose
 from gputally.collector.now.latest import Standing, held, read_latest, unmeasured
 from gputally.collector.now.pods import PodSpells, by_pod, known
 from gputally.collector.now.spells import LOOK_BACK_US, read_spells
@@ -50,6 +51,8 @@ class Row(NamedTuple):
     namespace: str
     href: str
     team: str
+    work: str
+    work_href: str
     pod: str
     gpus: str
     models: str
@@ -64,9 +67,13 @@ class Row(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the database says: spells, nodes whose pods are not known now, with since when, and parts that are held."""
+    """What the database says: spells, nodes whose pods are not known now, with since when, and parts that are held.
+
+    `labels` are the names of workloads.
+    """
 
     pods: Sequence[PodSpells]
+    labels: Mapping[whose.Holder, str]
     currency: str
     silent: Sequence[tuple[str, int]]
     held: int
@@ -83,7 +90,7 @@ async def idle(asked: Asked) -> Page:
     at_least = None if given.at_least == 5 else str(given.at_least)
     values = {
         "headings": _headings(given.sort, found.currency, partial(_sorted, kept, at_least)),
-        "rows": rows(ordered[:MOST_ROWS], found.currency, asked),
+        "rows": rows(ordered[:MOST_ROWS], found, asked),
         "left_out": max(0, len(ordered) - MOST_ROWS),
         "sum": summary(ordered, found.currency),
         "held": found.held,
@@ -110,6 +117,7 @@ def read_idle(asked: Asked, namespace: str | None, connection: Connection) -> Fo
     here = [one for one in pods if not one.silent(asked.now_us)]
     return Found(
         by_pod(spells, pricer, asked.now_us),
+        whose.read_labels(connection, [spell.standing for spell in spells]),
         pricer.currency or "",
         [(f"{cluster}/{node}", us) for cluster, node, us in sorted(silent)],
         len({(one.uuid, one.part.partition) for one in here}),
@@ -117,20 +125,22 @@ def read_idle(asked: Asked, namespace: str | None, connection: Connection) -> Fo
     )
 
 
-def rows(found: Iterable[PodSpells], currency: str, asked: Asked) -> list[Row]:
+def rows(pods: Sequence[PodSpells], found: Found, asked: Asked) -> list[Row]:
     """The pods in words."""
-    pods = list(found)
-    costs = words.money([one.cost for one in pods], currency)
-    rates = words.money([one.rate for one in pods], currency)
-    return [_row(one, cost, rate, asked) for one, cost, rate in zip(pods, costs, rates, strict=True)]
+    costs = words.money([one.cost for one in pods], found.currency)
+    rates = words.money([one.rate for one in pods], found.currency)
+    works = [whose.label_of(one.spells[0].standing, found.labels) for one in pods]
+    return [_row(*of, asked) for of in zip(pods, works, costs, rates, strict=True)]
 
 
-def _row(one: PodSpells, cost: str, rate: str, asked: Asked) -> Row:
+def _row(one: PodSpells, work: str, cost: str, rate: str, asked: Asked) -> Row:
     standings = [spell.standing for spell in one.spells]
     return Row(
         one.namespace,
         links.namespace(one.namespace),
         one.team,
+        work,
+        links.workload(JobName(one.cluster, one.namespace, work)),
         one.pod,
         names.count(one.gpus),
         ", ".join(sorted({f"{each.model} {each.profile}".rstrip() for each in standings})),
@@ -185,7 +195,7 @@ def _headings(sort: Sort, currency: str, link: Callable[[Sort], str]) -> list[He
     texts = {
         Sort.NAMESPACE: ("Namespace", False, "ascending"),
         Sort.TEAM: ("Team", False, "ascending"),
-        None: ("Pod", False, ""),
+        None: ("Workload and pod", False, ""),
         Sort.GPUS: ("GPUs", True, "descending"),
         Sort.SINCE: ("Idle since", False, "ascending"),
         Sort.COST: (f"Cost so far {currency}".rstrip(), True, "descending"),

@@ -1,7 +1,7 @@
 """A namespace: its month by day and by workload, what was wasted, what it holds now, and since when that is idle."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +21,9 @@ from gputally.collector.budgets import Scope
 from gputally.collector.burn import Burn, burns
 from gputally.collector.jobs.job import Job, of_pods, read_jobs
 from gputally.collector.jobs.order import Sort
+from gputally.collector.jobs.read_pods import JobName
 from gputally.collector.jobs.wasted import read_losses
+from gputally.collector.now import whose
 from gputally.collector.now.latest import Standing, read_latest
 from gputally.collector.now.spells import Spell, read_spells
 from gputally.collector.rates.pricing import read_pricer
@@ -57,6 +59,8 @@ class Day(NamedTuple):
 class Holding(NamedTuple):
     """What is held now: `since` is None where it is not idle."""
 
+    work: str
+    work_href: str
     pod: str
     container: str
     node: str
@@ -76,6 +80,7 @@ class Found(NamedTuple):
     month: Allocation
     status: str
     standings: Sequence[Standing]
+    labels: Mapping[whose.Holder, str]
     spells: Sequence[Spell]
     burns: Sequence[Burn]
     jobs: Sequence[Job]
@@ -136,6 +141,7 @@ def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, con
         allocation,
         asked.service.status_of(connection, month.period),
         standings,
+        whose.read_labels(connection, standings),
         spells,
         burning,
         read_jobs(connection, asked.zone, query).jobs,
@@ -197,12 +203,14 @@ def _spent(rows: Iterable[Row]) -> int | None:
 
 def _holdings(found: Found, asked: Asked) -> list[Holding]:
     spells = {spell.standing.part: spell for spell in found.spells}
-    return [_holding(one, spells.get(one.part), asked) for one in found.standings]
+    return [_holding(one, whose.label_of(one, found.labels), spells.get(one.part), asked) for one in found.standings]
 
 
-def _holding(one: Standing, spell: Spell | None, asked: Asked) -> Holding:
+def _holding(one: Standing, work: str, spell: Spell | None, asked: Asked) -> Holding:
     device = one.uuid if one.part.partition == WHOLE_GPU else f"{one.uuid}, {one.part.partition} {one.profile}".rstrip()
     return Holding(
+        work,
+        links.workload(JobName(one.cluster, one.namespace, work)),
         one.pod,
         one.container,
         one.node,
