@@ -11,9 +11,10 @@ from gputally.accounting.keys import WHOLE_GPU
 from gputally.accounting.states import Basis, State
 from gputally.collector.advice.advice import Advice, Fit, Kind, Spent
 from gputally.collector.advice.asked import DAY_US, Asked, rows_of
-from gputally.collector.advice.held import PodKey, read_held, spent
+from gputally.collector.advice.held import PodKey, read_together, spent
 from gputally.collector.advice.mig import GIGABYTE, board_of
 from gputally.collector.allocation import whose
+from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.sources import POSTINGS
 from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.database.schema_waste import memory_peak
@@ -95,10 +96,10 @@ def read_fits(connection: Connection, asked: Asked) -> list[Advice]:
         of: details for of, pods in found.items() if (details := fit(of.model, _together(pods.values()))) is not None
     }
     costs: dict[_Of, Spent] = defaultdict(Spent)
-    for held in read_held(connection, asked, [pod.uid for of in fits for pod in found[of]]):
-        of = _Of(held.pod.cluster, held.pod.namespace, held.workload, held.model)
-        if held.partition == WHOLE_GPU and held.pod in found.get(of, ()):
-            costs[of] = costs[of].plus(spent(held.amounts, held.money, _HELD))
+    uids = [pod.uid for of in fits for pod in found[of]]
+    for row in read_together(connection, asked, uids, WHOLE_GPU, tuple(map(By, _Of._fields))):
+        of = _Of(*row.keys)
+        costs[of] = costs[of].plus(spent(row.amounts, row.money, _HELD))
     return [_advice(asked, of, details, [pod.pod for pod in found[of]], costs[of]) for of, details in fits.items()]
 
 
@@ -169,28 +170,23 @@ _TIMES = (*_STATES, "busiest_permille")
 
 
 def _sums(asked: Asked, models: Sequence[str]) -> Subquery:
-    """By the hour first: the busiest one counts. `unknown` is 1 where some hour's memory is not known."""
+    """`busiest_permille` is of the busiest hour, `unknown` is 1 where some hour's memory is not known.
+
+    What a holder used and held idle in an hour is one posting: time with a reason stands on others.
+    """
     week, row = asked.week, posting.c
     place = [row[name] for name in _PLACE]
     within = and_(row.hour_us >= week.start_us, row.hour_us < week.end_us, POSTINGS.visible(asked.scope))
     whole = and_(row.partition == WHOLE_GPU, row.basis == Basis.RESERVATION.value)
     capable = row.device_id.in_(select(device.c.id).where(device.c.model.in_(models)))
     measured = row.used_us + row.idle_us
+    permille = case((measured > 0, (row.used_us * 1000 + measured - 1) // measured), else_=literal_column("0"))
     veiled = case((and_(measured > 0, row.memory_byte_s.is_(None)), literal_column("1")), else_=literal_column("0"))
-    hours = (
-        select(*place, row.hour_us, *(func.sum(row[name]).label(name) for name in _STATES))
-        .add_columns(func.max(veiled).label("unknown"))
-        .where(within, whole, capable)
-        .group_by(*place, row.hour_us)
-        .subquery("hours")
-    )
-    used, idle = hours.c.used_us, hours.c.idle_us
-    permille = case((used + idle > 0, (used * 1000 + used + idle - 1) // (used + idle)), else_=literal_column("0"))
-    keys = [hours.c[name] for name in _PLACE]
     return (
-        select(*keys, *(func.sum(hours.c[name]).label(name) for name in _STATES))
-        .add_columns(func.max(permille).label("busiest_permille"), func.max(hours.c.unknown).label("unknown"))
-        .group_by(*keys)
+        select(*place, *(func.sum(row[name]).label(name) for name in _STATES))
+        .add_columns(func.max(permille).label("busiest_permille"), func.max(veiled).label("unknown"))
+        .where(within, whole, capable)
+        .group_by(*place)
         .subquery("sums")
     )
 
