@@ -4,15 +4,18 @@ A sample is a snapshot of counters in memory of the driver's library; figures ar
 thing keeps two samples, taken in turn; they are not allocated again, and freed when the thing or the driver goes.
 """
 
+import ctypes
 import logging
 from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any
 
 import pynvml
 
 from gputally.agent.nvml.errors import DRIVER_GONE, Code, device_error
+from gputally.agent.nvml.handle import symbol
 from gputally.agent.nvml.records import millionths
 from gputally.agent.sample import GpmReading
 
@@ -26,6 +29,9 @@ _METRICS = (  # in the order of GpmReading's fields
     ("dram", pynvml.NVML_GPM_METRIC_DRAM_BW_UTIL),
 )
 
+_NAMES = [name for name, _ in _METRICS]
+_QUESTION = pynvml.c_nvmlGpmMetricsGet_t
+_ANSWERS = Struct("=" + "4xId24x" * len(_METRICS))  # nvmlGpmMetric_t: return code and value; its own access is slow
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +49,7 @@ class Gpm:
 
     def __init__(self) -> None:
         self._pairs: dict[str, _Pair] = {}
-        self._question = pynvml.c_nvmlGpmMetricsGet_t()  # 19 kB, of which the driver touches as much as we ask for
+        self._question = _question()
 
     def is_due(self, uuid: str, now_us: int, every_us: int) -> bool:
         """Whether `read` would take a sample."""
@@ -88,29 +94,35 @@ class Gpm:
         self.retain(())
 
     def _averages(self, pair: _Pair, since_us: int, now_us: int, rejected: Counter[str]) -> GpmReading | None:
-        question = self._question
-        question.version = pynvml.NVML_GPM_METRICS_GET_VERSION
-        question.numMetrics = len(_METRICS)
-        question.sample1, question.sample2 = pair.spare, pair.last
-        for number, (_, metric) in enumerate(_METRICS):
-            question.metrics[number].metricId = metric
-        try:
-            pynvml.nvmlGpmMetricsGet(question)
-        except pynvml.NVMLError as error:
-            if error.value in DRIVER_GONE:
-                raise device_error(error.value, str(error), "nvmlGpmMetricsGet") from error
+        _QUESTION.sample1.__set__(self._question, pair.spare)
+        _QUESTION.sample2.__set__(self._question, pair.last)
+        code = symbol("nvmlGpmMetricsGet")(ctypes.byref(self._question))
+        if code in DRIVER_GONE:
+            raise device_error(code, str(pynvml.NVMLError(code)), "nvmlGpmMetricsGet")
+        if code:
             rejected["gpm-failed"] += 1
             return None
-        answers = {name: question.metrics[number] for number, (name, _) in enumerate(_METRICS)}
-        values = {name: _value(name, answer, rejected) for name, answer in answers.items()}
-        if values["graphics"] is None and answers["graphics"].nvmlReturn == Code.SUCCESS:
+        answers = _ANSWERS.unpack_from(self._question, _QUESTION.metrics.offset)
+        codes, values = answers[::2], answers[1::2]
+        known = [_value(*each, rejected) for each in zip(_NAMES, codes, values, strict=True)]
+        if known[0] is None and codes[0] == Code.SUCCESS:
             return None  # impossible: counters that began again between the two, so nothing of it is to be believed
-        return GpmReading(since_us, now_us, **values)
+        return GpmReading(since_us, now_us, *known)
 
 
-def _value(name: str, answer: Any, rejected: Counter[str]) -> int | None:
+def _question() -> Any:
+    """What is asked for, by pynvml's structure: 19 kB, of which the driver touches as much as we ask for."""
+    question = _QUESTION()
+    question.version = pynvml.NVML_GPM_METRICS_GET_VERSION
+    question.numMetrics = len(_METRICS)
+    for number, (_, metric) in enumerate(_METRICS):
+        question.metrics[number].metricId = metric
+    return question
+
+
+def _value(name: str, code: int, value: float, rejected: Counter[str]) -> int | None:
     """Each figure has a return code of its own."""
-    return millionths(answer.value, f"gpm-{name}", rejected) if answer.nvmlReturn == Code.SUCCESS else None
+    return millionths(value, f"gpm-{name}", rejected) if code == Code.SUCCESS else None
 
 
 def _free(sample: Any) -> None:
