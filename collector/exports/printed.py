@@ -39,17 +39,21 @@ class Row(NamedTuple):
 
 
 class Idle(NamedTuple):
-    """A printed idle workload."""
+    """A printed idle workload; `unpriced` says how much of it is in no amount, empty where nothing is, or all of it."""
 
     team: str
     namespace: str
     pod: str
     hours: str
     amount: str
+    unpriced: str
 
 
 class Lost(NamedTuple):
-    """A printed loss of a workload, or of all of them; `provisional` says how much of it is, empty where nothing is."""
+    """A printed loss of a workload, or of all of them; `provisional` says how much of it is, empty where nothing is.
+
+    `unpriced` says how much of it is in no amount, empty where nothing is, or all of it.
+    """
 
     team: str
     namespace: str
@@ -58,6 +62,7 @@ class Lost(NamedTuple):
     provisional: str
     hours: str
     amount: str
+    unpriced: str
 
 
 def rows(view: View) -> list[Row]:
@@ -92,7 +97,8 @@ def idle(view: View) -> list[Idle]:
     for one, text in zip(view.workloads, times, strict=True):
         amount = rounded([one.cost], view.statement.digits)[0] if one.unpriced_us < one.idle_us else None
         namespace = names.namespace(one.cluster, one.namespace, one.namespace_uid)
-        found.append(Idle(one.team or UNKNOWN, namespace, one.pod, _grouped(text), _money(amount, view)))
+        rest = _unpriced(one.unpriced_us, one.idle_us)
+        found.append(Idle(one.team or UNKNOWN, namespace, one.pod, _grouped(text), _money(amount, view), rest))
     return found
 
 
@@ -120,6 +126,7 @@ def _lost(view: View, found: Sequence[Loss]) -> list[Lost]:
             _provisional(one),
             _grouped(text),
             _money(next(amounts) if one.unpriced_us < one.us else None, view),
+            _unpriced(one.unpriced_us, one.us),
         )
         for one, text in zip(found, times, strict=True)
     ]
@@ -131,6 +138,11 @@ def _provisional(one: Loss) -> str:
     if one.provisional_us == one.us:
         return "provisional"
     return f"{_grouped(hours([one.provisional_us], _DIGITS)[0])} h provisional"
+
+
+def _unpriced(unpriced_us: int, us: int) -> str:
+    """What an amount is without; where all is without a price there is no amount."""
+    return f"and {_grouped(hours([unpriced_us], _DIGITS)[0])} h unpriced" if 0 < unpriced_us < us else ""
 
 
 def total(view: View) -> str:
@@ -145,6 +157,11 @@ def facts(view: View, content_hash: str | None) -> list[tuple[str, str]]:
     found = [("period", period), ("coverage", _coverage(view))]
     if view.unpriced_us:
         found.append(("unpriced", f"{_grouped(hours([view.unpriced_us], _DIGITS)[0])} GPU-hours are in no amount"))
+    unmetered_us = sum(one.us for one in view.unmetered)
+    if unmetered_us and any(not item.key.is_time for item in of.items):
+        found.append(
+            ("energy", f"not measured of {_grouped(hours([unmetered_us], _DIGITS)[0])} GPU-hours, and in no amount")
+        )
     if view.emissions:
         found.append(("carbon", _carbon(view)))
     if view.pending != 0:

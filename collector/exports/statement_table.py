@@ -1,6 +1,7 @@
 """A statement as tables for a terminal."""
 
 import io
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gputally.collector.exports.printed import Lost, facts, idle, kinds, losses, rows, summary, title, total
+from gputally.collector.exports.printed import Idle, Lost, facts, idle, kinds, losses, rows, summary, title, total
 from gputally.collector.statement.view import View
 
 _WIDEST = 10_000
@@ -56,33 +57,36 @@ def _summary(view: View, width: int | None) -> str:
 
 
 def _lost(view: View, width: int | None) -> str:
-    table = _table("team", "namespace", "workload", "how it was idle", "")
-    for heading in ("idle hours", view.statement.currency or "amount"):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
-    for row in losses(view):
-        table.add_row(*map(Text, (row.team, row.namespace, row.workload, row.kind, row.provisional)), *_figures(row))
-    return _drawn(table, width)
+    names = ("team", "namespace", "workload", "how it was idle", "")
+    found = losses(view)
+    parts = [(row.team, row.namespace, row.workload, row.kind, row.provisional) for row in found]
+    return _idle_time(view, width, names, list(zip(parts, found, strict=True)))
 
 
 def _kinds(view: View, width: int | None) -> str:
-    table = _table("kind", "")
-    for heading in ("idle hours", view.statement.currency or "amount"):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
-    for row in kinds(view):
-        table.add_row(*map(Text, (row.kind, row.provisional)), *_figures(row))
-    return _drawn(table, width)
-
-
-def _figures(row: Lost) -> tuple[Text, Text]:
-    return Text(row.hours), Text(row.amount)
+    found = kinds(view)
+    parts = [(row.kind, row.provisional) for row in found]
+    return _idle_time(view, width, ("kind", ""), list(zip(parts, found, strict=True)))
 
 
 def _idle(view: View, width: int | None) -> str:
-    table = _table("team", "namespace", "pod")
+    found = idle(view)
+    parts = [(row.team, row.namespace, row.pod) for row in found]
+    return _idle_time(view, width, ("team", "namespace", "pod"), list(zip(parts, found, strict=True)))
+
+
+def _idle_time(
+    view: View, width: int | None, names: Sequence[str], rows: Sequence[tuple[Sequence[str], Lost | Idle]]
+) -> str:
+    """Names, hours and amounts; with a column for what amounts are without where there is any."""
+    table = _table(*names)
     for heading in ("idle hours", view.statement.currency or "amount"):
         table.add_column(Text(heading), justify="right", no_wrap=True)
-    for row in idle(view):
-        table.add_row(*map(Text, row))
+    noted = any(row.unpriced for _, row in rows)
+    if noted:
+        table.add_column(Text(""))
+    for parts, row in rows:
+        table.add_row(*map(Text, (*parts, row.hours, row.amount, *([row.unpriced] if noted else []))))
     return _drawn(table, width)
 
 

@@ -20,10 +20,11 @@ from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.currency import decimals
 from gputally.collector.statement.emission import Emission, read_emissions
 from gputally.collector.statement.idle import Workload, idle_workloads
-from gputally.collector.statement.item import CELL_ENERGY, Item, Items
+from gputally.collector.statement.item import Item, Items
 from gputally.collector.statement.month import Month, month_name
 from gputally.collector.statement.register import check_zone, closed_months, takes_corrections
 from gputally.collector.statement.terms import TermsBook, read_terms
+from gputally.collector.statement.unmetered import Energies, Unmetered
 from gputally.collector.statement.waste import MonthWaste, read_month_waste
 
 
@@ -54,7 +55,8 @@ class Statement:
     `workloads` are the dearest idle ones of each namespace and team, the dearest first. `energy_mj` is None where
     none was measured. `closing` is None while the month is open. `emissions` is empty where the card has no factor of
     carbon, and of months that were closed before it was told. `waste` is None of months that were closed before it was
-    told by kind, and where there were too many workloads.
+    told by kind, and where there were too many workloads. `unmetered` is the time whose energy is in no sum, None of
+    months that were closed before it was told.
     """
 
     month: str
@@ -70,6 +72,7 @@ class Statement:
     closing: Closing | None = None
     emissions: tuple[Emission, ...] = ()
     waste: MonthWaste | None = None
+    unmetered: tuple[Unmetered, ...] | None = None
 
     @property
     def digits(self) -> int:
@@ -98,10 +101,11 @@ def draw_up(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope =
     needed = detail((), by_node=book.pricer.asks_labels)
     plan = read_plan(connection, month.period, (month.start_us,), book.changes(month.period), needed)
     nodes = read_nodes_alike(connection, book.pricer, month.period)
-    items, energy = Items(), _Energy()
+    items, energy = Items(), Energies()
     for cell in read_cells(connection, Query(month.period, zone), plan, nodes):
-        items.add_cell(cell, book.at(cell.place, plan.pieces.edges[cell.piece]))
-        energy.add(cell.amounts[CELL_ENERGY])
+        terms = book.at(cell.place, plan.pieces.edges[cell.piece])
+        items.add_cell(cell, terms)
+        energy.add_cell(cell, terms)
     if takes_corrections(closed, month.start_us):
         for line in corrections(connection, zone, closed):
             items.add_correction(line, month_name(line.hour_us, zone))
@@ -121,18 +125,8 @@ def draw_up(connection: Connection, zone: ZoneInfo, month: Month, scope: Scope =
         pending_in(connection, month.period, scope),
         emissions=read_emissions(connection, zone, month) if book.pricer.has(Quantity.CARBON) else (),
         waste=read_month_waste(connection, zone, month),
+        unmetered=energy.unmetered,
     )
-
-
-class _Energy:
-    """A sum of what is known."""
-
-    def __init__(self) -> None:
-        self.mj: int | None = None
-
-    def add(self, mj: int | None) -> None:
-        if mj is not None:
-            self.mj = (self.mj or 0) + mj
 
 
 def _rates(connection: Connection, book: TermsBook, items: Iterable[Item]) -> tuple[RateVersion, ...]:

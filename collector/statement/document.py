@@ -19,6 +19,7 @@ from gputally.collector.statement.emission import Emission, carbon_of
 from gputally.collector.statement.idle import Workload
 from gputally.collector.statement.item import Item, ItemKey
 from gputally.collector.statement.rounding import DIGITS, fixed, hours
+from gputally.collector.statement.unmetered import Unmetered
 from gputally.collector.statement.view import Share, View
 from gputally.collector.statement.waste import Lost, MonthWaste
 
@@ -28,8 +29,9 @@ Json = dict[str, Any]
 def as_json(view: View) -> str:
     """One JSON object. Amounts and hours are decimals in text; `exact` is the cost in 1/3.6×10¹⁸ of the currency.
 
-    Unknown is null: a price and an amount of null mean unpriced, which is not 0. A month that was closed before kinds
-    of waste were told has no version; what it says is said as then.
+    Unknown is null: a price and an amount of null mean unpriced, which is not 0. `no_energy` is the time whose energy
+    is in no sum. A month that was closed before kinds of waste were told has no version, and version 2 does not tell
+    of that time; what such a month says is said as then.
     """
     return json.dumps(as_object(view), indent=1, ensure_ascii=False) + "\n"
 
@@ -41,7 +43,7 @@ def as_object(view: View) -> Json:
     capacity_us = view.capacity_us
     return {
         "statement": of.month,
-        **({} if of.waste is None else {"version": 2}),
+        **({} if of.waste is None else {"version": 2 if of.unmetered is None else 3}),
         "status": "open" if of.closing is None else "closed",
         "timezone": of.zone,
         "from": instant(of.start_us, zone),
@@ -53,6 +55,7 @@ def as_object(view: View) -> Json:
         "capacity_us": capacity_us,
         "coverage": 1 - view.unobserved_us / capacity_us if capacity_us else None,
         **({"energy_mj": of.energy_mj} if view.who.everybody else {}),
+        **({} if of.unmetered is None else {"no_energy": _no_energy(view.unmetered)}),
         **({"carbon": _carbon(view.emissions)} if view.emissions else {}),
         "pending_hours": view.pending,
         "rates": [_rate(one, zone, view.sees_all) for one in of.rates],
@@ -86,6 +89,7 @@ def from_json(document: str) -> Statement:
         None if found["closed"] is None else _read_closing(found["closed"]),
         tuple(_read_emission(one) for one in found.get("carbon", {}).get("lines", ())),
         _read_waste(found) if "waste" in found else None,
+        tuple(Unmetered(**one) for one in found["no_energy"]["lines"]) if "no_energy" in found else None,
     )
 
 
@@ -131,6 +135,10 @@ def _waste(view: View, of: MonthWaste) -> Json:
 def _lost(one: Lost, without: Sequence[str] = ()) -> Json:
     found = {**one._asdict(), "gpu_hours": hours([one.us], DIGITS)[0], "cost": str(one.cost)}
     return {name: value for name, value in found.items() if name not in without}
+
+
+def _no_energy(unmetered: Sequence[Unmetered]) -> Json:
+    return {"us": sum(one.us for one in unmetered), "lines": [one._asdict() for one in unmetered]}
 
 
 def _carbon(emissions: Sequence[Emission]) -> Json:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -132,7 +132,7 @@ def _nobody(key: ItemKey) -> ItemKey:
     return key._replace(team="", cost_center="", namespace="", namespace_uid="")
 
 
-CELL_ENERGY = [field.name for field in fields(Amounts)].index("energy_mj")
+CELL_ENERGY = Amounts._fields.index("energy_mj")
 _PAYERS = {kind.value: at for at, kind in enumerate(OwnerKind)}
 _STATES = {"": len(State), **{state.value: at for at, state in enumerate(State)}}
 _METERS = {meter.value: at for at, meter in enumerate(Meter)}

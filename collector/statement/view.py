@@ -17,6 +17,7 @@ from gputally.collector.statement.emission import Emission
 from gputally.collector.statement.idle import Workload, dearest
 from gputally.collector.statement.item import Item
 from gputally.collector.statement.rounding import hours
+from gputally.collector.statement.unmetered import Unmetered
 from gputally.collector.statement.waste import Lost
 from gputally.collector.statement.waste import dearest as dearest_losses
 
@@ -102,6 +103,12 @@ class View:
     def emissions(self) -> tuple[Emission, ...]:
         """The carbon of the part."""
         of = self.statement.emissions
+        return tuple(one for one in of if self.who.has(one.payer, one.cluster, one.namespace, one.team))
+
+    @cached_property
+    def unmetered(self) -> tuple[Unmetered, ...]:
+        """The time of the part whose energy is in no sum; none where that is not told."""
+        of = self.statement.unmetered or ()
         return tuple(one for one in of if self.who.has(one.payer, one.cluster, one.namespace, one.team))
 
     @cached_property

@@ -1,6 +1,7 @@
 """A statement's items and its idle workloads: who pays, at which price, and which namespace of a name it was."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,12 @@ from gputally.collector.cluster.watch import ObjectKind
 from gputally.collector.database.engine import writing
 from gputally.collector.database.schema_statement import statement as frozen
 from gputally.collector.exports.printed import facts
+from gputally.collector.exports.statement_html import as_html
+from gputally.collector.exports.statement_table import as_table
 from gputally.collector.statement.content import Statement, read_open
 from gputally.collector.statement.currency import decimals
 from gputally.collector.statement.document import as_json, digest, from_json
+from gputally.collector.statement.unmetered import Unmetered
 from gputally.collector.statement.view import View, Who
 from gputally.collector.waste import cells as waste_cells
 
@@ -183,7 +187,7 @@ def test_a_statement_tells_waste_by_kind_and_workload_and_it_sums_to_the_idle_ti
         ("vision", "pod/pod-of-vision", "between-kernels", HOUR_US, HOUR_US * 1_123_456_789),
     ]
     told = json.loads(as_json(View(found)))
-    assert told["version"] == 2
+    assert told["version"] == 3
     idle = {(one["namespace"], one["team"]): one["us"] for one in told["items"] if one["state"] == "idle"}
     assert {(one["namespace"], one["team"]): one["us"] for one in told["waste_kinds"]} == idle
     own = json.loads(as_json(View(found, Who(team="engines"))))
@@ -194,6 +198,43 @@ def test_a_statement_tells_waste_by_kind_and_workload_and_it_sums_to_the_idle_ti
     assert all("bert" in text and "between kernels" in text for text in frozen_as[2:4])
     learn(engine, "pod-of-vision", "Deployment/later", namespace="vision")
     assert renderings(engine) == frozen_as
+
+
+def test_idle_time_that_is_priced_in_part_says_what_its_amount_is_without(engine: Engine) -> None:
+    """In the terminal and on the page beside the amount, in JSON by its microseconds."""
+    half = MINUTE_US // 2
+    cheap = device(reserved(pod("search", "pod-of-search"), half, half), uuid="GPU-L4", model="NVIDIA L4")
+    book(engine, [*hour(0, "search"), window(cheap, start_us=START_US + HOUR_US)])
+    apply(engine)
+    found = statement(engine)
+    told = json.loads(as_json(View(found)))
+    assert [(one["us"], one["unpriced_us"]) for one in told["waste"]] == [(HOUR_US // 2 + half, half)]
+    assert [(one["us"], one["unpriced_us"]) for one in told["waste_kinds"]] == [(HOUR_US // 2 + half, half)]
+    texts = renderings(engine)[2:4]
+    assert all(text.count("and 0.01 h unpriced") == 2 for text in texts)
+    without_waste = View(replace(found, waste=None))
+    for text in (as_html(without_waste, None), as_table(without_waste, None, 120)):
+        assert text.count("and 0.01 h unpriced") == 1
+
+
+def test_time_whose_energy_nobody_measured_is_told_beside_its_sums(engine: Engine) -> None:
+    """It is not 0 kWh; and months that were closed before it was told keep their documents."""
+    half = MINUTE_US // 2
+    metered = device(reserved(pod("vision"), half, half, energy_mj=90_000), uuid="GPU-0")
+    veiled = device(reserved(pod("search"), half, half), uuid="GPU-1")
+    book(engine, [window(metered, veiled)])
+    apply(engine)
+    found = statement(engine)
+    assert found.unmetered == (Unmetered("pod", "engines", "east", "search", MINUTE_US),)
+    told = json.loads(as_json(View(found)))
+    assert (told["energy_mj"], told["no_energy"]["us"]) == (90_000, MINUTE_US)
+    assert all("not measured of 0.02 GPU-hours" in text for text in renderings(engine)[2:4])
+    others = View(found, Who(namespace="vision"))
+    assert json.loads(as_json(others))["no_energy"] == {"us": 0, "lines": []}
+    assert "not measured" not in as_table(others, None, 120)
+    before = as_json(View(replace(found, unmetered=None)))
+    assert json.loads(before)["version"] == 2
+    assert as_json(View(from_json(before))) == before
 
 
 def test_a_month_of_too_many_workloads_is_told_without_their_waste(
