@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share, and how properties are tried."""
 
+import pytest
 from hypothesis import settings
 from tests.databases import database_kind, database_url, empty_database_url, engine, migrated_file, postgres_server
 
@@ -8,3 +9,15 @@ __all__ = ["database_kind", "database_url", "empty_database_url", "engine", "mig
 # How long an example takes says how busy the machine is, and nothing of the rule; what hangs has the tests' own limit.
 settings.register_profile("rules", deadline=None)
 settings.load_profile("rules")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What may take minutes begins first, where several run at a time: nobody waits for it alone at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_longest_s, reverse=True)
+
+
+def _longest_s(item: pytest.Item) -> float:
+    """How long a test may take that says it itself."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
