@@ -85,6 +85,11 @@ def test_a_reader_of_one_namespace_sees_nothing_of_the_others(guarded: FastAPI, 
     assert not re.search(r"\bNobody\b|host user|\(platform\)", shown)
 
 
+@pytest.mark.parametrize("path", ["/idle", "/namespaces/research"])
+def test_what_is_held_now_is_told_by_its_workload_and_then_its_pod(guarded: FastAPI, path: str) -> None:
+    assert "jobset/pretrain-llm pretrain-llm-0" in words_of(text(guarded, path, "research"))
+
+
 @pytest.mark.parametrize("token", ["nothing", "elsewhere"])
 @pytest.mark.parametrize("path", [path for path in PATHS if path not in ("/about", ONE)])  # which repeats what is asked
 def test_a_reader_of_nothing_sees_nothing(guarded: FastAPI, path: str, token: str) -> None:
