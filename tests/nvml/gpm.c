@@ -73,11 +73,11 @@ static u32 per_cent_of_graphics(u32 id)
     return id == GRAPHICS ? 100 : id == SM ? 80 : id == OCCUPANCY ? 50 : id == TENSOR ? 40 : id == DRAM ? 30 : 0;
 }
 
-static double figure(const Call *c, const GpmSample *a, const GpmSample *b, u32 id)
+/* In percent; nonsense of two generations, and nothing of two samples that are too near. */
+static double mean_graphics(const Call *c, const GpmSample *a, const GpmSample *b)
 {
-    if (a->born != b->born) return -300.0;
-    double mean = (double)busy_integral(c->s, b->gpu, b->gi, a->at, b->at) / (double)(b->at - a->at);
-    return mean * per_cent_of_graphics(id) / 100;
+    if (b->at - a->at < REFRESH_US) return 0;
+    return (double)busy_integral(c->s, b->gpu, b->gi, a->at, b->at) / (double)(b->at - a->at);
 }
 
 API int nvmlGpmMetricsGet(MetricsGet *get)
@@ -87,10 +87,11 @@ API int nvmlGpmMetricsGet(MetricsGet *get)
     if (c.code != SUCCESS) return c.code;
     if (get->version != VERSION) return ARGUMENT_VERSION_MISMATCH;
     if (a->gpu != b->gpu || a->gi != b->gi) return INVALID_ARGUMENT;
+    double mean = mean_graphics(&c, a, b);
     for (u32 i = 0; i < get->count; i++) {
         Metric *m = &get->metrics[i];
         m->result = !per_cent_of_graphics(m->id) ? NOT_SUPPORTED : b->at - a->at < REFRESH_US ? NO_DATA : SUCCESS;
-        if (m->result == SUCCESS) m->value = figure(&c, a, b, m->id);
+        if (m->result == SUCCESS) m->value = a->born == b->born ? mean * per_cent_of_graphics(m->id) / 100 : -300.0;
         const Rule *r = rule_of(c.s->values.at, c.s->values.n, c.name, c.gpu, c.now);
         if (r) m->value = (double)r->value;
     }
