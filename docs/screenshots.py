@@ -34,16 +34,14 @@ MONTH_US = to_us(datetime(2026, 11, 1, tzinfo=UTC))
 NOW_US = to_us(datetime(2026, 11, 18, 14, 23, tzinfo=UTC))  # a Wednesday: notebooks are open
 DESK = {"viewport": {"width": 1240, "height": 780}}
 TALL = {"viewport": {"width": 1240, "height": 1080}}
-PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "is_mobile": True}
-PICTURES: tuple[tuple[str, str, dict[str, Any], str], ...] = (
-    ("overview", "/", TALL, "light"),
-    ("overview-dark", "/", TALL, "dark"),
-    ("overview-phone", "/", PHONE, "light"),
-    ("workloads", "/workloads", DESK, "light"),
-    ("idle", "/idle", {"viewport": {"width": 1240, "height": 560}}, "light"),
-    ("namespace", "/namespaces/vision", DESK, "light"),
-    ("gpus", "/gpus?node=node-c", DESK, "light"),
-    ("statement", "/statement", DESK, "light"),
+PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("overview", "/", TALL),
+    ("workloads", "/workloads", DESK),
+    ("advice", "/advice", {"viewport": {"width": 1240, "height": 520}}),
+    ("idle", "/idle", {"viewport": {"width": 1240, "height": 560}}),
+    ("namespace", "/namespaces/vision", DESK),
+    ("gpus", "/gpus?node=node-c", DESK),
+    ("statement", "/statement", DESK),
 )
 
 
@@ -68,8 +66,8 @@ def main() -> None:
         migrate(engine)
         fill(engine)
         with pages(engine, now_us=lambda: NOW_US) as app, serving(app) as url, browser() as chrome:
-            for name, path, options, colours in PICTURES:
-                watched = Watched(chrome, url, **options, color_scheme=colours)
+            for name, path, options in PICTURES:
+                watched = Watched(chrome, url, **options, color_scheme="light")
                 watched.open(path).screenshot(path=IMAGES / f"page-{name}.png")
                 watched.close()
         engine.dispose()
