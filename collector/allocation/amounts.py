@@ -1,15 +1,12 @@
 """Sums of postings: time, energy, memory and quality, in the ledger's integers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gputally.accounting.states import State
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(NamedTuple):
     """Time in microseconds, energy in millijoules, memory in byte-seconds; None is unknown, which is not 0.
 
     `burst_us` and `intruder_us` are memos outside the identity of the states; `gap_us` is the part of the time that
@@ -60,30 +57,38 @@ class Amounts:
         return part / self.quality_us if part is not None and self.quality_us else None
 
 
-_NAMES = tuple(field.name for field in fields(Amounts))
+_NAMES = Amounts._fields
 Values: TypeAlias = Sequence[int | None]  # the first fields of amounts, in their order; or sums for them
+
+
+_USUAL = _NAMES.index("gap_us") + 1  # as many of the first fields are nearly always known
+_UNKNOWN: Values = (None,) * len(_NAMES)
 
 
 def added_up(rows: Sequence[Values]) -> Values:
     """Column by column; what may be unknown is unknown only where no row knows it. Rows are all as long."""
-    count = len(rows)
-    return [
-        sum(column)
-        if None not in column
-        else None
-        if column.count(None) == count
-        else sum(value for value in column if value is not None)
-        for column in zip(*rows, strict=True)
-    ]
+    rest = _UNKNOWN[: max(0, len(rows[0]) - _USUAL)]
+    if rest and all(row[_USUAL:] == rest for row in rows):
+        return [*_columns([row[:_USUAL] for row in rows]), *rest]
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[Values]) -> Values:
+    try:
+        return list(map(sum, zip(*rows, strict=True)))  # raises where something is unknown
+    except TypeError:
+        return [_known(column) for column in zip(*rows, strict=True)]
+
+
+def _known(column: Values) -> int | None:
+    known = [value for value in column if value is not None]
+    return sum(known) if known else None
 
 
 def summed(parts: Iterable[Amounts]) -> Amounts:
     """The sum of amounts."""
-    rows = [_values(part) for part in parts]
+    rows = list(parts)
     return Amounts(*added_up(rows)) if rows else Amounts()  # type: ignore[arg-type]  # as they were
-
-
-_values = attrgetter(*_NAMES)
 
 
 def of_states(values: Values, states: Sequence[State]) -> Values:

@@ -1,7 +1,6 @@
 """What the rows of an answer cost: exact integers, as `collector.rates.cost` counts them, until they are printed."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import add
 from typing import NamedTuple
 
@@ -16,8 +15,7 @@ _ZERO = f"0.{0:0{DIGITS}d}"
 _ALL = slice(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(NamedTuple):
     """Costs in `rates.cost` units. `by_state` is of time that has a price, `priced` of it; `unpriced` is the rest.
 
     These three are by state.
@@ -58,6 +56,9 @@ class Money:
 NOTHING = Money()
 
 
+_NO_TIME = (0,) * _STATES
+
+
 class Prices(NamedTuple):
     """What a microsecond and a millijoule come to, in `rates.cost` units; None: there is no price, or no factor."""
 
@@ -80,9 +81,9 @@ class Purse:
     """Adds up costs."""
 
     def __init__(self) -> None:
-        self._by_state = [0] * _STATES
-        self._priced = [0] * _STATES
-        self._unpriced = [0] * _STATES
+        self._by_state: Sequence[int] = _NO_TIME
+        self._priced: Sequence[int] = _NO_TIME
+        self._unpriced: Sequence[int] = _NO_TIME
         self._energy: int | None = None
         self._overhead: int | None = None
         self._shared = 0
@@ -174,8 +175,8 @@ def printed(units: int) -> str:
     return f"{whole}.{rest:0{DIGITS}d}" if units else _ZERO
 
 
-def _added(sums: Sequence[int], more: Sequence[int]) -> list[int]:
-    return list(map(add, sums, more))
+def _added(sums: Sequence[int], more: Sequence[int]) -> Sequence[int]:
+    return more if sums is _NO_TIME else list(map(add, sums, more))
 
 
 def _plus(one: int | None, other: int | None) -> int | None:
