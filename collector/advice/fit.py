@@ -17,7 +17,7 @@ from gputally.collector.allocation import whose
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.sources import POSTINGS
 from gputally.collector.database.schema import device, node, owner, posting
-from gputally.collector.database.schema_waste import memory_peak
+from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak
 from gputally.collector.database.schema_workload import pod_workload
 
 AT_LEAST_US = DAY_US  # GPU-time that was measured: less than a day tells nothing of a week
@@ -127,7 +127,7 @@ def _uses(connection: Connection, asked: Asked) -> Mapping[PodKey, Mapping[str, 
     found: dict[PodKey, dict[str, tuple[_Of, Use]]] = defaultdict(dict)
     if not models:
         return found
-    peaks = {tuple(place): most for *place, most in rows_of(connection, _peaks(asked))}
+    peaks = {tuple(place): most for *place, most in rows_of(connection, _peaks(asked)) if most < UNBOUNDED}
     for *place, cluster, namespace, pod, uid, label, model, uuid, used, idle, unobserved, busiest, unknown in rows_of(
         connection, _statement(asked, models)
     ):
@@ -192,7 +192,8 @@ def _sums(asked: Asked, models: Sequence[str]) -> Subquery:
 
 
 def _peaks(asked: Asked) -> Select[*tuple[Any, ...]]:
-    """The most memory of each container on each whole GPU, since the day in which the week begins."""
+    """The most memory of each container on each whole GPU, since the day in which the week begins; UNBOUNDED where some
+    window of it is not known."""
     row, start_us = memory_peak.c, asked.week.start_us
     place = [row[name] for name in _PLACE]
     within = and_(row.day_us >= start_us - start_us % DAY_US, row.partition == WHOLE_GPU)

@@ -7,7 +7,9 @@ from sqlalchemy import BigInteger, Column, Integer, String, Table
 
 from gputally.collector.database.schema_queue import metadata
 
-__all__ = ["idle_part", "memory_peak", "metadata", "tenure"]
+__all__ = ["UNBOUNDED", "idle_part", "memory_peak", "metadata", "tenure"]
+
+UNBOUNDED = 2**63 - 1  # a peak of a day in which something ran or idled while nobody could read its memory
 
 _PARTITION = "gpu, replica, or a MIG instance's UUID"
 

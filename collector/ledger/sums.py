@@ -28,6 +28,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
 )
@@ -39,7 +40,7 @@ from sqlalchemy.sql.type_api import TypeEngine
 from gputally.accounting.states import Basis
 from gputally.collector.database.engine import is_sqlite, upsert
 from gputally.collector.database.schema import AMOUNTS, MEMOS, line, owner, posting, window
-from gputally.collector.database.schema_waste import memory_peak, tenure
+from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak, tenure
 from gputally.collector.waste.told import TOLD
 
 _DAY_US = 86_400_000_000
@@ -73,7 +74,12 @@ _FACTS: Mapping[str, ColumnElement[Any]] = {
     "idle_memory": _each(case((_memory > 0, 1), (_memory == 0, 0), else_=2), _is_idle),
     "used_at": _each(window.c.start_us - _HOUR, and_(_is_used, ~_is_idle)),
     # By milliseconds: with microseconds the product may be too large for a column.
-    "peak_bytes": func.max(_memory * 1000 // ((_length_us + 999) // 1000)),
+    "peak_bytes": func.max(
+        case(
+            (_memory.is_not(None), _memory * 1000 // ((_length_us + 999) // 1000)),
+            (line.c.used_us + line.c.idle_us > 0, literal_column(str(UNBOUNDED), BigInteger)),
+        )
+    ),
 }
 _TOTALS: Mapping[str, ColumnElement[Any]] = {
     "node_id": window.c.node_id,

@@ -1,5 +1,6 @@
 """What is kept of lines beside their postings: how long something was held and used, and the most memory of a day."""
 
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, select
@@ -9,7 +10,7 @@ from tests.windows import MINUTE_US, START_US, device, pod, reserved, window
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.line import Window
 from gputally.collector.database.engine import reading
-from gputally.collector.database.schema_waste import memory_peak, tenure
+from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak, tenure
 from gputally.collector.ledger.one_at_a_time import hold_nodes
 
 UTC = ZoneInfo("UTC")
@@ -46,12 +47,21 @@ def test_a_tenure_grows_by_what_arrives_in_any_order(engine: Engine) -> None:
 
 
 def test_the_most_memory_of_a_day_is_the_mean_of_a_window(engine: Engine) -> None:
-    """Of a short one as well; where no window knows it there is no row, because 0 was measured."""
-    book(engine, [minute(0, 0, None)])
+    """Of a short one as well; of what was not measured there is no row, because 0 was measured."""
+    unseen = replace(reserved(pod(), 0, 0), unobserved_us=MINUTE_US)
+    book(engine, [window(device(unseen), start_us=START_US)])
     assert peaks(engine) == []
     book(engine, [minute(MINUTE_US, 0, 60 * GIB), minute(2 * MINUTE_US, 0, 15 * GIB, MINUTE_US // 4)])
     book(engine, [minute(HOUR_US, 0, 30 * GIB), minute(DAY_US, 0, 0)])
     assert peaks(engine) == [(START_US, GIB), (START_US + DAY_US, 0)]
+
+
+def test_memory_that_is_known_in_part_has_no_peak_of_that_day(engine: Engine) -> None:
+    """What could not be read may have been more, whether it comes before what could or after it."""
+    book(engine, [minute(0, 0, None), minute(MINUTE_US, 0, GIB), minute(DAY_US, 0, 60 * GIB)])
+    assert peaks(engine) == [(START_US, UNBOUNDED), (START_US + DAY_US, GIB)]
+    book(engine, [minute(DAY_US + HOUR_US, 1, None), minute(DAY_US + 2 * HOUR_US, 1, GIB)])
+    assert peaks(engine) == [(START_US, UNBOUNDED), (START_US + DAY_US, UNBOUNDED)]
 
 
 def test_an_eight_gpu_fleets_memory_fits(engine: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from tests import advised
 from tests.advised import BUSY, DAY_US, IDLE, LIGHT, NOW_US, UTC, Hour, Ledger
 from tests.collector.api.fixtures import TOKENS, get
@@ -28,6 +28,7 @@ from gputally.collector.allocation.query import QueryError, Scope
 from gputally.collector.cli import advise
 from gputally.collector.cli.main import app as command
 from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak
 from gputally.collector.ledger.postings import settle
 
 LATER_US = NOW_US + 60_000_000
@@ -170,6 +171,17 @@ def test_what_is_not_known_is_no_advice(engine: Engine) -> None:
             ledger.book(
                 "half", 6, lambda _, gpu=gpu: BUSY if gpu == 0 else Hour(0, HOUR_US // 2, HOUR_US // 2), gpu=gpu
             )
+    assert advice(engine) == ()
+
+
+def test_memory_that_was_known_in_part_fits_nothing(engine: Engine) -> None:
+    """Hours of which some minutes could not be read have memory, and yet may have had more than it says."""
+    with writing(engine) as connection:
+        Ledger(connection).book("tiny", 6, lambda _: LIGHT)
+    assert [one.kind for one in advice(engine)] == [Kind.MIG]
+    with writing(engine) as connection:
+        yesterday = memory_peak.c.day_us == NOW_US - NOW_US % DAY_US - DAY_US
+        assert connection.execute(update(memory_peak).where(yesterday).values(bytes=UNBOUNDED)).rowcount == 1
     assert advice(engine) == ()
 
 
