@@ -1,6 +1,7 @@
 """How answers grow with the fleet and with the months kept: a curve each, drawn as text.
 
-Nodes: a day of fleets of 100, 1,000 and 10,000 nodes. Months: the last month of a small fleet that keeps 1, 12 and 25.
+Nodes: a day of fleets of 100, 1,000 and 10,000 nodes, and a minute of live ones, five minutes into their hour, whose
+hours are settled. Months: the last month of a small fleet that keeps 1, 12 and 25.
 CPU time is this process's and the database's. Data is made by one statement for each table.
 
     PYTHONPATH=. python benchmarks/growth.py [--nodes 100,1000,10000] [--months 1,12,25]
@@ -17,6 +18,7 @@ from disk import SERVER
 from fleet import GPUS_PER_NODE, Size, book_month
 from month import application, ask
 from serving import postmaster
+from settling import PODS, a_minute, analyse, live_fleet
 from tests.databases import PostgresServer, running_postgres
 
 from gputally.collector.database.engine import open_database
@@ -25,6 +27,7 @@ _BY = "/api/v1/allocation?window={}&aggregate="
 _DAYS = 31  # of a month kept
 _SMALL = 8  # nodes
 _ROUNDS = 5
+_LIVE_MINUTES, _LIVE_ROUNDS = 4, 3
 _WIDTH = 40  # characters of the longest bar
 _FLAT = 1.5  # times the first: what a machine that does other things makes of no growth at all
 
@@ -43,6 +46,16 @@ def of_nodes(server: PostgresServer, counts: Sequence[int]) -> Iterator[Point]:
     for nodes in counts:
         size = Size(nodes * GPUS_PER_NODE, 1000, 1)
         yield _measured(server, f"{nodes:,} nodes", nodes / counts[0], size, "today")
+
+
+def of_live(server: PostgresServer, counts: Sequence[int]) -> Iterator[Point]:
+    """A minute of each fleet is settled."""
+    for nodes in counts:
+        with live_fleet(server, nodes, 1, _LIVE_MINUTES, 2) as (engine, database):
+            a_minute(engine, database, nodes, _LIVE_MINUTES)
+            analyse(engine)
+            took = middle([a_minute(engine, database, nodes, _LIVE_MINUTES + 1 + at) for at in range(_LIVE_ROUNDS)])
+        yield Point(f"{nodes:,} nodes", nodes / counts[0], nodes * PODS, took.cpu * 1000)
 
 
 def of_months(server: PostgresServer, counts: Sequence[int]) -> Iterator[Point]:
@@ -96,6 +109,9 @@ def main() -> None:
         months = list(of_months(server, given.months))
         sys.stdout.write(curve("this month by namespace, of months kept (flat)", months, lambda _: _FLAT) + "\n")
         nodes = list(of_nodes(server, given.nodes))
+        live = list(of_live(server, given.nodes))
+        most = lambda point: _FLAT * point.grown  # noqa: E731 - the first has hardly more than one batch
+        sys.stdout.write(curve("a live minute settled, of nodes (linear at most)", live, most) + "\n")
         sys.stdout.write(curve("today by namespace, of nodes (linear at most)", nodes, lambda point: point.grown))
 
 

@@ -22,9 +22,10 @@ from table import Figure, page
 
 HERE = Path(__file__).resolve().parent
 RESULTS, KEPT = HERE / "results", HERE / "kept.json"
-GROUPS = ("agent", "churn", "start", "wire", "paths", "ingest", "streams", "rollup", "month", "export", "pages", "disk")
+_FIRST = ("agent", "churn", "start", "wire", "paths", "ingest", "streams", "rollup", "settling")
+GROUPS = (*_FIRST, "month", "export", "pages", "disk")
 MODULES = {"agent": "agent_cost"}  # where it is not the group's name
-QUICK = ("agent", "start", "paths", "ingest", "streams", "rollup")
+QUICK = ("agent", "start", "paths", "ingest", "streams", "rollup", "settling")
 
 
 def measure(names: Sequence[str], *, quick: bool, plans: Path | None = None) -> Iterator[tuple[str, Figure]]:

@@ -8,9 +8,10 @@ booked already. On a database that nobody has analysed, as in a collector's firs
 # ruff: noqa: S608 - the statements are put together from the numbers below, and from nothing else
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from zoneinfo import ZoneInfo
 
-from cpu import Cost, cost, middle
+from cpu import Cost, cost, in_turns, middle
 from serving import postmaster
 from sqlalchemy import Engine, text
 from table import Figure, at_most
@@ -25,7 +26,7 @@ from gputally.collector.ledger.postings import settle
 
 NODES, GPUS, PODS = 1_000, 8, 16
 SERVER = "-c fsync=off -c listen_addresses='' -c shared_buffers=1GB -c max_wal_size=4GB -c autovacuum=off"
-_FIRST, _LAST = -10, 27  # minutes of the hour that are there at first
+_EARLY, _MINUTES, _BOOKED = 10, 28, 11  # minutes before the hour, those of it that are there at first, earlier hours
 _UTC = ZoneInfo("UTC")
 _DAY = 1_782_864_000_000_000
 _HOUR = _DAY + 12 * HOUR_US
@@ -36,11 +37,11 @@ _FOREVER = 2**63 - 1
 _SHARE = 30_000_000  # of a window, for each of two pods
 _POSTING = """INSERT INTO posting (hour_us, node_id, device_id, partition, owner_id, basis, reason, source, used_us,
   idle_us, unallocated_us, unavailable_us, unobserved_us, energy_idle_mj, energy_dynamic_mj, profile, memory_byte_s)"""
-_USED = f"""CASE p % 4 WHEN 2 THEN 0 WHEN 3 THEN CASE WHEN (m + 60) / 5 % 2 = 0 THEN 0 ELSE (m + n) * (p + 7919::bigint) % {_SHARE} END
-  ELSE (m + 61) * (n + 7919) * (p + 7919::bigint) % {_SHARE} END"""
+_BUSY = f"(m + 61) * (n + 7919) * (p + 7919::bigint) % {_SHARE}"
+_USED = f"CASE p % 4 WHEN 2 THEN 0 WHEN 3 THEN CASE (m + 60) / 5 % 2 WHEN 0 THEN 0 ELSE {_BUSY} END ELSE {_BUSY} END"
 
 
-def _names(nodes: int) -> str:
+def _names(nodes: int, hours: int) -> str:
     return f"""
 INSERT INTO node (id, cluster, name) SELECT n, 'bench', 'node-' || n FROM generate_series(1, {nodes}) n;
 INSERT INTO device (id, uuid, model) SELECT n, 'GPU-' || n, '{_MODEL}' FROM generate_series(1, {nodes * GPUS}) n;
@@ -48,9 +49,9 @@ INSERT INTO owner (id, kind, namespace, pod, container, pod_uid, first_seen_us, 
   SELECT n, 'pod', 'ns-' || n % 40, 'pod-' || n, 'main', 'uid-' || n, 0, '', ''
   FROM generate_series(1, {nodes * PODS}) n;
 {_POSTING}
-  SELECT {_DAY} + h * {HOUR_US}, n, (n - 1) * {GPUS} + p / 2 + 1, 'replica', (n - 1) * {PODS} + p + 1, {_HELD},
+  SELECT {_HOUR} - (h + 1) * {HOUR_US}, n, (n - 1) * {GPUS} + p / 2 + 1, 'replica', (n - 1) * {PODS} + p + 1, {_HELD},
     {_PLAIN}, {_SAMPLED}, {HOUR_US // 4}, {HOUR_US // 4}, 0, 0, 0, 4200000 + p, 16800000 + n, '', 123695058124800
-  FROM generate_series(0, 10) h, generate_series(1, {nodes}) n, generate_series(0, {PODS - 1}) p;
+  FROM generate_series(1, {hours}) h, generate_series(1, {nodes}) n, generate_series(0, {PODS - 1}) p;
 """
 
 
@@ -99,12 +100,13 @@ INSERT INTO posting (hour_us, node_id, {_KEY}, source, {", ".join(_SUMMED)})
 def figures(*, quick: bool) -> list[Figure]:
     """CPU of this process and the server for a pair of hour and node."""
     nodes, rounds = (NODES // 8, 2) if quick else (NODES, 3)
-    with running_postgres(SERVER) as server, _fleet(server, nodes) as (engine, database):
-        first = _round(engine, database, nodes, _LAST + 1)
-        fresh = middle([_round(engine, database, nodes, _LAST + 2 + at) for at in range(rounds)])
-        _analyse(engine)
-        known = middle([_round(engine, database, nodes, _LAST + 2 + rounds + at) for at in range(rounds)])
-        bare = middle([_bare(engine, database) for _ in range(rounds)])
+    with running_postgres(SERVER) as server, live_fleet(server, nodes) as (engine, database):
+        minutes = count(_MINUTES)
+        first = a_minute(engine, database, nodes, next(minutes))
+        fresh = middle([a_minute(engine, database, nodes, next(minutes)) for _ in range(rounds)])
+        analyse(engine)
+        ours = lambda: a_minute(engine, database, nodes, next(minutes))  # noqa: E731 - both take turns
+        known, bare = in_turns(rounds, ours, lambda: _bare(engine, database))
     one = bare.cpu / nodes * 1000
     unit, ceiling = "CPU ms a pair", "one statement for all"
     return [
@@ -116,18 +118,22 @@ def figures(*, quick: bool) -> list[Figure]:
 
 
 @contextmanager
-def _fleet(server: PostgresServer, nodes: int) -> Iterator[tuple[Engine, int]]:
+def live_fleet(
+    server: PostgresServer, nodes: int, early: int = _EARLY, minutes: int = _MINUTES, hours: int = _BOOKED
+) -> Iterator[tuple[Engine, int]]:
+    """A database with the last minutes of an hour and the first of the next one, and the postings of hours before
+    them; and the process that serves it."""
     url = server.create(migrated=True)
     engine = open_database(url)
-    _run(engine, *_names(nodes).split(";"), *_windows(nodes, _FIRST, -1).split(";"))
-    _run(engine, *_windows(nodes, 0, _LAST).split(";"))
+    _run(engine, *_names(nodes, hours).split(";"), *_windows(nodes, -early, -1).split(";"))
+    _run(engine, *_windows(nodes, 0, minutes - 1).split(";"))
     yield engine, postmaster(url)
     engine.dispose()
     server.drop(url)
 
 
-def _round(engine: Engine, database: int, nodes: int, minute: int) -> Cost:
-    """One more minute arrives, and is settled."""
+def a_minute(engine: Engine, database: int, nodes: int, minute: int) -> Cost:
+    """One more minute arrives, and all hours that wait are settled: at first two of each node, then one."""
     _run(engine, *_windows(nodes, minute, minute).split(";"))
     found = cost(lambda: settle(engine, _UTC), database)
     with engine.connect() as connection:
@@ -141,7 +147,8 @@ def _bare(engine: Engine, database: int) -> Cost:
     return cost(lambda: _run(engine, "SET LOCAL work_mem = '64MB'", delete, _BARE), database)
 
 
-def _analyse(engine: Engine) -> None:
+def analyse(engine: Engine) -> None:
+    """As autovacuum does it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
 

@@ -254,6 +254,7 @@ dirty_hour = Table(
     metadata,
     Column("hour_us", BigInteger, primary_key=True),
     Column("node_id", BigInteger, ForeignKey("node.id"), primary_key=True),
+    Column("changes", BigInteger, nullable=False, server_default="1", comment="how often it was marked since"),
     comment="Postings that no longer match their lines and wait to be recomputed",
 )
 

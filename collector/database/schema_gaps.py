@@ -33,6 +33,9 @@ ledger_state = Table(
     comment="What the replicas of a collector must agree on",
 )
 
+# A device that moves is looked for wherever it was.
+Index("ix_gap_device_id", gap.c.device_id)
+
 # Steps of a clock are rare, and gaps should be; both are looked for often.
 Index(
     "ix_window_skips",

@@ -11,6 +11,7 @@ from datetime import tzinfo
 from sqlalchemy import (
     BigInteger,
     Connection,
+    Delete,
     Insert,
     bindparam,
     cast,
@@ -24,6 +25,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.ledger_hour import hours
 from gputally.collector.database.among import among
+from gputally.collector.database.built import built_once
+from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.fingerprint import fingerprint
 from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.database.schema_day import AMOUNTS, MEMORY, posting_day, summed_day
@@ -89,9 +92,22 @@ def _open(connection: Connection, day: Day) -> bool:
 def _sum_nodes(connection: Connection, day: Day, hours_us: Sequence[int], nodes: Sequence[int]) -> None:
     """By hours and nodes: a stretch of time would be that of all nodes, for as many look-ups as the fleet has."""
     of_day = {"day": day.start_us, "hours": hours_us, "nodes": nodes}
-    connection.execute(delete(posting_day).where(_OF_DAY, among(connection, posting_day.c.node_id, "nodes")), of_day)
+    connection.execute(_drop(connection), of_day)
+    # SQLite has to be told what a fingerprint is, each connection.
+    connection.execute(_of_nodes(connection) if is_sqlite(connection) else _of_nodes_once(connection), of_day)
+
+
+@built_once
+def _drop(connection: Connection) -> Delete:
+    return delete(posting_day).where(_OF_DAY, among(connection, posting_day.c.node_id, "nodes"))
+
+
+def _of_nodes(connection: Connection) -> Insert:
     of_hours, of_nodes = among(connection, posting.c.hour_us, "hours"), among(connection, posting.c.node_id, "nodes")
-    connection.execute(_sums(connection, of_hours, of_nodes), of_day)
+    return _sums(connection, of_hours, of_nodes)
+
+
+_of_nodes_once = built_once(_of_nodes)
 
 
 def _sums(connection: Connection, *of: ColumnElement[bool]) -> Insert:

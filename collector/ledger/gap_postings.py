@@ -1,6 +1,5 @@
 """What an hour's postings get of the time that no window covers."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from gputally.collector.database.schema import AMOUNTS, node, owner, posting, wi
 from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
 from gputally.collector.ingest.identities import owner_key
+from gputally.collector.ledger.holders import profiles_of, read_holders
 from gputally.collector.ledger.moves import seen_elsewhere
 from gputally.collector.ledger.state import State, read_state
 
 _NODES: BindParameter[int] = bindparam("nodes", expanding=True)
-_Held: TypeAlias = list[tuple[int, str, str, int, int]]  # owner_id, partition, profile, numerator and denominator
 _Found: TypeAlias = Row[*tuple[Any, ...]]
 _Place: TypeAlias = tuple[int, int]  # (node_id, device_id)
 _PostingKey: TypeAlias = tuple[int, int, str, int, str, str, str]
@@ -127,9 +126,9 @@ def _divide(
 ) -> Iterator[_Booked]:
     """What the platform does not pay is paid by one of those who held the device when the gap began."""
     before, after = _edges(row, owners)
-    named = [held[0] for held in _held(row.holders_end)]
+    named = [held[0] for held in read_holders(row.holders_end)]
     ids = {owners[owner_id]: owner_id for owner_id in named}
-    profiles = {partition: profile for _, partition, profile, *_ in _held(row.holders_end)}
+    profiles = profiles_of(row.holders_end)
     for line in Gap(before, after, spans).lines(*hour):
         profile = profiles.get(line.key.partition, "")
         owner_id = ids.get(line.key.owner, platform_id)
@@ -152,20 +151,16 @@ def _edges(row: _Found, owners: Mapping[int, Owner]) -> tuple[Edge, Edge | None]
     return before, Edge(row.end_us, row.after_boot, holders, energy_mj, row.after_idle_mw)
 
 
-def _held(text: str | None) -> _Held:
-    return [(*row,) for row in json.loads(text)] if text else []
-
-
 def _holdings(text: str | None, owners: Mapping[int, Owner]) -> tuple[Holding, ...]:
     return tuple(
         Holding(owners[owner_id], partition, Fraction(numerator, denominator))
-        for owner_id, partition, _, numerator, denominator in _held(text)
+        for owner_id, partition, _, numerator, denominator in read_holders(text)
     )
 
 
 def _owners(connection: Connection, found: Iterable[_Found]) -> dict[int, Owner]:
     """Everybody whom the edges name."""
-    named = {held[0] for row in found for text in (row.holders_end, row.holders_start) for held in _held(text)}
+    named = {held[0] for row in found for text in (row.holders_end, row.holders_start) for held in read_holders(text)}
     rows = connection.execute(_OWNERS, {"owners": sorted(named)}).all()
     return {owner_id: _owner(values) for owner_id, *values in rows}
 

@@ -16,13 +16,15 @@ from typing import NamedTuple, TypeAlias
 from sqlalchemy import Connection, bindparam, delete, select
 
 from gputally.accounting.gap import Span
+from gputally.accounting.keys import WHOLE_GPU
 from gputally.collector.database.among import among
-from gputally.collector.database.schema import node
+from gputally.collector.database.schema import node, window_device
 from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
 from gputally.collector.ingest.bulk import upsert_rows
+from gputally.collector.ledger.holders import profiles_of
 from gputally.collector.ledger.marks import Mark, marks_of
-from gputally.collector.ledger.moves import Edge, left_behind
+from gputally.collector.ledger.moves import Edge, known_in_two_places, left_behind
 from gputally.collector.ledger.state import State
 
 _Device: TypeAlias = tuple[int, int]  # (node_id, device_id)
@@ -33,6 +35,9 @@ _NEAR = select(gap.c.node_id, gap.c.device_id, gap.c.start_us, gap.c.end_us, gap
 )
 WATCHED = select(node.c.id).where(
     node.c.cluster.in_(select(node_presence.c.cluster)), node.c.name.in_(select(node_presence.c.node))
+)
+_FACTS = select(
+    window_device.c.device_id, window_device.c.window_id, window_device.c.unavailable_end, window_device.c.holders_end
 )
 _DROP = delete(gap).where(
     gap.c.node_id == bindparam("of_node"),
@@ -129,14 +134,73 @@ def fill(
     old = {(*key, row) for key, rows in before.items() for row in rows}
     new = {(*key, row) for key, gaps in devices.items() for row in gaps.rows}
     _write(connection, old - new, new - old)
-    touched = {(node_id, span) for (node_id, _), gaps in devices.items() for span in gaps.stepped}
-    # Where the gaps are others now. Before a device's first window nothing is booked.
-    touched |= {(node_id, (row.start_us, row.end_us)) for node_id, _, row in old ^ new if row.before_id is not None}
-    touched |= set(left_behind(connection, _ends(old) ^ _ends(new)))
-    watched = _watched(connection, {node_id for node_id, span in touched if _is_open(span, state)})
-    spans = {(node_id, booked(span, state, watched=node_id in watched)) for node_id, span in touched}
+    stepped = {(node_id, span) for (node_id, _), gaps in devices.items() for span in gaps.stepped}
+    spans = _changed(connection, old, new, stepped, state)
     oldest_us = max(oldest_us, state.lines_from_us)
     return {mark for node_id, span in spans for mark in marks_of(node_id, span, zone, oldest_us)}
+
+
+def _changed(
+    connection: Connection, old: set[_Place], new: set[_Place], stepped: set[tuple[int, Span]], state: State
+) -> set[tuple[int, Span]]:
+    """The nodes, and where what is booked of their gaps is another now: before a device's first window nothing is."""
+    moved = _moved_ends(connection, old - new, new - old, state)
+    others = (old ^ new) - {place for pair in moved for place in pair}
+    touched = stepped | {(node_id, _span(row)) for node_id, _, row in others if row.before_id is not None}
+    touched |= set(left_behind(connection, _ends(old) ^ _ends(new)))
+    late = {node_id for node_id, span in touched if _is_open(span, state)} | {place[0] for place, _ in moved}
+    watched = _watched(connection, late)
+    spans = {(node_id, booked(span, state, watched=node_id in watched)) for node_id, span in touched}
+    for (node_id, _, before), (_, _, after) in moved:
+        pair = (booked(_span(row), state, watched=node_id in watched) for row in (before, after))
+        spans |= {(node_id, span) for span in apart(*pair)}
+    return spans
+
+
+def _moved_ends(
+    connection: Connection, gone: Iterable[_Place], new: Iterable[_Place], state: State
+) -> list[tuple[_Place, _Place]]:
+    """The open gaps of devices that are booked already, before and after, where only their time is another now.
+
+    An open gap is the platform's, without energy: all that its hours get of it is its time, and two facts of the window
+    before it. A device that is known in two places is left out: its gaps end where it is seen in the other.
+    """
+    opened = {place[:2]: place for place in new if _is_open(_span(place[2]), state)}
+    late = [(place, opened[place[:2]]) for place in gone if place[:2] in opened and _is_silent(place[2])]
+    if not late:
+        return []
+    facts = _facts(connection, {row.before_id for pair in late for *_, row in pair if row.before_id is not None})
+    elsewhere = known_in_two_places(connection, {device_id for (_, device_id, _), _ in late})
+    return [
+        ((node_id, device_id, before), after)
+        for (node_id, device_id, before), after in late
+        if device_id not in elsewhere and facts[device_id, before.before_id] == facts[device_id, after[2].before_id]
+    ]
+
+
+def apart(one: Span, other: Span) -> Iterator[Span]:
+    """The time that is in one of two spans, and not in both."""
+    (a, b), (c, d) = one, other
+    yield from ((min(a, c), max(a, c)), (min(b, d), max(b, d))) if max(a, c) < min(b, d) else (one, other)
+
+
+def _span(row: _Gap) -> Span:
+    return row.start_us, row.end_us
+
+
+def _is_silent(row: _Gap) -> bool:
+    return row.end_us == FOREVER_US and row.before_id is not None
+
+
+def _facts(connection: Connection, windows: set[int]) -> dict[tuple[int, int | None], tuple[bool, str]]:
+    """Of devices in windows what the hours of an open gap behind them get from there, by ids of both: whether it was
+    unavailable, and the profile of who held it whole."""
+    query = _FACTS.where(among(connection, window_device.c.window_id, "windows"))
+    found = connection.execute(query, {"windows": sorted(windows)})
+    return {
+        (device_id, window_id): (bool(unavailable), profiles_of(holders).get(WHOLE_GPU, ""))
+        for device_id, window_id, unavailable, holders in found
+    }
 
 
 def _ends(places: Iterable[_Place]) -> set[Edge]:

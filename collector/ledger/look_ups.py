@@ -16,6 +16,7 @@ _SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_sort": "off",
+    "enable_incremental_sort": "off",
     "jit": "off",
 }
 _SET = select(*(func.set_config(name, value, literal_column("true")) for name, value in _SETTINGS.items()))

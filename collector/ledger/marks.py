@@ -1,29 +1,74 @@
 """Marks on hours of nodes whose postings must be recomputed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import tzinfo
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Delete, Select, bindparam, delete, select
 
 from gputally.accounting.gap import Span
 from gputally.accounting.ledger_hour import hours
-from gputally.collector.database.engine import upsert
+from gputally.collector.database.among import among
+from gputally.collector.database.built import built_once
 from gputally.collector.database.schema import dirty_hour
+from gputally.collector.ingest.bulk import upsert_rows
 
 Mark: TypeAlias = tuple[int, int]  # (hour_us, node_id)
 
 
+@built_once
+def _marked(connection: Connection) -> Select[int, int, int]:
+    return select(dirty_hour.c.hour_us, dirty_hour.c.node_id, dirty_hour.c.changes).where(
+        among(connection, dirty_hour.c.hour_us, "hours"), among(connection, dirty_hour.c.node_id, "nodes")
+    )
+
+
+@built_once
+def _locked(connection: Connection) -> Select[int, int, int]:
+    return _marked(connection).with_for_update(skip_locked=True)
+
+
+@built_once
+def _drop(connection: Connection) -> Delete:
+    of_hour = dirty_hour.c.hour_us == bindparam("hour")
+    return delete(dirty_hour).where(of_hour, among(connection, dirty_hour.c.node_id, "nodes"))
+
+
 def set_marks(connection: Connection, marks: Iterable[Mark]) -> None:
-    """Have these hours recomputed. A mark that is there already is locked too: whoever is recomputing that hour
-    without what this transaction writes must not take the mark away."""
-    rows = [{"hour_us": hour_us, "node_id": node_id} for hour_us, node_id in sorted(set(marks))]
-    if rows:
-        insert = upsert(connection, dirty_hour)
-        lock = insert.on_conflict_do_update(
-            index_elements=["hour_us", "node_id"], set_={"hour_us": insert.excluded.hour_us}
-        )
-        connection.execute(lock, rows)
+    """Have these hours recomputed. A mark that is there already is changed: whoever is recomputing that hour without
+    what this transaction writes must not take the mark away."""
+    # Ordered, so that two writers never wait for each other in a circle.
+    rows = [(hour_us, node_id, 1) for hour_us, node_id in sorted(set(marks))]
+    upsert_rows(connection, dirty_hour, rows, ("hour_us", "node_id"), "dirty_hour.{0} + 1")
+
+
+def read_marks(connection: Connection, pairs: Iterable[Mark]) -> dict[Mark, int]:
+    """Those of some pairs that are marked, each with how often that was said."""
+    return _found(connection, set(pairs), _marked(connection))
+
+
+def drop_marks(connection: Connection, read: Mapping[Mark, int]) -> None:
+    """Take marks away that are as `read_marks` gave them, in this transaction, before it looked at anything that is
+    written together with marks, and while nobody else took marks of these nodes away.
+
+    A transaction that committed before that moment wrote what was looked at. One that commits later has changed its
+    marks: if by now, they are not what was read; if it still has them locked, they are skipped; and one that comes
+    after this one has locked them, here, waits for its end and sets them anew. So a mark stays wherever something was
+    written that was not looked at, and who writes waits for no longer than from here to the commit.
+    """
+    marked = _found(connection, set(read), _locked(connection))
+    same = sorted(pair for pair, changes in marked.items() if changes == read[pair])
+    for hour_us, of_hour in groupby(same, key=itemgetter(0)):
+        connection.execute(_drop(connection), {"hour": hour_us, "nodes": [node_id for _, node_id in of_hour]})
+
+
+def _found(connection: Connection, pairs: set[Mark], marked: Select[int, int, int]) -> dict[Mark, int]:
+    hours, nodes = (sorted({pair[at] for pair in pairs}) for at in (0, 1))
+    rows = connection.execute(marked, {"hours": hours, "nodes": nodes})
+    found = {(hour_us, node_id): changes for hour_us, node_id, changes in rows}
+    return {pair: changes for pair, changes in found.items() if pair in pairs}
 
 
 def marks_of(node_id: int, span: Span, zone: tzinfo, oldest_us: int) -> Iterator[Mark]:

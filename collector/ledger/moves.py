@@ -4,13 +4,14 @@ and what is silent behind it ends there.
 The instants are ends of gaps, so they are a function of the accepted windows, as the gaps are.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select
 
 from gputally.accounting.gap import Span
+from gputally.collector.database.among import among
 from gputally.collector.database.schema import device
 from gputally.collector.database.schema_gaps import gap
 
@@ -48,6 +49,19 @@ _BEHIND = (
         gap.c.start_us <= bindparam("last"),
     )
 )
+_PLACES = (
+    select(device.c.id, _there.c.node_id, _there.c.device_id)
+    .join(_twin, _twin.c.uuid == device.c.uuid)
+    .join(_there, _there.c.device_id == _twin.c.id)
+    .distinct()
+)
+
+
+def known_in_two_places(connection: Connection, devices: Collection[int]) -> set[int]:
+    """Those of some devices whose UUID was seen on two nodes, or by two names of its model, and may be again."""
+    query = _PLACES.where(among(connection, device.c.id, "devices"))
+    seen = Counter(device_id for device_id, *_ in connection.execute(query, {"devices": sorted(devices)}))
+    return {device_id for device_id, places in seen.items() if places > 1}
 
 
 def seen_elsewhere(connection: Connection, nodes: Collection[int], devices: Collection[int]) -> dict[Edge, int]:

@@ -5,42 +5,30 @@ from datetime import tzinfo
 from itertools import groupby
 from operator import itemgetter
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text, tuple_
+from sqlalchemy import Connection, Delete, Engine, bindparam, delete, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from gputally.collector.database.among import among
+from gputally.collector.database.built import built_once
 from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema import AMOUNTS, MEMOS, device, dirty_hour, node, owner, posting
 from gputally.collector.days.sums import sum_days
 from gputally.collector.ledger.gap_postings import add_gaps
 from gputally.collector.ledger.look_ups import by_look_ups
-from gputally.collector.ledger.marks import Mark
-from gputally.collector.ledger.one_at_a_time import hold_nodes
+from gputally.collector.ledger.marks import Mark, drop_marks, read_marks
+from gputally.collector.ledger.one_at_a_time import hold_nodes, next_marks
 from gputally.collector.ledger.state import read_state
 from gputally.collector.ledger.sums import sum_lines
 from gputally.collector.waste.parts import Hours, divide_idle, hours_beside
 
-_FIRST_BATCH, _BATCH = 8, 128  # pairs in one transaction: a writer whose hour is being recomputed waits for it
-_BRIEF_S = 0.25  # what a transaction may take: as many pairs are in it
+_FIRST_BATCH, _BATCH = 8, 128  # pairs in one transaction
+_FEWEST = 32  # of it where no writer waits for it: for one of a few pairs each takes several times as long
+_BRIEF_S = 0.25  # what a transaction may take: as many pairs are in it. On SQLite all that write wait for it
 _WAIT_S = 10  # for another that recomputes an hour: far longer than a batch takes
 
-_TAKE = (
-    select(dirty_hour.c.hour_us, dirty_hour.c.node_id)
-    .where(tuple_(dirty_hour.c.hour_us, dirty_hour.c.node_id) < tuple_(bindparam("hour"), bindparam("node")))
-    .order_by(dirty_hour.c.hour_us.desc(), dirty_hour.c.node_id.desc())
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
-)
-_WAIT_FOR = (
-    select(dirty_hour.c.hour_us)
-    .where(dirty_hour.c.hour_us == bindparam("hour"), dirty_hour.c.node_id == bindparam("node"))
-    .with_for_update()
-)
-_DROP_POSTINGS = delete(posting).where(posting.c.hour_us == bindparam("hour"))
-_DROP_MARKS = delete(dirty_hour).where(dirty_hour.c.hour_us == bindparam("hour"))
 
 _NAMED = posting.join(node).join(device).join(owner)
 
@@ -84,20 +72,22 @@ def dump(connection: Connection) -> list[tuple[Any, ...]]:
 
 def _settled(engine: Engine, zone: tzinfo, limit: int | None) -> Iterator[Mark]:
     """The pairs that this recomputes, the newest first."""
-    done, below, most = 0, (2**63 - 1, 2**63 - 1), _FIRST_BATCH
+    least, first = (1, _FIRST_BATCH) if is_sqlite(engine) else (_FEWEST, _FEWEST)
+    done, below, most = 0, (2**63 - 1, 2**63 - 1), first
     while limit is None or done < limit:
-        pairs, took_s = _settle_batch(engine, zone, below, most if limit is None else min(most, limit - done))
-        if not pairs:
+        batch = _settle_batch(engine, zone, below, most if limit is None else min(most, limit - done))
+        if batch.last is None:
             break
-        most = _next_batch(len(pairs), took_s)
-        yield from pairs
-        done += len(pairs)
-        below = pairs[-1]
+        yield from batch.pairs
+        done, below = done + len(batch.pairs), batch.last
+        if batch.pairs:
+            most = _next_batch(len(batch.pairs), batch.took_s, least)
 
 
-def _next_batch(done: int, took_s: float) -> int:
-    """How many pairs the next transaction takes: who waits for one of them, an agent for its answer, waits briefly."""
-    return max(1, min(_BATCH, int(done * _BRIEF_S / took_s)))
+def _next_batch(done: int, took_s: float, least: int) -> int:
+    """How many pairs the next transaction takes: who waits for one of them, a reader or SQLite's next writer, waits
+    briefly."""
+    return max(least, min(_BATCH, int(done * _BRIEF_S / took_s)))
 
 
 def _marked(engine: Engine) -> set[Mark]:
@@ -113,48 +103,59 @@ def _wait_for(engine: Engine, zone: tzinfo, pairs: Sequence[Mark]) -> None:
             with writing(engine) as connection:
                 if not is_sqlite(connection):
                     connection.execute(text(f"SET LOCAL lock_timeout = {round(_WAIT_S * 1000)}"))
-                if connection.execute(_WAIT_FOR, {"hour": hour_us, "node": node_id}).all():
-                    hold_nodes(connection, [node_id])
-                    _settle_pairs(connection, zone, [(hour_us, node_id)])
+                hold_nodes(connection, [node_id])
+                _settle_pairs(connection, zone, [(hour_us, node_id)])
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
                 raise
             return
 
 
-def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> tuple[list[Mark], float]:
-    """Take up to `most` pairs before `below`, recompute them and remove their marks, in one transaction.
+class _Batch(NamedTuple):
+    """Pairs that were recomputed in one transaction, the last one that was looked at for it (None: there is none), and
+    how long that took: without the time for which it waited for others, else the batches of processes that wait for
+    each other would shrink to nothing."""
 
-    And how long that took, in seconds, without the time for which it waited for others: else the batches of processes
-    that wait for each other would shrink to nothing. A writer that adds lines to a taken hour waits for its mark until
-    this commits, and sets it anew.
-    """
+    pairs: Sequence[Mark]
+    last: Mark | None
+    took_s: float
+
+
+def _settle_batch(engine: Engine, zone: tzinfo, below: Mark, most: int) -> _Batch:
+    """Recompute up to `most` pairs before `below` that no other process has taken."""
     with writing(engine) as connection:
-        taken = connection.execute(_TAKE, {"hour": below[0], "node": below[1], "most": most}).all()
-        pairs = [(hour_us, node_id) for hour_us, node_id in taken]
-        hold_nodes(connection, (node_id for _, node_id in pairs))
+        found = next_marks(connection, below, most)
+        taken = [pair for pair, is_taken in found if is_taken]
+        hold_nodes(connection, (node_id for _, node_id in taken))
         began_s = monotonic()
-        _settle_pairs(connection, zone, pairs)
-    return pairs, monotonic() - began_s
+        pairs = _settle_pairs(connection, zone, taken) if taken else []
+    return _Batch(pairs, found[-1][0] if found else None, monotonic() - began_s)
 
 
-def _settle_pairs(connection: Connection, zone: tzinfo, pairs: Sequence[Mark]) -> None:
-    """Recompute pairs whose marks and nodes this transaction has locked, and remove the marks."""
+def _settle_pairs(connection: Connection, zone: tzinfo, taken: Sequence[Mark]) -> Sequence[Mark]:
+    """Recompute those of some pairs that are marked, and remove the marks; this transaction holds their nodes."""
     by_look_ups(connection)
+    marks = read_marks(connection, taken)
     lines_from_us = read_state(connection).lines_from_us
+    pairs = sorted(marks, reverse=True)
     recomputed = [(hour_us, node_id) for hour_us, node_id in pairs if hour_us >= lines_from_us]
-    for hour_us, of_hour in groupby(pairs, key=itemgetter(0)):
-        nodes = [node_id for _, node_id in of_hour]
-        if hour_us >= lines_from_us:  # before it, lines are gone and the postings are all there is
-            _recompute(connection, hours_beside(hour_us, zone, lines_from_us), nodes)
-        drop = _DROP_MARKS.where(among(connection, dirty_hour.c.node_id, "nodes"))
-        connection.execute(drop, {"hour": hour_us, "nodes": nodes})
+    for hour_us, of_hour in groupby(recomputed, key=itemgetter(0)):
+        # Of what is before, lines are gone and the postings are all there is.
+        _recompute(connection, hours_beside(hour_us, zone, lines_from_us), [node_id for _, node_id in of_hour])
     sum_days(connection, zone, recomputed)
+    drop_marks(connection, marks)  # the last that it does: who writes may wait for it
+    return pairs
+
+
+@built_once
+def _drop_postings(connection: Connection) -> Delete:
+    of_hour = posting.c.hour_us == bindparam("hour")
+    return delete(posting).where(of_hour, among(connection, posting.c.node_id, "nodes"))
 
 
 def _recompute(connection: Connection, hours: Hours, nodes: Sequence[int]) -> None:
     of_hour = {"hour": hours.start_us, "end": hours.end_us, "nodes": nodes}
-    connection.execute(_DROP_POSTINGS.where(among(connection, posting.c.node_id, "nodes")), of_hour)
+    connection.execute(_drop_postings(connection), of_hour)
     idle = sum_lines(connection, of_hour)
     add_gaps(connection, hours.start_us, hours.end_us, nodes)
     divide_idle(connection, hours, nodes, idle)

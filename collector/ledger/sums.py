@@ -21,7 +21,6 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    and_,
     bindparam,
     case,
     cast,
@@ -38,10 +37,10 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.type_api import TypeEngine
 
 from gputally.accounting.states import Basis
+from gputally.collector.database.each import each
 from gputally.collector.database.engine import is_sqlite, upsert
 from gputally.collector.database.schema import AMOUNTS, MEMOS, line, owner, posting, window
 from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak, tenure
-from gputally.collector.waste.told import TOLD
 
 _DAY_US = 86_400_000_000
 _HOUR: BindParameter[int] = bindparam("hour", type_=BigInteger)
@@ -55,11 +54,7 @@ _POD = (owner.c.namespace, owner.c.pod, owner.c.pod_uid, owner.c.first_seen_us)
 _length_us = window.c.end_us - window.c.start_us
 _is_used, _is_idle = line.c.used_us > 0, line.c.idle_us > 99 * cast(line.c.used_us, BigInteger)
 _memory = line.c.memory_byte_s
-
-
-def _each(number: ColumnElement[int], of: ColumnElement[bool]) -> ColumnElement[str]:
-    """The numbers of some windows, one after the other; all that are made of the same windows are in one order."""
-    return func.aggregate_strings(cast(number, String), " ").filter(of)
+_had_memory = case((_memory > 0, 1), (_memory == 0, 0), else_=2)
 
 
 _FACTS: Mapping[str, ColumnElement[Any]] = {
@@ -67,12 +62,8 @@ _FACTS: Mapping[str, ColumnElement[Any]] = {
     "last_us": func.max(window.c.end_us),
     "used_first_us": func.min(window.c.start_us).filter(_is_used),
     "used_last_us": func.max(window.c.end_us).filter(_is_used),
-    # Of idle windows all that their spells are made of, of the others where they are: `waste.told` reads it.
-    "idle_at": _each(window.c.start_us - _HOUR, _is_idle),
-    "idle_for": _each(_length_us, _is_idle),
-    "idle_each": _each(line.c.idle_us, _is_idle),
-    "idle_memory": _each(case((_memory > 0, 1), (_memory == 0, 0), else_=2), _is_idle),
-    "used_at": _each(window.c.start_us - _HOUR, and_(_is_used, ~_is_idle)),
+    # Of idle windows all that their spells are made of: `waste.told` reads it.
+    "idle": each(_is_idle, window.c.start_us - _HOUR, _length_us, line.c.idle_us, _had_memory),
     # By milliseconds: with microseconds the product may be too large for a column.
     "peak_bytes": func.max(
         case(
@@ -98,16 +89,13 @@ _SUMS = (
 
 
 def _type(name: str) -> TypeEngine[Any]:
-    return posting.c[name].type if name in _POSTED else String() if name in TOLD else BigInteger()
+    return posting.c[name].type if name in _POSTED else String() if name == "idle" else BigInteger()
 
 
 _KEPT = Table(
     "line_sums",
     MetaData(),
-    *(
-        Column(name, posting.c[name].type if name in _POSTED else String if name in TOLD else BigInteger)
-        for name in _TOTALS
-    ),
+    *(Column(name, _type(name)) for name in _TOTALS),
     prefixes=["TEMPORARY"],
 )
 
@@ -131,7 +119,7 @@ def _facts(sums: FromClause) -> Select[*tuple[Any, ...]]:
     idle_us = func.sum(sums.c.idle_us).over(partition_by=[sums.c[name] for name in place])
     facts = (
         select(
-            *(sums.c[name] for name in (*place, *TOLD)),
+            *(sums.c[name] for name in (*place, "idle", "used_first_us", "used_last_us")),
             cast(idle_us, BigInteger).label("idle_us"),
             func.min(sums.c.used_first_us).over(partition_by=pod).label("pod_first_us"),
             func.max(sums.c.used_last_us).over(partition_by=pod).label("pod_last_us"),
@@ -140,7 +128,7 @@ def _facts(sums: FromClause) -> Select[*tuple[Any, ...]]:
         .where(sums.c.basis == Basis.RESERVATION.value)
         .subquery()
     )
-    return select(facts).where(facts.c.idle_at.is_not(None))
+    return select(facts).where(facts.c.idle.is_not(None))
 
 
 def _postings(sums: FromClause) -> Insert:

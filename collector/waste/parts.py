@@ -11,17 +11,19 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, delete, or_, select
+from sqlalchemy import BindParameter, Connection, Delete, Row, Select, bindparam, delete, or_, select
 
 from gputally.accounting.ledger_hour import hour_end, hour_start
 from gputally.accounting.states import Basis
 from gputally.collector.database.among import among
+from gputally.collector.database.built import built_once
+from gputally.collector.database.each import rows_of
 from gputally.collector.database.schema import line, window
 from gputally.collector.database.schema_waste import idle_part
 from gputally.collector.ingest.bulk import insert_rows, upsert_rows
 from gputally.collector.waste.part import HEAD, TAIL, Part, Use, links, part_of, relinked
 from gputally.collector.waste.spell import Window
-from gputally.collector.waste.told import TOLD, Told, windows_of
+from gputally.collector.waste.told import Told, windows_of
 
 Facts: TypeAlias = Row[*tuple[Any, ...]]  # as `ledger.sums` gives them
 
@@ -49,7 +51,17 @@ _WINDOWS = (
 )
 _KEY = ("node_id", "device_id", "owner_id", "partition", "profile")
 _STORED = select(*(idle_part.c[name] for name in (*_KEY, *Part._fields))).where(idle_part.c.hour_us == _HOUR)
-_DROP = delete(idle_part).where(idle_part.c.hour_us == _HOUR)
+_AT_EDGE = or_(idle_part.c.head_from_us.is_not(None), idle_part.c.tail_from_us.is_not(None))
+
+
+@built_once
+def _stored_parts(connection: Connection) -> Select[*tuple[Any, ...]]:
+    return _STORED.where(_AT_EDGE, among(connection, idle_part.c.node_id, "nodes"))
+
+
+@built_once
+def _drop(connection: Connection) -> Delete:
+    return delete(idle_part).where(idle_part.c.hour_us == _HOUR, among(connection, idle_part.c.node_id, "nodes"))
 
 
 class Key(NamedTuple):
@@ -86,9 +98,9 @@ def divide_idle(connection: Connection, hours: Hours, nodes: Sequence[int], fact
     """Write the parts of an hour's postings anew, by the facts of all of these nodes' that had an idle window."""
     before = _stored(connection, hours.before, nodes)
     after = _stored(connection, hours.after, nodes)
-    parts = {key: _part(rows, hours.start_us, before.get(key), after.get(key)) for key, rows in _by_key(facts).items()}
-    drop = _DROP.where(among(connection, idle_part.c.node_id, "nodes"))
-    connection.execute(drop, {"hour": hours.start_us, "nodes": list(nodes)})
+    of_hour = {"hour": hours.start_us, "end": hours.end_us}
+    parts = _parts(connection, of_hour, _by_key(facts), before, after)
+    connection.execute(_drop(connection), {"hour": hours.start_us, "nodes": list(nodes)})
     insert_rows(connection, idle_part, [_row(hours.start_us, *of) for of in parts.items()])
     if not hours.before_is_final:
         _correct(connection, hours.before, {key: _tail(part, parts.get(key)) for key, part in before.items()}, before)
@@ -103,13 +115,37 @@ def _by_key(facts: Iterable[Facts]) -> Mapping[Key, Sequence[Facts]]:
     return found
 
 
-def _part(rows: Sequence[Facts], hour_us: int, before: Part | None, after: Part | None) -> Part:
-    first = rows[0]
-    use = None if first.pod_first_us is None else Use(first.pod_first_us, first.pod_last_us)
-    told = Told(*(" ".join(getattr(row, name) or "" for row in rows) for name in TOLD))
-    windows = windows_of(told, hour_us, use)
-    part = part_of(windows, use, before.tail if before else None, after.head if after else None)
-    return part._replace(idle_us=first.idle_us)  # with that of used windows, which lies in the middle
+def _parts(
+    connection: Connection,
+    of_hour: Mapping[str, int],
+    facts: Mapping[Key, Sequence[Facts]],
+    before: Mapping[Key, Part],
+    after: Mapping[Key, Part],
+) -> dict[Key, Part]:
+    """By what was summed where that tells, else window by window."""
+
+    def part(key: Key, windows: Sequence[Window]) -> Part:
+        tail = before[key].tail if key in before else None
+        head = after[key].head if key in after else None
+        found = part_of(windows, _use(facts[key][0], "pod"), tail, head)
+        return found._replace(idle_us=facts[key][0].idle_us)  # with that of used windows, which lies in the middle
+
+    told = {key: _told(rows, of_hour["hour"]) for key, rows in facts.items()}
+    found = {key: part(key, windows) for key, windows in told.items() if windows is not None}
+    unclear = [key for key, windows in told.items() if windows is None]
+    return found | {key: part(key, windows) for key, windows in _windows(connection, of_hour, unclear)}
+
+
+def _told(rows: Sequence[Facts], hour_us: int) -> list[Window] | None:
+    if len(rows) > 1:
+        return None
+    [row] = rows
+    return windows_of(Told(rows_of(row.idle, 4), _use(row, "used")), hour_us, _use(row, "pod"))
+
+
+def _use(row: Facts, of: str) -> Use | None:
+    first_us, last_us = getattr(row, f"{of}_first_us"), getattr(row, f"{of}_last_us")
+    return None if first_us is None else Use(first_us, last_us)
 
 
 def _windows(
@@ -132,9 +168,7 @@ def _windows(
 
 def _stored(connection: Connection, hour: tuple[int, int], nodes: Sequence[int]) -> dict[Key, Part]:
     """The parts of an hour that stand at one of its edges."""
-    at_edge = or_(idle_part.c.head_from_us.is_not(None), idle_part.c.tail_from_us.is_not(None))
-    stored = _STORED.where(at_edge, among(connection, idle_part.c.node_id, "nodes"))
-    rows = connection.execute(stored, {"hour": hour[0], "nodes": list(nodes)})
+    rows = connection.execute(_stored_parts(connection), {"hour": hour[0], "nodes": list(nodes)})
     return {Key(*row[: len(_KEY)]): Part(*row[len(_KEY) :]) for row in rows}
 
 

@@ -1,52 +1,59 @@
-"""The idle windows of a container's partition in an hour, as the row tells them that sums its lines: as texts."""
+"""The idle windows of a container's partition in an hour, as the row tells them that sums its lines."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from gputally.collector.waste.part import Use
-from gputally.collector.waste.spell import Window
+from gputally.collector.waste.spell import UNOBSERVED_US, Window
 
-TOLD = ("idle_at", "idle_for", "idle_each", "idle_memory", "used_at")
 _MEMORY = (0, 1, None)  # by its digit
 
 
 class Told(NamedTuple):
-    """Numbers with blanks between them, microseconds from the start of the hour: where each idle window begins, its
-    length, its idle time, whether a process held memory in it (0 no, 1 yes, 2 unknown); and where used windows
-    begin."""
+    """Of each idle window where it begins from the start of the hour, its length, its idle time, all in microseconds,
+    and whether a process held memory in it (0 no, 1 yes, 2 unknown); and from when to when the partition was used."""
 
-    idle_at: str
-    idle_for: str
-    idle_each: str
-    idle_memory: str
-    used_at: str
+    idle: Sequence[Sequence[int]]
+    used: Use | None
 
 
-def windows_of(told: Told, hour_us: int, use: Use | None) -> list[Window]:
-    """The windows, in order, with those as one that touch and are alike, on the same side of the pod's `use`: what a
-    part is made of is the same. Of used windows that nothing idle lies between there is one, without amounts."""
-    starts, lengths, each, memory = _in_order([[*map(int, text.split())] for text in told[:4]])
+def windows_of(told: Told, hour_us: int, use: Use | None) -> list[Window] | None:
+    """Windows, in order, that make the same part: of idle ones those as one that touch and are alike, on the same side
+    of the pod's `use`; of used ones, without amounts, one before the idle ones and one after them, where there are.
+
+    None where the row does not tell: two idle windows are of one spell or not by whether a used one lies between them,
+    which matters where little time does.
+    """
+    starts, lengths, each, memory = zip(*sorted(told.idle, key=lambda row: row[0]), strict=True)
     ends = [start + length for start, length in zip(starts, lengths, strict=True)]
-    used = sorted(map(int, told.used_at.split()))
+    if _is_unclear(starts, ends, hour_us, told.used):
+        return None
     found: list[Window] = []
-    until = -1
+    if told.used and told.used.first_us < hour_us + starts[0]:
+        found.append(Window(told.used.first_us, told.used.first_us, 1, 0))
     for first, last in pairwise(_cuts(starts, ends, memory, hour_us, use)):
-        found += _used_between(used, until, starts[first], hour_us)
-        until = ends[last - 1]
-        idle_us = sum(each[first:last])
-        found.append(Window(hour_us + starts[first], hour_us + until, 0, idle_us, _MEMORY[memory[first]]))
-    return [*found, *_used_between(used, until, starts[-1] + 2**62, hour_us)]
+        span = hour_us + starts[first], hour_us + ends[last - 1]
+        found.append(Window(*span, 0, sum(each[first:last]), _MEMORY[memory[first]]))
+    if told.used and told.used.last_us > hour_us + ends[-1]:
+        found.append(Window(told.used.last_us, told.used.last_us, 1, 0))
+    return found
 
 
-def _in_order(columns: Sequence[list[int]]) -> Sequence[list[int]]:
-    """By the first one; they nearly always are."""
-    starts = columns[0]
-    if all(a < b for a, b in pairwise(starts)):
-        return columns
-    order = sorted(range(len(starts)), key=starts.__getitem__)
-    return [[column[at] for at in order] for column in columns]
+def _is_unclear(starts: Sequence[int], ends: Sequence[int], hour_us: int, used: Use | None) -> bool:
+    """Windows that overlap, as only a strange agent has them, are looked at one by one, too."""
+    for end, start in zip(ends, starts[1:], strict=False):
+        if start < end:
+            return True
+        if (
+            end < start <= end + UNOBSERVED_US
+            and used
+            and used.first_us < hour_us + start
+            and hour_us + end < used.last_us
+        ):
+            return True
+    return False
 
 
 def _cuts(
@@ -60,10 +67,3 @@ def _cuts(
     if use is not None:
         cuts |= {bisect_right(ends, use.first_us - hour_us), bisect_left(starts, use.last_us - hour_us)}
     return sorted(cuts)
-
-
-def _used_between(used: Sequence[int], from_us: int, until_us: int, hour_us: int) -> Iterator[Window]:
-    """The first used window that begins between two instants, if there is one."""
-    at = bisect_left(used, from_us)
-    if at < len(used) and used[at] < until_us:
-        yield Window(hour_us + used[at], hour_us + used[at], 1, 0)

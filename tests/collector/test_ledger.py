@@ -259,26 +259,33 @@ def test_a_mark_is_not_taken_away_from_lines_that_are_being_committed(database_u
     writer = open_database(database_url)
     late = minutes(1, first_us=START_US + MINUTE_US)
     with _paused_before(writer, 'INSERT INTO "namespace_total"', lambda: commit(writer, late)):
-        assert settle(engine, UTC) == 0
+        assert settle(engine, UTC) == 1
+        assert waiting(engine) == 1
     assert settle(engine, UTC) == 1
     assert dumped(engine) == expected([*minutes(1), *late], UTC)
     writer.dispose()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_lines_that_arrive_while_their_hour_is_recomputed_mark_it_again(database_url: str, engine: Engine) -> None:
-    """The writer waits for the mark, and sets it anew once it is gone."""
+@pytest.mark.parametrize(("statement", "waits"), [("INSERT INTO posting_day", False), ("DELETE FROM dirty_hour", True)])
+def test_lines_that_arrive_while_their_hour_is_recomputed_mark_it_again(
+    database_url: str, engine: Engine, statement: str, waits: bool
+) -> None:
+    """While lines are summed the writer changes the mark, and it stays; once it is being taken away the writer waits,
+    and sets it anew."""
     commit(engine, minutes(1))
     late = minutes(1, first_us=START_US + MINUTE_US)
     settler = open_database(database_url)
     writing_late = threading.Thread(target=commit, args=(engine, late))
-    with _paused_before(settler, "DELETE FROM dirty_hour", lambda: settle(settler, UTC)):
+    settle(settler, UTC)
+    commit(engine, minutes(1, first_us=START_US + 2 * MINUTE_US))
+    with _paused_before(settler, statement, lambda: settle(settler, UTC)):
         writing_late.start()
-        writing_late.join(0.2)  # long enough to reach the mark; it cannot pass it
-        assert writing_late.is_alive()
+        writing_late.join(0.2 if waits else 30)  # long enough to reach the mark
+        assert writing_late.is_alive() == waits
     writing_late.join(30)
     assert settle(engine, UTC) == 1
-    assert dumped(engine) == expected([*minutes(1), *late], UTC)
+    assert dumped(engine) == expected([*minutes(1), *late, *minutes(1, first_us=START_US + 2 * MINUTE_US)], UTC)
     settler.dispose()
 
 

@@ -12,6 +12,7 @@ from tests.gap_books import HOUR_US, arrived, at, booked, commit, dumped, held, 
 from tests.gap_model import DAY_US
 from tests.windows import MINUTE_US, START_US, window
 
+from gputally.accounting.line import DeviceWindow
 from gputally.collector.cluster.history import ClusterHistory
 from gputally.collector.cluster.watch import Listing, ObjectKind, Seen
 from gputally.collector.database.engine import reading, writing
@@ -43,15 +44,56 @@ def test_after_a_day_of_silence_it_is_absent(engine: Engine) -> None:
 
 
 def test_what_is_long_absent_is_left_alone_by_a_late_window(engine: Engine) -> None:
-    """Hours in which nothing can be booked are not recomputed, or an old spool would cost all hours up to now."""
+    """Hours in which nothing can be booked are not recomputed, or an old spool would cost all hours up to now. Of the
+    day until it is absent only those are in which something is another: the window's, and where that day ends."""
     commit(engine, [at(0)])
     book_silence(engine, UTC, START_US + 100 * HOUR_US, DAY_US)
     booked(engine)
     commit(engine, [at(1)])
-    with reading(engine) as connection:
-        marked = set(connection.execute(select(dirty_hour.c.hour_us)).scalars())
-    assert marked == {START_US + hour * HOUR_US for hour in range(25)}
+    assert marked_hours(engine) == {0, 24}
     assert sum(us for us, _ in booked(engine).values()) == DAY_US
+
+
+def marked_hours(engine: Engine) -> set[int]:
+    """Which wait, by their number since the start."""
+    with reading(engine) as connection:
+        found = connection.execute(select(dirty_hour.c.hour_us)).scalars()
+        return {(hour_us - START_US) // HOUR_US for hour_us in found}
+
+
+@pytest.mark.parametrize(
+    "late", [replace(held(), unavailable_at_end=True), replace(held(), profiles={"gpu": "1g.10gb"})]
+)
+def test_a_gap_whose_beginning_says_something_else_is_divided_anew(engine: Engine, late: DeviceWindow) -> None:
+    """Whether the device was unavailable, and the profile of the whole device, are booked in all of its hours."""
+    commit(engine, [at(0)])
+    book_silence(engine, UTC, START_US + 30 * HOUR_US, DAY_US)
+    booked(engine)
+    commit(engine, [at(1, late)])
+    assert marked_hours(engine) == {*range(25)}
+    settle(engine, UTC)
+    by_increments = dumped(engine)
+    empty(engine)
+    commit(engine, [at(0), at(1, late)])
+    book_silence(engine, UTC, START_US + 30 * HOUR_US, DAY_US)
+    settle(engine, UTC)
+    assert dumped(engine) == by_increments
+
+
+def test_a_gap_of_a_device_that_is_known_elsewhere_is_divided_anew(engine: Engine) -> None:
+    """It ended where the device was seen; behind a later window it ends where it is seen next, if ever."""
+    windows = [at(0), replace(at(90), node="node-b"), at(300)]
+    commit(engine, windows[:2])
+    book_silence(engine, UTC, START_US + 30 * HOUR_US, DAY_US)
+    booked(engine)
+    commit(engine, windows[2:])
+    settle(engine, UTC)
+    by_increments = dumped(engine)
+    empty(engine)
+    commit(engine, windows)
+    book_silence(engine, UTC, START_US + 30 * HOUR_US, DAY_US)
+    settle(engine, UTC)
+    assert dumped(engine) == by_increments
 
 
 def test_another_limit_is_kept_from_then_on_for_all_gaps(engine: Engine) -> None:
