@@ -17,7 +17,7 @@ from gputally.proto import telemetry_pb2 as pb
 _METHOD = f"/{pb.DESCRIPTOR.services_by_name['Telemetry'].full_name}/Stream"
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 _PATIENCE_S = 120
-_TRIES = 5
+_TRIES, _PAUSE_S = 5, 1.0
 _AT_ONCE = 64  # connections that are opened together
 _T = TypeVar("_T")
 _RUNNER = asyncio.Runner()  # one loop for all: what grpc.aio still has to say would come to a closed one
@@ -59,7 +59,7 @@ class Agent:
         self.reader = asyncio.ensure_future(self._live())
 
     async def _open(self) -> None:
-        """Of thousands some are cancelled on their way, on a machine that is busy; they try again, as agents do."""
+        """Of thousands some are cancelled on their way, on a busy machine; they try again later, as agents do."""
         for left in reversed(range(_TRIES)):
             method = self.channel.stream_stream(_METHOD, None, pb.Ack.FromString)
             self.call = method(None, compression=self.compression)
@@ -69,6 +69,7 @@ class Agent:
             except grpc.aio.AioRpcError:
                 if not left:
                     raise
+                await asyncio.sleep(_PAUSE_S)
 
     async def _live(self) -> None:
         """A stream that breaks begins anew, with all that was not answered."""

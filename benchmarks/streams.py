@@ -90,13 +90,13 @@ async def _load(server: Server, database: int | None, count: int, seconds: float
     each = max(1, round(RATE * seconds / count))
     start_us = (time.time_ns() // 1000 // MINUTE_US - each - 1) * MINUTE_US
     node = round_ * (count + _KNOWN)
+    sent = [_windows(node + at, start_us, each + 1) for at in range(count)]  # nobody waits for it while connected
     async with connected(server.target, _KNOWN) as first:
         early_us = start_us - _EACH * MINUTE_US
         await _pace(first, [_windows(node + count + at, early_us, _EACH) for at in range(_KNOWN)], RATE)
         await asyncio.sleep(_SETTLED_S)
         before_mib = pss_mib([server.pid])
         async with connected(server.target, count) as agents:
-            sent = [_windows(node + at, start_us, each + 1) for at in range(count)]
             await _pace(agents, [own[:1] for own in sent], RATE)
             for agent in agents:
                 agent.latencies.clear()
