@@ -75,12 +75,23 @@ def rounded_once(cost: int, digits: int) -> Decimal:
 
 @zones
 @every_history
-@given(windows=histories())
-def test_the_items_of_a_month_are_the_ledger_of_its_period(engine: Engine, name: str, windows: list[Window]) -> None:
-    """I6 and I9; and the printed items add up to the exact total, rounded once."""
+@given(windows=histories(), spread=st.sampled_from(list(Spread)), version=st.sampled_from(list(Version)))
+def test_whatever_is_in_a_ledger_statements_of_it_keep_the_rules(
+    engine: Engine, tmp_path: Path, name: str, windows: list[Window], spread: Spread, version: Version
+) -> None:
+    """To fill a ledger takes longer than to ask it, so each is checked against all of them."""
     zone, there = fill(engine, name, windows)
     book(engine, there, zone)
     month = first_month(there, zone)
+    the_items_of_a_month_are_the_ledger_of_its_period(engine, zone, month)
+    months_add_up_to_the_period_of_both(engine, zone, month)
+    parts_add_up_to_the_whole_however_the_platform_is_spread(read_open(engine, zone, month), spread)
+    focus_with_what_it_skips_is_the_ledger(engine, zone, month, version, tmp_path / "focus.csv")
+    statements_of_open_and_closed_months_are_the_same(engine, zone, month)
+
+
+def the_items_of_a_month_are_the_ledger_of_its_period(engine: Engine, zone: ZoneInfo, month: Month) -> None:
+    """I6 and I9; and the printed items add up to the exact total, rounded once."""
     found = read_open(engine, zone, month)
     whole = allocate(engine, zone, Query(month.period, zone))
     money = whole.money
@@ -112,14 +123,8 @@ def held_idle(of: Statement) -> dict[tuple[str, str, str], tuple[int, int]]:
     return sums
 
 
-@zones
-@every_history
-@given(windows=histories())
-def test_months_add_up_to_the_period_of_both(engine: Engine, name: str, windows: list[Window]) -> None:
+def months_add_up_to_the_period_of_both(engine: Engine, zone: ZoneInfo, one: Month) -> None:
     """I5: a month and the next one are what the two together are."""
-    zone, there = fill(engine, name, windows)
-    book(engine, there, zone)
-    one = first_month(there, zone)
     other = following(one, zone)
     parts = [exact(read_open(engine, zone, month).items) for month in (one, other)]
     both = allocate(engine, zone, Query(Period(one.start_us, other.end_us), zone))
@@ -127,16 +132,8 @@ def test_months_add_up_to_the_period_of_both(engine: Engine, name: str, windows:
     assert tuple(map(sum, zip(*parts, strict=True))) == (both.amounts.capacity_us, cost)
 
 
-@zones
-@every_history
-@given(windows=histories(), spread=st.sampled_from(list(Spread)))
-def test_parts_add_up_to_the_whole_however_the_platform_is_spread(
-    engine: Engine, name: str, windows: list[Window], spread: Spread
-) -> None:
+def parts_add_up_to_the_whole_however_the_platform_is_spread(found: Statement, spread: Spread) -> None:
     """I6 in print: all namespaces, the hosts and the platform have the whole's amount, to the last cent."""
-    zone, there = fill(engine, name, windows)
-    book(engine, there, zone)
-    found = read_open(engine, zone, first_month(there, zone))
     whole = View(found, spread=spread)
     assert sum(share.us for share in whole.shares) == 0
     assert sum(share.cost for share in whole.shares) == 0
@@ -146,6 +143,34 @@ def test_parts_add_up_to_the_whole_however_the_platform_is_spread(
     rest = sum(item.amount or 0 for item in found.items if item.key.payer != "pod")
     rest += sum(share.amount for share in whole.shares if not share.namespace)
     assert owned + rest == (whole.amount or 0) == (View(found).amount or 0)
+
+
+def focus_with_what_it_skips_is_the_ledger(
+    engine: Engine, zone: ZoneInfo, month: Month, version: Version, path: Path
+) -> None:
+    """I9: hours, energy and costs of the rows are those of the lines rounded once; the checker finds nothing."""
+    with ground(engine, zone, month) as found:
+        totals = write_focus(found, path, Options(version, skip_unpriced=True))
+        lines = list(found.lines())
+    assert check_file(path, version) == []
+    rows = rows_of(path)
+    unpriced_us = sum(line.amounts.capacity_us for line in lines if line.terms.price is None)
+    exported_us = sum(int(row["x_Microseconds"]) for row in rows if row["x_Microseconds"])
+    assert exported_us + unpriced_us == sum(line.amounts.capacity_us for line in lines)
+    billed = sum((Decimal(row["BilledCost"]) for row in rows), Decimal(0))
+    assert billed == rounded_once(cost_of(lines), 9) == Decimal(totals.billed) / NANO
+    time = sum((Decimal(row["PricingQuantity"]) for row in rows if row["x_Microseconds"]), Decimal(0))
+    assert time == Decimal((2 * exported_us * 5 + 18) // 36) / NANO
+
+
+def statements_of_open_and_closed_months_are_the_same(engine: Engine, zone: ZoneInfo, month: Month) -> None:
+    """Closing freezes what was shown before it, and nothing else."""
+    before = read_open(engine, zone, month)
+    lines = lines_of(engine, month, zone)
+    close(engine, month, zone)
+    after = read_statement(engine, zone, month).statement
+    assert (after.items, after.workloads, after.rates) == (before.items, before.workloads, before.rates)
+    assert lines_of(engine, month, zone) == lines
 
 
 @zones
@@ -181,44 +206,3 @@ def test_what_is_closed_stays_and_what_is_late_is_billed_once(
     ledger = {key: value for month in months for key, value in postings(engine, month, zone).items()}
     assert summed(billed) == ledger
     assert renderings(engine, first, zone) == printed
-
-
-@zones
-@every_history
-@given(windows=histories(), version=st.sampled_from(list(Version)))
-def test_focus_with_what_it_skips_is_the_ledger(
-    engine: Engine, tmp_path: Path, name: str, windows: list[Window], version: Version
-) -> None:
-    """I9: hours, energy and costs of the rows are those of the lines rounded once; the checker finds nothing."""
-    zone, there = fill(engine, name, windows)
-    book(engine, there, zone)
-    month = first_month(there, zone)
-    path = tmp_path / "focus.csv"
-    with ground(engine, zone, month) as found:
-        totals = write_focus(found, path, Options(version, skip_unpriced=True))
-        lines = list(found.lines())
-    assert check_file(path, version) == []
-    rows = rows_of(path)
-    unpriced_us = sum(line.amounts.capacity_us for line in lines if line.terms.price is None)
-    exported_us = sum(int(row["x_Microseconds"]) for row in rows if row["x_Microseconds"])
-    assert exported_us + unpriced_us == sum(line.amounts.capacity_us for line in lines)
-    billed = sum((Decimal(row["BilledCost"]) for row in rows), Decimal(0))
-    assert billed == rounded_once(cost_of(lines), 9) == Decimal(totals.billed) / NANO
-    time = sum((Decimal(row["PricingQuantity"]) for row in rows if row["x_Microseconds"]), Decimal(0))
-    assert time == Decimal((2 * exported_us * 5 + 18) // 36) / NANO
-
-
-@zones
-@every_history
-@given(windows=histories())
-def test_statements_of_open_and_closed_months_are_the_same(engine: Engine, name: str, windows: list[Window]) -> None:
-    """Closing freezes what was shown before it, and nothing else."""
-    zone, there = fill(engine, name, windows)
-    book(engine, there, zone)
-    month = first_month(there, zone)
-    before = read_open(engine, zone, month)
-    lines = lines_of(engine, month, zone)
-    close(engine, month, zone)
-    after = read_statement(engine, zone, month).statement
-    assert (after.items, after.workloads, after.rates) == (before.items, before.workloads, before.rates)
-    assert lines_of(engine, month, zone) == lines
