@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from gputally.accounting.states import OwnerKind
 from gputally.collector.ingest.identities import Key
@@ -18,6 +18,7 @@ from gputally.proto.columns import BASES, REASONS, SOURCES
 Holder: TypeAlias = tuple[int, int, int, int]
 
 PLACES = ("device", "partition", "owner", "basis", "reason", "source")
+_T = TypeVar("_T")
 _KINDS = frozenset(kind.value for kind in OwnerKind)
 _holder = attrgetter("owner", "partition", "share_numerator", "share_denominator")
 
@@ -73,6 +74,8 @@ def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
     if zeros:
         _check_places(lines, (len(edges), len(partitions), len(owners), len(BASES), len(REASONS), len(SOURCES)))
     order = _order(lines[0])
+    hides_idle, hides_dynamic = (_hidden(lines[0], unmetered, known, order) for known in _metered(message))
+    device, partition, owner, basis, reason, source = (_in_order(column, order) for column in lines)
     return Layout(
         [device.uuid for device in message.devices],
         codec.models(message),
@@ -83,9 +86,15 @@ def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
         owners,
         partitions,
         _profiles(message.profiles, partitions),
-        *([column[at] for at in order] if order else column for column in lines),
-        order=order,
-        **_hidden(message, lines[0], unmetered, order),
+        device,
+        partition,
+        owner,
+        basis,
+        reason,
+        source,
+        order,
+        hides_idle,
+        hides_dynamic,
     )
 
 
@@ -143,15 +152,18 @@ def _order(device: Sequence[int]) -> Sequence[int] | None:
     return sorted(range(len(device)), key=device.__getitem__)
 
 
+def _in_order(column: Sequence[_T], order: Sequence[int] | None) -> Sequence[_T]:
+    return [column[at] for at in order] if order else column
+
+
+def _metered(message: pb.Window) -> tuple[Sequence[bool], Sequence[bool]]:
+    """Which devices know their idle energy, and which the rest of it."""
+    return [part.idle_energy_known for part in message.devices], [part.energy_known for part in message.devices]
+
+
 def _hidden(
-    message: pb.Window, device: Sequence[int], unmetered: Sequence[int], order: Sequence[int] | None
-) -> dict[str, Sequence[bool] | None]:
-    """On which lines energies say nothing: those of devices that do not know them, and those that are marked so."""
-    found: dict[str, Sequence[bool] | None] = {}
-    for name, known in (
-        ("hides_idle", [part.idle_energy_known for part in message.devices]),
-        ("hides_dynamic", [part.energy_known for part in message.devices]),
-    ):
-        hidden = [not known[at] or bool(mark) for at, mark in zip(device, unmetered, strict=True)]
-        found[name] = ([hidden[at] for at in order] if order else hidden) if any(hidden) else None
-    return found
+    device: Sequence[int], unmetered: Sequence[int], known: Sequence[bool], order: Sequence[int] | None
+) -> Sequence[bool] | None:
+    """On which lines an energy says nothing: those of devices that do not know it, and those that are marked so."""
+    hidden = [not known[at] or bool(mark) for at, mark in zip(device, unmetered, strict=True)]
+    return _in_order(hidden, order) if any(hidden) else None

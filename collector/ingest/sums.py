@@ -35,7 +35,7 @@ def _added(columns: Sequence[Amounts]) -> Amounts:
     if any(None in column for column in columns):
         known = ([amount for amount in line if amount is not None] for line in lines)
         return [sum(line) if line else None for line in known]
-    return list(map(sum, lines))  # type: ignore[arg-type]  # there is no None
+    return list(map(sum, lines))
 
 
 def _rows_of_lines(cluster: str, layout: Layout, found: dict[TotalKey, list[int | None]]) -> Sequence[list[int | None]]:
