@@ -30,6 +30,8 @@ class Events:
     def __init__(self) -> None:
         self._set: Any = None
         self._event = pynvml.c_nvmlEventData_t()
+        self._place = ctypes.byref(self._event)
+        self._wait: Callable[..., int] | None = None
         self._uuids: dict[int, str] = {}  # by the address of the handle that was registered
         self._refused: set[str] = set()  # GPUs whose registration spoils the set
 
@@ -95,12 +97,16 @@ class Events:
         """Address of the handle, type, data; None where nothing happened."""
         if self._set is None or not self._uuids:
             return None
-        code = symbol("nvmlEventSetWait_v2")(self._set, ctypes.byref(self._event), 0)
+        self._wait = self._wait or symbol("nvmlEventSetWait_v2")
+        code = self._wait(self._set, self._place, 0)
+        if code == Code.TIMEOUT:
+            return None
         if code in DRIVER_GONE:
             raise device_error(code, str(pynvml.NVMLError(code)), "nvmlEventSetWait")
-        if code not in (Code.SUCCESS, Code.TIMEOUT):  # such as one of the GPUs is lost: its own calls will say which
+        if code:  # such as one of the GPUs is lost: its own calls will say which
             self._free()
-        return None if code else (_address(self._event.device), self._event.eventType, self._event.eventData)
+            return None
+        return _address(self._event.device), self._event.eventType, self._event.eventData
 
 
 def _address(raw: Any) -> int:
