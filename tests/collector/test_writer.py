@@ -250,7 +250,7 @@ def test_a_collector_that_dies_between_commit_and_answer_bills_nothing_twice(eng
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("statement", ["INSERT INTO owner", "SELECT nextval", 'INSERT INTO "namespace_total"'])
+@pytest.mark.parametrize("statement", ['INSERT INTO "owner"', "SELECT nextval", 'INSERT INTO "namespace_total"'])
 def test_a_connection_that_is_cut_in_a_transaction_costs_nothing(
     engine: Engine, database_url: str, statement: str
 ) -> None:
