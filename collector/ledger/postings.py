@@ -24,8 +24,8 @@ from gputally.collector.ledger.state import read_state
 from gputally.collector.ledger.sums import sum_lines
 from gputally.collector.waste.parts import Hours, divide_idle, hours_beside
 
-_FIRST_BATCH, _BATCH = 8, 128  # pairs in one transaction
-_FEWEST = 32  # of it where no writer waits for it: for one of a few pairs each takes several times as long
+_FIRST_BATCH, _BATCH = 8, 256  # pairs in one transaction
+_FEWEST = 64  # of it where no writer waits for it: for one of a few pairs each takes several times as long
 _BRIEF_S = 0.25  # what a transaction may take: as many pairs are in it. On SQLite all that write wait for it
 _WAIT_S = 10  # for another that recomputes an hour: far longer than a batch takes
 
