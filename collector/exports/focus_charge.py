@@ -17,7 +17,7 @@ _GPU, _ENERGY, _OVERHEAD = map(METERS.index, (Meter.GPU, Meter.ENERGY, Meter.OVE
 _NAMES = tuple(state.value for state in State)
 _STATES = len(_NAMES)
 _MOST_NAMED = 1_000  # kinds of unpriced time that are told apart
-_MOST_ACCOUNTS = 25_000  # whose sorts are remembered; some 10 MB
+_MOST_ACCOUNTS = 20_000  # whose sorts are remembered; some 20 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,7 +42,7 @@ class RowMaker:
     def __init__(self, ground: Ground, biller: Biller) -> None:
         self._month = ground.month
         self._zone = ground.zone
-        self._currency = ground.statement.currency
+        self._currency = ground.currency
         self._number = 0
         self._ends: dict[int, str] = {}
         self._constant: Row = {

@@ -9,7 +9,7 @@ from gputally.collector.exports.focus_charge import Charges, Printed, Sort
 from gputally.collector.exports.focus_columns import Version, columns
 from gputally.collector.exports.focus_row import Row, RowMaker
 
-_MOST = 50_000  # shapes that are remembered; some 45 MB
+_MOST = 40_000  # shapes that are remembered; some 40 MB
 OWN = frozenset(
     {
         *("AllocatedMethodDetails", "BilledCost", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity"),

@@ -132,7 +132,7 @@ class Records:
         return (
             account.terms.rate_version,
             None if price is None else exact(price),
-            self._ground.statement.currency or None,
+            self._ground.currency or None,
         )
 
 

@@ -11,25 +11,34 @@ from sqlalchemy import Connection, Engine
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.statement.block import Block, blocks
-from gputally.collector.statement.content import Statement, draw_up
 from gputally.collector.statement.corrections import corrections
 from gputally.collector.statement.document import from_json
 from gputally.collector.statement.frozen import frozen_blocks
 from gputally.collector.statement.line import Line
 from gputally.collector.statement.live import live_blocks
 from gputally.collector.statement.month import Month
-from gputally.collector.statement.register import Closed, closed_month, closed_months, read_document, takes_corrections
+from gputally.collector.statement.register import (
+    Closed,
+    check_zone,
+    closed_month,
+    closed_months,
+    read_document,
+    takes_corrections,
+)
 from gputally.collector.statement.spool import Spool
 from gputally.collector.statement.terms import read_terms
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A month in one state of the database. Its lines can be read any number of times, and are always the same."""
+    """A month in one state of the database. Its lines can be read any number of times, and are always the same.
+
+    `currency` is the statement's: empty where no rate card was applied.
+    """
 
     month: Month
     zone: ZoneInfo
-    statement: Statement
+    currency: str
     closed: Closed | None
     _connection: Connection
     _spool: Spool
@@ -68,8 +77,14 @@ def ground(engine: Engine, zone: ZoneInfo, month: Month) -> Iterator[Ground]:
     catch_up(engine, zone)
     with reading(engine) as connection:
         closed = closed_month(connection, month.name)
-        statement = (
-            draw_up(connection, zone, month) if closed is None else from_json(read_document(connection, month.name))
-        )
+        currency = _currency(connection, zone, closed)
         with closing(Spool()) as spool:
-            yield Ground(month, zone, statement, closed, connection, spool)
+            yield Ground(month, zone, currency, closed, connection, spool)
+
+
+def _currency(connection: Connection, zone: ZoneInfo, closed: Closed | None) -> str:
+    """Without drawing the statement up, which takes the memory of all its workloads."""
+    if closed is not None:
+        return from_json(read_document(connection, closed.month)).currency
+    check_zone(closed_months(connection), zone)
+    return read_terms(connection, zone).pricer.currency or ""
