@@ -57,8 +57,7 @@ class Events:
             return _SILENCE
         xids: defaultdict[str, tuple[int, ...]] = defaultdict(tuple)
         changed = False
-        for address, kind, data in told:
-            uuid = self._uuids.get(address)
+        for uuid, kind, data in told:
             if uuid is not None and kind == _XID:
                 xids[uuid] += (data,)
             changed |= uuid is None or kind != _XID or data == _XID_RECOVERY_ACTION
@@ -93,8 +92,8 @@ class Events:
         except pynvml.NVMLError as error:
             _log.debug("nvmlEventSetFree: %s", error)  # the driver went first
 
-    def _next(self) -> tuple[int, int, int] | None:
-        """Address of the handle, type, data; None where nothing happened."""
+    def _next(self) -> tuple[str | None, int, int] | None:
+        """Whose it is, as far as that is known before the next one is asked for; type, data. None: nothing happened."""
         if self._set is None or not self._uuids:
             return None
         self._wait = self._wait or symbol("nvmlEventSetWait_v2")
@@ -106,7 +105,8 @@ class Events:
         if code:  # such as one of the GPUs is lost: its own calls will say which
             self._free()
             return None
-        return _address(self._event.device), self._event.eventType, self._event.eventData
+        event = self._event
+        return self._uuids.get(_address(event.device)), event.eventType, event.eventData
 
 
 def _address(raw: Any) -> int:

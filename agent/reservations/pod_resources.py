@@ -1,9 +1,9 @@
 """The kubelet's two questions, as unary gRPC calls over its socket: plain bytes where all is well, else the library.
 
 A channel of the library has threads and timers of its own. One that is opened for two calls every ten seconds keeps
-them awake for as long, which cost nearly half as much as sampling eight GPUs. So a call is written here as the frames that
-it is (RFC 9113), and its answer is read as far as an answer goes that is what it should be. Whatever else comes, and
-whatever does not come, is asked for again by the library, which knows what it means.
+them awake for as long, which cost nearly half as much as sampling eight GPUs. So a call is written here as the frames
+that it is (RFC 9113), and its answer is read as far as an answer goes that is what it should be. Whatever else comes,
+and whatever does not come, is asked for again by the library, which knows what it means.
 """
 
 import socket

@@ -14,6 +14,7 @@ from tests.nvml.library import Fault, MigDevice, NvmlScenario, ScriptedProcess, 
 from tests.nvml.scenarios import GPU, NOW, SECOND
 
 from gputally.agent.nvml.errors import Code
+from gputally.agent.probe.glance import Samples
 from gputally.agent.probe.sampler import Cadence, Sampler
 from gputally.agent.sample import DeviceSample
 
@@ -54,14 +55,14 @@ def driver(built: Callable[[tuple[str, ...]], Path], tmp_path_factory: pytest.Te
 def samples_of(driver: NvmlInChild, scenario: NvmlScenario, start_us: int) -> list[DeviceSample]:
     """One a second, half a second after whatever happens."""
     wall, monotonic = Clock(start_us + SECOND // 2), Clock()
-    sampler = Sampler(driver, FakeProcesses(), Cadence(), monotonic, wall)
+    sampler, reader = Sampler(driver, FakeProcesses(), Cadence(), monotonic, wall), Samples()
     driver.play(scenario)
     driver.at(wall.now_us)
     driver.open()
     samples = []
     for _ in range(TICKS):
         driver.at(wall.now_us)
-        samples.append(sampler.sample().devices[0])
+        samples.append(reader.whole(sampler.glance() or sampler.sample()).devices[0])
         wall.now_us += SECOND
         monotonic.now_us += SECOND
     driver.close()

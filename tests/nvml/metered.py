@@ -13,6 +13,7 @@ from gputally.accounting.line import Line, Window
 from gputally.accounting.states import OwnerKind, Reason
 from gputally.agent.held import Held
 from gputally.agent.meter import Meter, MeterSettings
+from gputally.agent.probe.glance import Samples
 from gputally.agent.probe.sampler import Cadence, DriverError, DriverReplaced, Sampler
 from gputally.agent.reservations.holders import Grant, place
 from gputally.agent.sample import GpuProcess, Process, Sample
@@ -72,7 +73,7 @@ class Node:
     def _tick(self) -> list[Window]:
         try:
             self.driver.open()
-            self.samples.append(self.sampler.sample())
+            self.samples.append(self.reader.whole(self.sampler.glance() or self.sampler.sample()))
         except DriverReplaced:
             self._start_probe()
         except DriverError:
@@ -88,4 +89,5 @@ class Node:
         pids = {process.pid for gpu in self.scenario.gpus for process in gpu.processes}
         table = FakeProcesses({pid: Process(pid, 1, command=self.commands.get(pid, "")) for pid in pids})
         monotonic_us: Callable[[], int] = lambda: self.seconds * SECOND  # noqa: E731
+        self.reader = Samples()
         self.sampler = Sampler(self.driver, table, Cadence(), monotonic_us, lambda: NOW + monotonic_us())
