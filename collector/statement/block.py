@@ -13,7 +13,7 @@ from gputally.collector.database.engine import is_sqlite
 from gputally.collector.statement.line import Amounts, Holding, Line, Terms
 
 ROWS = 2_000  # of a block
-MOST_ACCOUNTS = 50_000  # that are remembered; some 50 MB
+MOST_ACCOUNTS = 30_000  # that are remembered; some 30 MB
 
 _CURSORS = count(1)
 
