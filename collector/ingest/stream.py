@@ -73,8 +73,8 @@ class Writes(Protocol):
     def submit(self, received: Received, done: Callable[[Outcome], None]) -> bool:
         """Take a window, or say that there is no room; `done` is called on another thread, after the commit."""
 
-    def queue_free(self) -> int:
-        """How many windows there is room for now."""
+    def finds_room(self) -> bool:
+        """Whether a window that comes now finds room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         self, stream: "_Stream", message: pb.Window, arrived_us: int, refusal: Refusal | None, spool: SpoolState | None
     ) -> bool:
         """Hand a window to the writer, if it has room. Until then it is not decoded, and takes no more memory."""
-        if not self._writes.queue_free():
+        if not self._writes.finds_room():
             return False
         received = receive(message, arrived_us, refusal, spool, self._layouts)
         sequence = received.sequence

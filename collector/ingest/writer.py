@@ -91,10 +91,12 @@ class Writer:
                 self._change.notify()
             return True
 
-    def queue_free(self) -> int:
-        """How many windows there is room for now."""
+    def finds_room(self) -> bool:
+        """Whether a window that comes now finds room; one that does not is counted."""
         with self._change:
-            return self._queue_size - len(self._queue)
+            is_room = len(self._queue) < self._queue_size
+            self._counts["full"] += not is_room
+            return is_room
 
     @property
     def healthy(self) -> bool:

@@ -155,12 +155,14 @@ def test_a_full_queue_says_so_and_counts() -> None:
     """Bounded: the edge stops reading, the agents keep their windows."""
     under_test, answers = make(FakeDatabase(), queue_size=2), Answers()
     first, second, third = all_received(minutes(3))
-    assert under_test.queue_free() == 2
+    assert under_test.finds_room()
     assert under_test.submit(first, answers)
     assert under_test.submit(second, answers)
-    assert under_test.queue_free() == 0
+    assert under_test.stats().full == 0
     assert not under_test.submit(third, answers)
     assert under_test.stats().full == 1
+    assert not under_test.finds_room()
+    assert under_test.stats().full == 2
     assert under_test.stats().queued == 2
 
 
