@@ -1,5 +1,6 @@
 """What a month of a large fleet takes to ask for, end to end over HTTP without a socket, beside bare SQL.
 
+The server works for each with one process: what its parallel workers take is lost where they end before it is counted.
 The ceiling by namespace and by team is the sum over the ledger's own table of sums by day and namespace, and for the
 day that runs over its sums of postings by day; by workload over these alone. It has the same columns, by name and
 nothing else, where an answer must tell apart what has a price of its own. Statements are beside the postings' own sum.
@@ -91,7 +92,7 @@ _BARE_SUM = f"SELECT count(*), {_SUMS} FROM posting WHERE {_OF_MONTH}"  # noqa: 
 def figures(*, quick: bool, size: Size = THOUSAND, plans: Path | None = None) -> list[Figure]:
     """Wall milliseconds, in turns. Plans of what takes the database long go to the file `plans`."""
     size, rounds = (Size(50), 2) if quick else (size, 3)
-    with running_postgres(SERVER) as server:
+    with running_postgres(f"{SERVER} -c max_parallel_workers_per_gather=0") as server:
         engine = open_database(server.create(migrated=True))
         rows = book_month(engine, size)
         with application(engine) as app:
