@@ -24,7 +24,7 @@ from gputally.agent.nvml.errors import DRIVER_GONE, NO_GPU, Code, device_error, 
 from gputally.agent.nvml.events import Events
 from gputally.agent.nvml.glance import Glances
 from gputally.agent.nvml.gpm import SHORTEST_US, Gpm
-from gputally.agent.nvml.handle import Array, Handle, memory
+from gputally.agent.nvml.handle import MEMORY_V2, Array, Handle, memory
 from gputally.agent.nvml.latency import Latency
 from gputally.agent.nvml.processes import process_utilization
 from gputally.agent.nvml.records import (
@@ -278,7 +278,7 @@ class Nvml:
             instances,
         )
         if reading.busy is not None:  # else it was read lightly
-            device.is_plain = _is_plain(reading)
+            device.is_plain = _is_plain(reading) and not device.lacks(MEMORY_V2)
         return reading
 
     def _activity(self, device: Device, now_us: int, rejected: Counter[str]) -> _Activity:

@@ -50,7 +50,7 @@ class Glances:
 
         `light`: their buffers are not asked, nor how busy they are.
         """
-        if not all(device.is_plain and device.raw is not None for device in devices):
+        if not all(_is_as_it_was(device, now_us) for device in devices):
             return None
         if not self._functions:
             self._functions = [symbol(name) for name in _NAMES]
@@ -106,5 +106,10 @@ class Glances:
         if code != _SUCCESS or self._count.value > _MOST_ENTRIES:
             return None
         found = ctypes.string_at(self._room, self._count.value * SAMPLE_BYTES)
-        self._end_us = max(after_us, *(stamp for (stamp,) in _STAMP.iter_unpack(found)))
+        self._end_us = max([after_us, *(stamp for (stamp,) in _STAMP.iter_unpack(found))])
         return found if self._end_us <= now_us + AHEAD_US else None
+
+
+def _is_as_it_was(device: Device, now_us: int) -> bool:
+    """Not where the clock was set back: the cursor is then ahead of all that is written, which looks like idleness."""
+    return device.is_plain and device.raw is not None and (device.busy_read_to or 0) <= now_us + AHEAD_US

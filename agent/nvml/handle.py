@@ -19,7 +19,7 @@ from gputally.agent.nvml.records import ONES_64, known
 ARRAY_BYTES = 64 * 1024  # 4096 buffer entries or 2730 processes; the driver's ring holds 72, its pid list 950
 LARGEST_ARRAY_BYTES = 4 * 1024 * 1024
 ATTEMPTS = 3
-_MEMORY_V2 = "nvmlDeviceGetMemoryInfo_v2"
+MEMORY_V2 = "nvmlDeviceGetMemoryInfo_v2"
 
 T = TypeVar("T")
 
@@ -124,8 +124,8 @@ def memory(
     handle: Handle, by_version_2: Callable[[Any], tuple[int, int]], rejected: Counter[str]
 ) -> tuple[int | None, int | None]:
     """(used, total) bytes. Where the driver has only version 1, used includes what the driver reserves."""
-    found = handle.ask(_MEMORY_V2, by_version_2)
-    if found is None and handle.lacks(_MEMORY_V2):
+    found = handle.ask(MEMORY_V2, by_version_2)
+    if found is None and handle.lacks(MEMORY_V2):
         found = handle.ask("nvmlDeviceGetMemoryInfo", _memory_v1)
     if found is None or found[1] == 0:  # 0: a GPU without memory of its own
         return None, None

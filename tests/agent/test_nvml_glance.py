@@ -1,15 +1,20 @@
 """The real `Nvml` on the test library: a glance tells what readings would have told, or nothing at all."""
 
+import ctypes
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.nvml.driver import NvmlInChild
 from tests.nvml.library import ALL_ONES, Fault, MigDevice, NvmlScenario, Step, WrongTime, WrongValue
 from tests.nvml.scenarios import GPU, NOW, OTHER, SECOND, T0, TWO, Play
 
+from gputally.agent.nvml import glance as nvml_glance
+from gputally.agent.nvml.device import Device
 from gputally.agent.nvml.errors import Code
+from gputally.agent.nvml.latency import Latency
 from gputally.agent.probe.glance import Answer, Glance, Samples
-from gputally.agent.sample import DeviceSample, Reading, Sample
+from gputally.agent.sample import DeviceInfo, DeviceSample, Reading, Sample
 
 pytest_plugins = ["tests.nvml.fixtures"]
 UUIDS = ("GPU-a", "GPU-b")
@@ -122,11 +127,13 @@ def test_an_entry_ahead_of_the_clock_ends_the_glance(play: Play) -> None:
     assert glance(driver) is None
 
 
-def test_a_clock_that_was_set_back_ends_the_glance(play: Play) -> None:
-    """The cursor is then ahead of all that the driver writes."""
-    driver = ready(play)
-    driver.at(NOW - 5 * SECOND)
+@pytest.mark.parametrize("seconds", [3, 8])
+def test_a_clock_that_was_set_back_ends_the_glance(play: Play, seconds: int) -> None:
+    """The cursor is then ahead of all that the driver writes. GPM, which would be due then, is not what ends it."""
+    driver = ready(play, NvmlScenario(tuple(replace(gpu, gpm=False) for gpu in CHANGING.gpus)))
+    driver.at(NOW - seconds * SECOND)
     assert glance(driver) is None
+    assert all(reading.busy for reading in read(driver))
 
 
 def test_what_was_not_read_since_it_was_enumerated_is_not_glanced_at(play: Play) -> None:
@@ -142,9 +149,10 @@ def test_what_was_not_read_since_it_was_enumerated_is_not_glanced_at(play: Play)
     [
         replace(TWO, faults=(Fault(Code.NOT_SUPPORTED, "nvmlDeviceGetSamples", 0),)),
         replace(TWO, faults=(Fault(Code.NO_PERMISSION, "nvmlDeviceGetPowerUsage", 0),)),
+        replace(TWO, faults=(Fault(Code.FUNCTION_NOT_FOUND, "nvmlDeviceGetMemoryInfo_v2", 0),)),
         NvmlScenario((replace(GPU, mig=(MigDevice("MIG-1", "1g.10gb", 7),)), OTHER)),
     ],
-    ids=["no buffer", "no permission", "partitioned"],
+    ids=["no buffer", "no permission", "a driver before R510", "partitioned"],
 )
 def test_a_device_that_tells_less_or_more_is_read_each_time(play: Play, scenario: NvmlScenario) -> None:
     driver = ready(play, scenario)
@@ -159,3 +167,22 @@ def test_gpm_is_due_every_five_seconds_and_is_no_matter_for_a_glance(play: Play)
     driver.at(NOW + 5 * SECOND)
     assert glance(driver) is None
     assert driver.read("GPU-a").gpm is not None
+
+
+def test_a_buffer_of_no_entries_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver may say so by a count, too."""
+
+    def samples(*places: Any) -> int:
+        ctypes.cast(places[4], ctypes.POINTER(ctypes.c_uint))[0] = 0
+        return 0
+
+    def memory(_: Any, place: Any) -> int:
+        ctypes.cast(place, ctypes.POINTER(ctypes.c_ulonglong))[1] = 1 << 30  # in all
+        return 0
+
+    functions = {"nvmlDeviceGetSamples": samples, "nvmlDeviceGetMemoryInfo_v2": memory}
+    monkeypatch.setattr(nvml_glance, "symbol", lambda name: functions.get(name, lambda *_: 0))
+    device = Device(raw=1, info=DeviceInfo("GPU-a", 0, ""), busy_read_to=NOW, is_plain=True)
+    answers = nvml_glance.Glances(Latency(), lambda _: True).take([device], NOW + SECOND, light=False)
+    assert answers is not None
+    assert (answers[0][2], device.busy_read_to) == (b"", NOW)
