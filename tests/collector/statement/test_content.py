@@ -16,6 +16,7 @@ from gputally.accounting.line import Window
 from gputally.collector.cluster.watch import ObjectKind
 from gputally.collector.database.engine import writing
 from gputally.collector.database.schema_statement import statement as frozen
+from gputally.collector.days.seal import next_to_seal, seal
 from gputally.collector.exports.printed import facts
 from gputally.collector.exports.statement_html import as_html
 from gputally.collector.exports.statement_table import as_table
@@ -235,6 +236,22 @@ def test_time_whose_energy_nobody_measured_is_told_beside_its_sums(engine: Engin
     before = as_json(View(replace(found, unmetered=None)))
     assert json.loads(before)["version"] == 2
     assert as_json(View(from_json(before))) == before
+
+
+def test_time_without_energy_is_told_alike_however_far_its_days_are_summed(engine: Engine) -> None:
+    """A sealed day is read from another table than the next one: still the model is measured in the month."""
+    half = MINUTE_US // 2
+    metered = device(reserved(pod("search"), half, half, energy_mj=90_000))
+    veiled = device(reserved(pod("search"), half, half))
+    book(engine, [window(metered), window(veiled, start_us=START_US + 25 * HOUR_US)])
+    apply(engine)
+    before = statement(engine)
+    with writing(engine) as connection:
+        first = next_to_seal(connection, START_US + 24 * HOUR_US)
+        assert first is not None
+        seal(connection, first)
+    assert statement(engine).unmetered == before.unmetered
+    assert [one.payer for one in before.unmetered or ()] == ["platform"]  # the gap between the windows
 
 
 def test_a_month_of_too_many_workloads_is_told_without_their_waste(
