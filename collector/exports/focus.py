@@ -78,8 +78,8 @@ class Totals:
 
 def write_focus(ground: Ground, path: Path, options: Options) -> Totals:
     """Write the file and its metadata beside it; raises Unpriced, before anything is written, and NotFocus."""
-    figures, skipped, charger = Figures(), Skipped(), Charger(ground.month.start_us)
-    settle(figures.roundings, lambda asking: _look(ground, charger, figures, asking, skipped))
+    figures, skipped = Figures(), Skipped()
+    settle(figures.roundings, lambda asking: _look(ground, figures, asking, skipped))
     if skipped.by_name and not options.skip_unpriced:
         raise Unpriced(skipped.hours)
     totals, sha256 = _write_rows(ground, path, options, figures)
@@ -93,9 +93,10 @@ def metadata_path(path: Path) -> Path:
     return path.with_name(path.name + ".metadata.json")
 
 
-def _look(ground: Ground, charger: Charger, figures: Figures, asking: Sequence[Rounding], skipped: Skipped) -> None:
+def _look(ground: Ground, figures: Figures, asking: Sequence[Rounding], skipped: Skipped) -> None:
     """One reading of all lines. What is skipped is counted in the first of them, when all roundings still ask."""
     count = skipped if len(asking) == len(figures.roundings) else Skipped()
+    charger = Charger(ground.month.start_us)
     for block in ground.blocks():
         figures.look(charger.charges(block, count), asking)
 
