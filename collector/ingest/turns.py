@@ -25,10 +25,20 @@ class Turns:
 
     def serve(self) -> None:
         """There may be room: make the offers that wait, up to the first that is not taken."""
-        while self._waiting:
-            offer, taken = self._waiting[0]
-            if not taken.done() and not offer():
-                return
+        while self._waiting and self._is_over(*self._waiting[0]):
             self._waiting.popleft()
-            if not taken.done():
-                taken.set_result(None)
+
+    @staticmethod
+    def _is_over(offer: Callable[[], bool], taken: asyncio.Future[None]) -> bool:
+        """Make an offer; whether it need not be made again. One that raises does so where it waits: else it would
+        stand before all others for ever."""
+        if taken.done():
+            return True
+        try:
+            is_taken = offer()
+        except Exception as error:  # noqa: BLE001 - for whoever waits
+            taken.set_exception(error)
+            return True
+        if is_taken:
+            taken.set_result(None)
+        return is_taken

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import pytest
+
 from gputally.collector.ingest.turns import Turns
 
 
@@ -22,6 +24,11 @@ class Desk:
         self.room -= 1
         self.taken.append(who)
         return True
+
+    def refuse(self, who: int) -> bool:
+        """Something is wrong with this one."""
+        self.offered.append(who)
+        raise MemoryError
 
 
 def play(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -92,5 +99,23 @@ def test_who_went_away_takes_no_place() -> None:
         desk.room = 1
         await turns.admit(partial(desk.offer, 3))
         assert desk.taken == [1, 2, 3]
+
+    play(scenario)
+
+
+def test_an_offer_that_cannot_be_made_fails_where_it_waits_and_stops_nobody() -> None:
+    async def scenario() -> None:
+        turns, desk = Turns(), Desk(0)
+        first, bad = await waiting(turns, desk, 1), partial(desk.refuse, 1)
+        second = asyncio.create_task(turns.admit(bad))
+        await asyncio.sleep(0)
+        third = asyncio.create_task(turns.admit(partial(desk.offer, 2)))
+        await asyncio.sleep(0)
+        desk.room = 3
+        turns.serve()
+        with pytest.raises(MemoryError):
+            await second
+        await asyncio.gather(*first, third)
+        assert desk.taken == [0, 2]
 
     play(scenario)
