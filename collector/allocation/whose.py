@@ -25,8 +25,12 @@ _VOLCANO: ColumnElement[str] = literal_column("'%volcano.sh/%'")
 
 def learnt(node: FromClause, owner: FromClause, workload: FromClause) -> ColumnElement[bool]:
     """What joins a row of `pod_workload` to a node and an owner: one at most."""
+    return and_(workload.c.cluster == node.c.cluster, of_pod(owner, workload))
+
+
+def of_pod(owner: FromClause, workload: FromClause) -> ColumnElement[bool]:
+    """What joins it to an owner: one at most in each cluster."""
     return and_(
-        workload.c.cluster == node.c.cluster,
         workload.c.pod_uid == owner.c.pod_uid,
         workload.c.namespace == owner.c.namespace,
         owner.c.kind == _POD,

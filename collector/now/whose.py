@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from gputally.collector.allocation import whose
-from gputally.collector.database.schema import node, owner
+from gputally.collector.database.schema import owner
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.now.latest import Part, Standing
 
@@ -27,20 +27,19 @@ class Holder(NamedTuple):
 
 def read_labels(connection: Connection, standings: Iterable[Standing]) -> Mapping[Holder, str]:
     """The workloads' names, as reports have them; holders of which nothing was learnt are left out."""
-    wanted = sorted({Holder.of(one.part) for one in standings})
-    found: dict[Holder, str] = {}
+    clusters = {Holder.of(one.part): one.cluster for one in standings}
+    labels: dict[tuple[int, str], str] = {}
+    wanted = sorted({holder.owner_id for holder in clusters})
     for at in range(0, len(wanted), _AT_ONCE):
-        some = wanted[at : at + _AT_ONCE]
+        # Not by nodes: an owner would be found once for each node of its cluster.
         query = (
-            select(node.c.id, owner.c.id, pod_workload.c.label)
-            .join_from(pod_workload, node, node.c.cluster == pod_workload.c.cluster)
-            .join(owner, whose.learnt(node, owner, pod_workload))
-            .where(node.c.id.in_({one.node_id for one in some}), owner.c.id.in_({one.owner_id for one in some}))
+            select(owner.c.id, pod_workload.c.cluster, pod_workload.c.label)
+            .join_from(owner, pod_workload, whose.of_pod(owner, pod_workload))
+            .where(owner.c.id.in_(wanted[at : at + _AT_ONCE]), pod_workload.c.cluster.in_({*clusters.values()}))
         )
-        asked = set(some)
-        labels = ((Holder(node_id, owner_id), label) for node_id, owner_id, label in connection.execute(query))
-        found |= {holder: label for holder, label in labels if holder in asked}
-    return found
+        labels |= {(owner_id, cluster): label for owner_id, cluster, label in connection.execute(query)}
+    named = ((holder, labels.get((holder.owner_id, cluster))) for holder, cluster in clusters.items())
+    return {holder: label for holder, label in named if label is not None}
 
 
 def label_of(one: Standing, labels: Mapping[Holder, str]) -> str:
