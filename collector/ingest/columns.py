@@ -27,6 +27,8 @@ _COUNTERS = (
 )
 _MAY_BE_ABSENT = tuple(_COUNTERS.index(name) for name in ("energy_start_mj", "energy_end_mj", "idle_power_mw"))
 _IN_LINES = (*AMOUNTS, *QUALITY)
+_LINE_BYTES = 8  # columns of zeros are left out of a message, and not of its layout
+_MOST_BYTES = 24 << 20  # of a fleet's 10,000 nodes, 2 KiB each
 _place = attrgetter("cluster", "node", *_TIME[1:])
 _counters = attrgetter(*_COUNTERS)
 
@@ -108,14 +110,18 @@ def head(message: pb.Window) -> WindowColumns:
 
 
 class Layouts:
-    """The layouts that windows had lately, `size` of them at most: of most windows only the amounts are new.
+    """The layouts that windows had lately: of most windows only the amounts are new.
 
     A layout is known by all bytes of its window but those of time and amounts: whatever else differs makes another one.
+    At most `size` are remembered, of at most `most_bytes` of such bytes (and 8 a line) together: some ten times as much
+    memory. Those of nodes that change are many, and what anybody may send is large.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, most_bytes: int = _MOST_BYTES) -> None:
         self._size = size
-        self._known: OrderedDict[bytes, Layout] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._known: OrderedDict[bytes, tuple[Layout, int]] = OrderedDict()
 
     def read(self, content: bytes) -> WindowColumns:
         """The window of a serialised message; raises WireError where it contradicts itself, as `codec.decode` does."""
@@ -130,15 +136,23 @@ class Layouts:
 
     def _layout(self, message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
         """The layout of a message without amounts."""
-        key = sha256(message.SerializeToString(deterministic=True)).digest()
-        layout = self._known.get(key)
-        if layout is None:
-            self._known[key] = layout = layout_of(message, found)
-            if len(self._known) > self._size:
-                self._known.popitem(last=False)
-        else:
+        content = message.SerializeToString(deterministic=True)
+        key = sha256(content).digest()
+        if key in self._known:
             self._known.move_to_end(key)
+            return self._known[key][0]
+        layout = layout_of(message, found)
+        self._remember(key, layout, len(content) + _LINE_BYTES * message.lines.count)
         return layout
+
+    def _remember(self, key: bytes, layout: Layout, size_bytes: int) -> None:
+        if not self._size or size_bytes > self._most_bytes:
+            return
+        self._known[key] = layout, size_bytes
+        self._bytes += size_bytes
+        while len(self._known) > self._size or self._bytes > self._most_bytes:
+            _, (_, dropped_bytes) = self._known.popitem(last=False)
+            self._bytes -= dropped_bytes
 
 
 NO_LAYOUTS = Layouts(0)  # remembers none

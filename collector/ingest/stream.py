@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 FLAGGED_SKEW_US = 2_000_000  # an agent's clock that is further off is counted,
 REFUSED_SKEW_US = 300_000_000  # and one that is further off than this cannot be booked
 MAX_MESSAGE_BYTES = 16 << 20  # a batch; agents send a quarter of a MiB
-_LAYOUTS = 16_384  # that are remembered: of a fleet's nodes, some 5 KiB each
+_LAYOUTS = 16_384  # that are remembered: of a fleet's nodes, some 11 KiB each
 _AT_ONCE = 8  # windows of a stream that are decoded before others have their turn
 
 OPTIONS = (

@@ -9,6 +9,7 @@ from datetime import tzinfo
 from functools import lru_cache
 from itertools import chain
 from math import lcm
+from weakref import WeakKeyDictionary
 
 from gputally.accounting.line import Window
 from gputally.collector.ingest.admission import Received, Refusal, RefusalReason
@@ -31,7 +32,7 @@ from gputally.proto.columns import STATES
 
 _FIRST_SEEN = 5  # its place among an owner's columns
 _FEW = 8  # holders of one device
-_LAYOUTS = 4096  # whose verdict is remembered
+_verdicts: WeakKeyDictionary[Layout, bool] = WeakKeyDictionary()
 
 
 def invalidity(received: Received, zone: tzinfo) -> Refusal | None:
@@ -65,8 +66,15 @@ def is_sound(received: Received, zone: tzinfo) -> bool:
     )
 
 
-@lru_cache(_LAYOUTS)  # most windows have that of the one before
 def _is_sound_layout(layout: Layout) -> bool:
+    """Asked once of a layout: most windows have that of the one before. Nothing is kept of those that are gone."""
+    known = _verdicts.get(layout)
+    if known is None:
+        known = _verdicts[layout] = _holds(layout)
+    return known
+
+
+def _holds(layout: Layout) -> bool:
     return (
         _is_small(layout)
         and _texts_fit(_texts(layout))

@@ -17,6 +17,7 @@ from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
 T = TypeVar("T")
+_NOBODY = pb.Owner(kind="platform")
 _NONE = Layout()
 
 
@@ -100,6 +101,29 @@ def test_no_more_layouts_are_kept_than_it_may() -> None:
     layouts.read(told[2])
     assert layouts.read(told[0]).layout is a
     assert layouts.read(told[1]).layout is not b
+
+
+def test_layouts_take_no_more_memory_than_they_may() -> None:
+    """Else the changes of a few busy nodes, or one sender of large windows, would fill it."""
+    layouts = Layouts(1000, most_bytes=1000)
+    lines = pb.Lines(count=30, used_us=[1] * 30)
+    told = [
+        pb.Window(node=name, devices=[pb.Device(uuid="GPU")], owners=[_NOBODY], partitions=["gpu"], lines=lines)
+        for name in "abcde"
+    ]
+    first, *_ = found = [layouts.read(message.SerializeToString()).layout for message in told]
+    assert layouts.read(told[4].SerializeToString()).layout is found[4]
+    assert layouts.read(told[1].SerializeToString()).layout is not found[1]
+    assert layouts.read(told[0].SerializeToString()).layout is not first
+
+
+def test_a_layout_that_alone_is_too_large_leaves_those_that_are_known() -> None:
+    layouts = Layouts(1000, most_bytes=1000)
+    small = pb.Window(node="a").SerializeToString()
+    known = layouts.read(small).layout
+    large = pb.Window(node="b", partitions=["gpu" * 400]).SerializeToString()
+    assert layouts.read(large).layout is not layouts.read(large).layout
+    assert layouts.read(small).layout is known
 
 
 def test_a_count_without_columns_takes_no_memory() -> None:
