@@ -96,8 +96,8 @@ def read_fits(connection: Connection, asked: Asked) -> list[Advice]:
         of: details for of, pods in found.items() if (details := fit(of.model, _together(pods.values()))) is not None
     }
     costs: dict[_Of, Spent] = defaultdict(Spent)
-    uids = [pod.uid for of in fits for pod in found[of]]
-    for row in read_together(connection, asked, uids, WHOLE_GPU, tuple(map(By, _Of._fields))):
+    wanted = {(*of, pod.uid) for of in fits for pod in found[of]}
+    for row in read_together(connection, asked, wanted, WHOLE_GPU, tuple(map(By, _Of._fields))) if wanted else ():
         of = _Of(*row.keys)
         costs[of] = costs[of].plus(spent(row.amounts, row.money, _HELD))
     return [_advice(asked, of, details, [pod.pod for pod in found[of]], costs[of]) for of, details in fits.items()]

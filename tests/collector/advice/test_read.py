@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 from tests import advised
 from tests.advised import BUSY, DAY_US, IDLE, LIGHT, NOW_US, UTC, Hour, Ledger
 from tests.collector.api.fixtures import TOKENS, get
@@ -21,13 +21,16 @@ from tests.watched_pods import learn
 from typer.testing import CliRunner
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.collector.advice import held
 from gputally.collector.advice.advice import Advice, Fit, IdleNotebook, Kind, OffHours, Unused
 from gputally.collector.advice.read import AdviceQuery, read_advice
+from gputally.collector.allocation import cells
 from gputally.collector.allocation.filter import parse_filter
 from gputally.collector.allocation.query import QueryError, Scope
 from gputally.collector.cli import advise
 from gputally.collector.cli.main import app as command
 from gputally.collector.database.engine import open_database, reading, writing
+from gputally.collector.database.schema import device, posting
 from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak
 from gputally.collector.ledger.postings import settle
 
@@ -183,6 +186,39 @@ def test_memory_that_was_known_in_part_fits_nothing(engine: Engine) -> None:
         yesterday = memory_peak.c.day_us == NOW_US - NOW_US % DAY_US - DAY_US
         assert connection.execute(update(memory_peak).where(yesterday).values(bytes=UNBOUNDED)).rowcount == 1
     assert advice(engine) == ()
+
+
+def test_a_profile_is_priced_by_the_gpus_that_it_would_do_for(engine: Engine) -> None:
+    """A pod's process on another model, which another pod of its workload held, is no time of that advice."""
+    with writing(engine) as connection:
+        ledger = Ledger(connection)
+        ledger.book("tiny-1", 6, lambda _: LIGHT)
+        ledger.book("tiny-2", 6, lambda _: LIGHT, model="NVIDIA A100-SXM4-80GB")
+        ledger.book("tiny-1", 6, lambda _: LIGHT, gpu=1, model="NVIDIA A100-SXM4-80GB")
+        other = posting.c.device_id.in_(select(device.c.id).where(device.c.uuid == "GPU-tiny-1-1"))
+        connection.execute(update(posting).where(other).values(basis="process"))
+    for name in ("tiny-1", "tiny-2"):
+        learn(engine, name, "Deployment/tiny")
+    found = advice(engine, AdviceQuery(LATER_US, kinds=(Kind.MIG,)))
+    assert [one.spent.us for one in found] == [6 * DAY_US * 6 // 7] * 2
+
+
+def test_pods_of_a_fleet_that_are_too_many_are_asked_for_by_name(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writing(engine) as connection:
+        ledger = Ledger(connection)
+        ledger.book("tiny", 6, lambda _: LIGHT)
+        for at in range(3):
+            ledger.book(f"train-{at}", 6, lambda _: BUSY)
+    found = advice(engine)
+    monkeypatch.setattr(held, "_NAMED", 0)
+    assert advice(engine) == found
+    monkeypatch.setattr(cells, "MAX_CELLS", 2)  # the pod's own days and the newest one
+    assert advice(engine) == found
+    monkeypatch.setattr(cells, "MAX_CELLS", 0)
+    with pytest.raises(QueryError, match="too many rows"):
+        advice(engine)
 
 
 _HOURS = st.sampled_from([BUSY, LIGHT, IDLE, LIGHT._replace(memory=None), Hour(0, 0, HOUR_US), None])
