@@ -2,8 +2,9 @@
 
 The guide has a table for each of these: A30; A100 of 40 GB, and the names at 80 GB; H100 of 80 GB; H100 of 94 GB, which
 is H100 NVL; H100 of 96 GB, which is the GPU of GH200; H200 of 141 GB; B200 of 180 GB. The example configuration of
-NVIDIA's mig-parted names the same profiles for the device ids of these boards. Of profiles with media engines (`+me`)
-and of those that are a whole GPU nothing is said. A model that is not in here has none that anybody is advised to use.
+NVIDIA's mig-parted names most of the same profiles for the device ids of these boards. Of profiles with media engines
+(`+me`) and of those that are a whole GPU nothing is said. A model that is not in here has none that anybody is advised
+to use.
 """
 
 import re

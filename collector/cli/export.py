@@ -18,6 +18,7 @@ from gputally.collector.exports.lines_csv import write_csv
 from gputally.collector.exports.lines_json import write_json
 from gputally.collector.exports.parquet import ParquetMissing, load, write_parquet
 from gputally.collector.statement.ground import Ground, ground
+from gputally.collector.statement.spool import NoRoom
 
 UNPRICED_STATUS = 3  # the command's, where time without a price keeps it from writing FOCUS
 
@@ -77,10 +78,17 @@ def export(
         _check_parquet()
     options = Options(version, Biller(provider), skip_unpriced)
     with ledger(settings) as engine, told(), ground(engine, settings.zone, asked) as found:
-        if out == "-":
-            _WRITERS[form](found, sys.stdout)
-        else:
-            _write(found, form, Path(out), options)
+        try:
+            _export(found, form, out, options)
+        except NoRoom as error:
+            fail(1, [str(error)])
+
+
+def _export(found: Ground, form: Format, out: str, options: Options) -> None:
+    if out == "-":
+        _WRITERS[form](found, sys.stdout)
+    else:
+        _write(found, form, Path(out), options)
 
 
 _WRITERS: dict[Format, Callable[[Ground, TextIO], None]] = {Format.CSV: write_csv, Format.JSON: write_json}

@@ -1,7 +1,8 @@
 """Lines by columns, some thousands at a time, so that what a file has of each is made a column at a time."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice
 from operator import add
@@ -83,7 +84,12 @@ def bare(connection: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Se
     driver: Any = connection.connection.driver_connection
     # On PostgreSQL a cursor that has a name leaves the rows with the server.
     named = () if is_sqlite(connection) else (f"lines_{next(_CURSORS)}",)
-    with closing(driver.cursor(*named)) as cursor:
+    cursor = driver.cursor(*named)
+    try:
         cursor.execute(statement)
         while rows := cursor.fetchmany(ROWS):
             yield rows
+    finally:
+        # Whoever stops reading because of an error may have let go of the connection first: the cursor went with it.
+        with suppress(sqlite3.ProgrammingError):
+            cursor.close()

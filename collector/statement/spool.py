@@ -6,12 +6,17 @@ To find them in the database again takes three times as long.
 import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any, TypeAlias
 
 from gputally.collector.statement.block import MOST_ACCOUNTS, Account, Block
 from gputally.collector.statement.line import Holding, Terms
 
 _Names: TypeAlias = tuple[Holding, Terms]
+
+
+class NoRoom(Exception):
+    """The temporary file cannot be written; one line says why and what to do."""
 
 
 class Spool:
@@ -26,13 +31,17 @@ class Spool:
         return self._file is not None
 
     def keep(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """The same blocks, while they are written down; raises OSError where there is no room for them."""
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the spool
+        """The same blocks, while they are written down; raises NoRoom."""
+        with _room():
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the spool
         try:
             writer = _Writer(file)
             for block in blocks:
-                writer.write(block)
+                with _room():
+                    writer.write(block)
                 yield block
+            with _room():
+                file.flush()
         except BaseException:  # also where nobody reads to the end
             file.close()
             raise
@@ -59,6 +68,17 @@ class Spool:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NoRoom(
+            f"a month's lines need a temporary file, of some 40 bytes for a posting, that cannot be written: "
+            f"{error.strerror}. Set TMPDIR to a folder with room"
+        ) from error
 
 
 class _Writer:

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import io
 import json
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,17 @@ def test_focus_ends_with_3_where_something_has_no_price_and_leaves_nothing(fille
 def test_a_folder_that_is_not_there_is_told(filled: Engine, tmp_path: Path) -> None:
     done = run("export", "2026-07", "--out", str(tmp_path / "nowhere" / "lines.csv"))
     assert (done.exit_code, "cannot be written" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("out", ["-", "lines.csv"])
+def test_a_full_disk_for_temporary_files_is_told(
+    filled: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "r+b", buffering=0))
+    done = run("export", "2026-07", "--out", out)
+    assert (done.exit_code, list(tmp_path.glob("lines*"))) == (1, [])
+    assert "cannot be written: No space left on device. Set TMPDIR to a folder with room" in done.stderr
 
 
 def test_months_closed_in_another_zone_are_told(filled: Engine) -> None:
