@@ -13,7 +13,7 @@ MAX_DEVICES = 1_024  # of a node; the largest have 16, and MIG does not make mor
 MAX_LINES = 50_000  # of a window: 16 devices × 7 instances × hundreds of containers
 MAX_DENOMINATORS = 64  # of the shares of one device: slices and replicas; to add thousands up would take minutes
 MAX_TEXT_BYTES = 256  # a Kubernetes name has at most 253; the keys of names must fit PostgreSQL's index rows
-MAX_AMOUNT = 10**14  # of one device, mJ or byte-seconds: 27 GWh, 1.6 TB for a minute; thousands still fit a total
+MAX_AMOUNT = 10**14  # of one device, mJ or byte-seconds: 28 MWh, 1.6 TB for a minute; thousands still fit a total
 # Times a window: the busy time of one owner's processes on one device. A driver says of each that it was busy at most
 # all of the time, and where they are not told apart of all together; no GPU runs as many at once.
 MAX_BUSY = 64
