@@ -13,7 +13,7 @@ from datetime import tzinfo
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, exists, select
 
 from gputally.accounting.gap import Span
 from gputally.accounting.keys import WHOLE_GPU
@@ -34,7 +34,7 @@ _NEAR = select(gap.c.node_id, gap.c.device_id, gap.c.start_us, gap.c.end_us, gap
     gap.c.end_us > bindparam("first")
 )
 WATCHED = select(node.c.id).where(
-    node.c.cluster.in_(select(node_presence.c.cluster)), node.c.name.in_(select(node_presence.c.node))
+    exists().where(node_presence.c.cluster == node.c.cluster, node_presence.c.node == node.c.name)
 )
 _FACTS = select(
     window_device.c.device_id, window_device.c.window_id, window_device.c.unavailable_end, window_device.c.holders_end

@@ -61,6 +61,20 @@ def marked_hours(engine: Engine) -> set[int]:
         return {(hour_us - START_US) // HOUR_US for hour_us in found}
 
 
+def test_a_node_is_watched_by_its_own_cluster_only(engine: Engine) -> None:
+    """Neither another node of its cluster nor one of its name elsewhere says when it was there: a late window moves the
+    end of the day after which it is absent."""
+    others = [("east", "node-b"), ("west", "node-a")]
+    there = [{"cluster": cluster, "node": name, "from_us": 1, "uid": "u"} for cluster, name in others]
+    with writing(engine) as connection:
+        connection.execute(insert(node_presence), there)
+    commit(engine, [at(0)])
+    book_silence(engine, UTC, START_US + 100 * HOUR_US, DAY_US)
+    booked(engine)
+    commit(engine, [at(120)])
+    assert sum(us for us, _ in booked(engine).values()) == DAY_US + 119 * MINUTE_US
+
+
 @pytest.mark.parametrize(
     "late", [replace(held(), unavailable_at_end=True), replace(held(), profiles={"gpu": "1g.10gb"})]
 )
