@@ -6,27 +6,31 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Delete, Select, bindparam, delete, select
+from sqlalchemy import BigInteger, Connection, Delete, Select, bindparam, delete, literal_column, select
 
 from gputally.accounting.gap import Span
 from gputally.accounting.ledger_hour import hours
 from gputally.collector.database.among import among
 from gputally.collector.database.built import built_once
+from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema import dirty_hour
 from gputally.collector.ingest.bulk import upsert_rows
 
 Mark: TypeAlias = tuple[int, int]  # (hour_us, node_id)
+Version: TypeAlias = tuple[int, ...]  # of a mark: another one says that it was set meanwhile
 
 
 @built_once
-def _marked(connection: Connection) -> Select[int, int, int]:
-    return select(dirty_hour.c.hour_us, dirty_hour.c.node_id, dirty_hour.c.changes).where(
+def _marked(connection: Connection) -> Select[int, int, int, int]:
+    # A replica of the version before, in an upgrade, writes marks without counting: so by whom it was written, too.
+    written = literal_column("0" if is_sqlite(connection) else "dirty_hour.xmin::text::bigint", BigInteger)
+    return select(dirty_hour.c.hour_us, dirty_hour.c.node_id, dirty_hour.c.changes, written).where(
         among(connection, dirty_hour.c.hour_us, "hours"), among(connection, dirty_hour.c.node_id, "nodes")
     )
 
 
 @built_once
-def _locked(connection: Connection) -> Select[int, int, int]:
+def _locked(connection: Connection) -> Select[int, int, int, int]:
     return _marked(connection).with_for_update(skip_locked=True)
 
 
@@ -44,12 +48,12 @@ def set_marks(connection: Connection, marks: Iterable[Mark]) -> None:
     upsert_rows(connection, dirty_hour, rows, ("hour_us", "node_id"), "dirty_hour.{0} + 1")
 
 
-def read_marks(connection: Connection, pairs: Iterable[Mark]) -> dict[Mark, int]:
-    """Those of some pairs that are marked, each with how often that was said."""
+def read_marks(connection: Connection, pairs: Iterable[Mark]) -> dict[Mark, Version]:
+    """Those of some pairs that are marked, each with how often that was said, and by which transaction last."""
     return _found(connection, set(pairs), _marked(connection))
 
 
-def drop_marks(connection: Connection, read: Mapping[Mark, int]) -> None:
+def drop_marks(connection: Connection, read: Mapping[Mark, Version]) -> None:
     """Take marks away that are as `read_marks` gave them, in this transaction, before it looked at anything that is
     written together with marks, and while nobody else took marks of these nodes away.
 
@@ -59,16 +63,16 @@ def drop_marks(connection: Connection, read: Mapping[Mark, int]) -> None:
     written that was not looked at, and who writes waits for no longer than from here to the commit.
     """
     marked = _found(connection, set(read), _locked(connection))
-    same = sorted(pair for pair, changes in marked.items() if changes == read[pair])
+    same = sorted(pair for pair, version in marked.items() if version == read[pair])
     for hour_us, of_hour in groupby(same, key=itemgetter(0)):
         connection.execute(_drop(connection), {"hour": hour_us, "nodes": [node_id for _, node_id in of_hour]})
 
 
-def _found(connection: Connection, pairs: set[Mark], marked: Select[int, int, int]) -> dict[Mark, int]:
+def _found(connection: Connection, pairs: set[Mark], marked: Select[int, int, int, int]) -> dict[Mark, Version]:
     hours, nodes = (sorted({pair[at] for pair in pairs}) for at in (0, 1))
     rows = connection.execute(marked, {"hours": hours, "nodes": nodes})
-    found = {(hour_us, node_id): changes for hour_us, node_id, changes in rows}
-    return {pair: changes for pair, changes in found.items() if pair in pairs}
+    found: dict[Mark, Version] = {(hour_us, node_id): (*version,) for hour_us, node_id, *version in rows}
+    return {pair: version for pair, version in found.items() if pair in pairs}
 
 
 def marks_of(node_id: int, span: Span, zone: tzinfo, oldest_us: int) -> Iterator[Mark]:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Engine, event, select, text, update
 from tests.databases import empty
 from tests.gap_model import gap_lines
 from tests.unkept import faults
@@ -21,7 +21,7 @@ from tests.windows import MINUTE_US, START_US, all_received, device, histories, 
 from gputally.accounting.ledger_hour import hour_start, to_us
 from gputally.accounting.line import Line, Window
 from gputally.accounting.states import Source
-from gputally.collector.database.engine import open_database, reading
+from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.schema import AMOUNTS, MEMOS, dirty_hour, line, posting
 from gputally.collector.ingest.admission import Verdict
 from gputally.collector.ingest.commit import Committer
@@ -286,6 +286,23 @@ def test_lines_that_arrive_while_their_hour_is_recomputed_mark_it_again(
     writing_late.join(30)
     assert settle(engine, UTC) == 1
     assert dumped(engine) == expected([*minutes(1), *late, *minutes(1, first_us=START_US + 2 * MINUTE_US)], UTC)
+    settler.dispose()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_mark_of_the_version_before_is_not_taken_away_from_its_lines(database_url: str, engine: Engine) -> None:
+    """Its replicas go on until the last has ended: they write the mark, and do not count."""
+    commit(engine, minutes(1))
+    settler = open_database(database_url)
+    settle(settler, UTC)
+    commit(engine, minutes(1, first_us=START_US + MINUTE_US))
+    with (
+        _paused_before(settler, "INSERT INTO posting_day", lambda: settle(settler, UTC)),
+        writing(engine) as connection,
+    ):
+        connection.execute(update(dirty_hour).values(hour_us=dirty_hour.c.hour_us))
+    assert waiting(engine) == 1
+    assert settle(engine, UTC) == 1
     settler.dispose()
 
 
