@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select
+from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.gap import Span
 from gputally.collector.database.among import among
@@ -55,6 +56,21 @@ _PLACES = (
     .join(_there, _there.c.device_id == _twin.c.id)
     .distinct()
 )
+
+
+def ends_another(before_us: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a gap's device, where the gap ends, was silent in another place: up to here, and on after `before_us`."""
+    mine = device.alias("mine")
+    silent = (
+        select(_there.c.end_us).join(_twin, _twin.c.id == _there.c.device_id).join(mine, mine.c.uuid == _twin.c.uuid)
+    )
+    return silent.where(
+        mine.c.id == gap.c.device_id,
+        or_(_there.c.node_id != gap.c.node_id, _there.c.device_id != gap.c.device_id),
+        _there.c.before_id.is_not(None),
+        _there.c.start_us <= gap.c.end_us,
+        _there.c.end_us > before_us,
+    ).exists()
 
 
 def known_in_two_places(connection: Connection, devices: Collection[int]) -> set[int]:

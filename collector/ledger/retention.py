@@ -17,6 +17,7 @@ from gputally.collector.database.schema import dirty_hour, line, node, posting, 
 from gputally.collector.database.schema_gaps import gap
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.days.trim import drop_oldest
+from gputally.collector.ledger.moves import ends_another
 from gputally.collector.ledger.state import locked_state, read_state, write_state
 from gputally.collector.waste.forget import forget_hour
 
@@ -28,7 +29,9 @@ _QUARANTINE_EVERY_US = 60_000_000  # to add up its bytes is to read it all
 
 _LOCK = select(node.c.id).where(node.c.id == bindparam("node")).with_for_update(key_share=True)
 _NEXT_NODES = select(node.c.id).where(node.c.id > bindparam("after")).order_by(node.c.id).limit(_NODES)
-_OLD_GAPS = delete(gap).where(gap.c.node_id == bindparam("node"), gap.c.end_us <= bindparam("before"))
+_OLD_GAPS = delete(gap).where(
+    gap.c.node_id == bindparam("node"), gap.c.end_us <= bindparam("before"), ~ends_another(bindparam("before"))
+)
 _OLD_WINDOWS = (
     select(window.c.id)
     .where(window.c.node_id == bindparam("node"), window.c.start_us < bindparam("before"))

@@ -16,14 +16,16 @@ from tests.windows import MINUTE_US, START_US, all_received, device, minutes, po
 from gputally.accounting.keys import Holding
 from gputally.accounting.line import Window
 from gputally.collector.database.engine import open_database, reading, writing
-from gputally.collector.database.schema import dirty_hour, line, posting, quarantine, window_device
+from gputally.collector.database.schema import dirty_hour, line, node, posting, quarantine, window_device
 from gputally.collector.database.schema import window as window_table
+from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import gap
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.ingest.admission import ACCEPTED, Refusal, RefusalReason
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import dump, settle
 from gputally.collector.ledger.retention import Policy, Removed, Retention
+from gputally.collector.ledger.silence import book_silence
 
 DAY_US = 86_400_000_000
 HOUR_US = 60 * MINUTE_US
@@ -128,6 +130,22 @@ def test_gaps_that_end_before_the_lines_begin_are_forgotten(engine: Engine) -> N
     settle(engine, UTC)
     forget(engine, PAST_US)
     assert count(engine, gap) == 1
+
+
+def test_where_a_device_went_is_known_for_as_long_as_its_silence_lasts(engine: Engine) -> None:
+    """It stands in another node that is still watched: else, once lines are gone, it would be silent here again."""
+    commit(engine, [window(), window(node="node-b", start_us=START_US + HOUR_US)])
+    there = {"cluster": "east", "node": "node-a", "from_us": 1, "uid": "u"}
+    with writing(engine) as connection:
+        connection.execute(insert(node_presence).values(there))
+    settle(engine, UTC)
+    for days in (1, 16, 17):
+        book_silence(engine, UTC, START_US + days * DAY_US, DAY_US)
+        settle(engine, UTC)
+        forget(engine, START_US + days * DAY_US)
+    silent = select(func.sum(posting.c.gap_us)).join(node).where(node.c.name == "node-a")
+    with reading(engine) as connection:
+        assert connection.execute(silent).scalar_one() == HOUR_US - MINUTE_US
 
 
 def test_zero_days_keep_lines_for_ever(engine: Engine) -> None:
