@@ -6,7 +6,7 @@ To find them in the database again takes three times as long.
 import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, TypeAlias
 
 from gputally.collector.statement.block import MOST_ACCOUNTS, Account, Block
@@ -43,7 +43,8 @@ class Spool:
             with _room():
                 file.flush()
         except BaseException:  # also where nobody reads to the end
-            file.close()
+            with suppress(OSError):  # what is still in memory cannot be written either
+                file.close()
             raise
         self.close()
         self._file = file

@@ -1,8 +1,11 @@
 """What is read again from a temporary file is what was read from the database, whatever is forgotten on the way."""
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from gputally.collector.statement import spool
 from gputally.collector.statement.block import Account, Block, blocks
 from gputally.collector.statement.line import Amounts, Holding, Line, Terms
-from gputally.collector.statement.spool import Spool
+from gputally.collector.statement.spool import NoRoom, Spool
 
 NAMED = Holding("east", "node-a", "GPU-0", "H100", "gpu", "", "pod", "ns", "", "main", "", 0, "", "", "", "")
 _WHOLE = st.integers(-(10**18), 10**18)
@@ -52,4 +55,15 @@ def test_a_reading_that_nobody_ends_is_not_kept() -> None:
     reading = kept.keep([block, block])
     assert list(islice(reading, 1)) == [block]
     reading.close()  # type: ignore[attr-defined]  # it is a generator
+    assert not kept.whole
+
+
+@pytest.mark.parametrize("lines", [1, 10_000])
+def test_a_full_disk_is_no_room_whenever_it_shows(monkeypatch: pytest.MonkeyPatch, lines: int) -> None:
+    """Few lines reach the disk at the end only; and what could not be written is not tried again in vain."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(Path("/dev/full").open, "r+b"))
+    block = Block(list(range(lines)), [Account(NAMED, Terms())] * lines, [list(range(lines))] * 8)
+    kept = Spool()
+    with pytest.raises(NoRoom, match="No space left on device"):
+        list(kept.keep([block]))
     assert not kept.whole
