@@ -312,7 +312,8 @@ import json, signal, sys
 from multiprocessing.connection import Connection
 from gputally.agent.sample import Sample
 settings = json.loads(sys.argv[1])
-Connection(settings["upward_fd"], readable=False).send(Sample(0, 0, (), full=True))
+upward = Connection(settings["upward_fd"], readable=False)  # by a name, or its end is closed at once
+upward.send(Sample(0, 0, (), full=True))
 signal.pause()
 """,
 )
