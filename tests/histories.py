@@ -1,6 +1,6 @@
 """Histories of labels for tests, written as the watch writes them."""
 
-from datetime import UTC
+from datetime import UTC, tzinfo
 
 from sqlalchemy import Engine
 
@@ -11,10 +11,10 @@ from gputally.collector.cluster.watch import ObjectKind, Seen
 class Labelled:
     """A cluster whose objects change at the instants that a test says."""
 
-    def __init__(self, engine: Engine, cluster: str = "east") -> None:
+    def __init__(self, engine: Engine, cluster: str = "east", zone: tzinfo = UTC) -> None:
         self._now_us = 0
         self._version = 0
-        self._history = ClusterHistory(engine, cluster, UTC, lambda: self._now_us)
+        self._history = ClusterHistory(engine, cluster, zone, lambda: self._now_us)
 
     def namespace(
         self, at_us: int, name: str, uid: str = "", annotations: dict[str, str] | None = None, **labels: str

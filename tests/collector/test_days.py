@@ -162,7 +162,7 @@ def test_every_answer_is_the_same_from_sums_and_from_postings(
     change_us, first_us = hour_start(start_us + change * HOUR_US, billing), day_of(start_us, billing).start_us
     at = datetime.fromtimestamp(change_us / 1e6, UTC).isoformat()
     apply_file(engine, Kind.RATES, (CARD % (at, BY_LABEL if by_label else "")).encode(), "ann@laptop", 1)
-    cluster = Labelled(engine)
+    cluster = Labelled(engine, zone=billing)
     cluster.namespace(start_us - DAY_US, "search", team="finders")
     cluster.namespace(change_us, "search", team="engines")
     cluster.namespace(change_us + 2 * HOUR_US, "vision", team="finders")
