@@ -19,6 +19,8 @@ from tests.databases import running_postgres
 from gputally.collector.database.engine import is_sqlite, open_database, reading
 from gputally.collector.database.migrate import migrate
 from gputally.collector.database.schema import posting
+from gputally.collector.ingest.columns import Layouts
+from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import settle
 
 SERVER = "-c fsync=off -c listen_addresses='' -c shared_buffers=1GB -c max_wal_size=4GB -c jit=off"
@@ -58,9 +60,8 @@ def _opened(url: str) -> Iterator[Engine]:
 
 def _of_lines(name: str, engine: Engine, nodes: int) -> list[Figure]:
     """A line with its key, and with its part of the window and of the window's devices."""
-    commit(
-        engine, [each for at in range(nodes) for each in messages(at, _START_US, _MINUTES)], _START_US + 24 * HOUR_US
-    )
+    sent = [each for at in range(nodes) for each in messages(at, _START_US, _MINUTES)]
+    commit(Committer(engine, ZoneInfo("UTC"), max_age_us=None), Layouts(nodes), sent, _START_US + 24 * HOUR_US)
     lines, taken = nodes * _MINUTES * LINES, sizes(engine)
     whole = sum(taken[table] for table in _OF_WINDOWS)
     return [

@@ -9,7 +9,6 @@ process grew while it wrote; after it the same rows are read by one query and wr
 import argparse
 import csv
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -116,6 +115,12 @@ def _written(path: Path, form: str, rows: int) -> int:
         return sum(1 for _ in lines) - 1
 
 
+def _peak_mib() -> float:
+    """The most that this program held so far; getrusage would tell that of whoever started it, where that held more."""
+    (peak_kib,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    return int(peak_kib) / 1024
+
+
 def main() -> None:
     """Make the ledger, warm up with what every export loads, export, report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -131,12 +136,12 @@ def main() -> None:
             rows = elsewhere.submit(_made, url, given.postings).result()
         engine = open_database(url)
         with ground(engine, UTC, MONTH) as found:
-            before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before_mib = _peak_mib()
             start, cpu = time.perf_counter(), time.process_time()
             export(found, given.format, Path(folder) / "out")
             seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+        peak_mib = _peak_mib()
+        grown = peak_mib - before_mib
         size, written = (Path(folder) / "out").stat().st_size, _written(Path(folder) / "out", given.format, rows)
         cpu = time.process_time()
         export_bare(engine, Path(folder) / "bare")
