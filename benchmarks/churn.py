@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from agent_cost import DENSE
@@ -63,8 +64,14 @@ def measure(folder: Path, seconds: float) -> tuple[list[tuple[float, float]], in
 
 def anonymous_mib(pids: Iterable[int]) -> float:
     """The PSS of what belongs to no file, MiB: the kernel tells it apart since Linux 5.9."""
-    rolled_up = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
-    return sum(int(line.split()[1]) for text in rolled_up for line in text.splitlines() if "Pss_Anon" in line) / 1024
+    return sum(map(_anonymous_kib, pids)) / 1024
+
+
+def _anonymous_kib(pid: int) -> int:
+    with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon"))
+    return 0
 
 
 def churn(node: BenchNode, number: int, passed_s: float) -> int:
