@@ -17,6 +17,7 @@ from gputally.agent.probe.forked import Forked
 from gputally.agent.probe.glance import Samples
 from gputally.agent.probe.main import ProbeSettings, serve
 from gputally.agent.probe.message import Failure, Message, unpack
+from gputally.agent.probe.requests import Outbox
 
 _ROOM_BYTES = 1 << 20  # of the pipe upwards: what an unprivileged process may ask Linux for
 
@@ -65,9 +66,8 @@ class Child:
         self._samples = Samples()
         self._waiter = select.poll()
         self._waiter.register(up_read, select.POLLIN)
-        os.set_blocking(down_write, False)  # a child that hangs reads nothing: it must not make its parent wait
         self._upward = Connection(up_read, writable=False)
-        self._downward = Connection(down_write, readable=False)
+        self._requests = Outbox(down_write)
 
     @property
     def touching(self) -> int | None:
@@ -98,14 +98,25 @@ class Child:
         """Whether a message waits, or its end."""
         return bool(self._waiter.poll(0))
 
-    def send(self, request: object) -> None:
-        """Tell it something; raises OSError when it does not read, or is gone."""
-        self._downward.send(request)
+    def ask(self, request: object) -> None:
+        """Ask it something, now or as soon as it has read what it was asked before."""
+        self._requests.put(request)
+        self.go_on_asking()
+
+    @property
+    def has_been_asked(self) -> bool:
+        """Whether all of that is in its pipe."""
+        return self._requests.is_empty
+
+    def go_on_asking(self) -> None:
+        """Write what waits, as far as its pipe has room."""
+        with suppress(OSError):  # it is gone: its pipe upwards says so, behind what it said before
+            self._requests.push()
 
     def disconnect(self) -> None:
         """Close the pipes, which ends a child that is not stuck. Closing twice is harmless."""
         self._upward.close()
-        self._downward.close()
+        self._requests.close()
 
     def kill(self) -> None:
         """SIGKILL, for which nobody waits: it may have to wait for the driver."""

@@ -6,7 +6,6 @@ inherited pipes: samples go up, requests come down. It ends when the parent's en
 
 import json
 import logging
-import select
 import signal
 import sys
 import time
@@ -20,6 +19,7 @@ from gputally.agent.probe.board import Board
 from gputally.agent.probe.login_names import LoginNames
 from gputally.agent.probe.message import BEGIN, Failure, Known, TakeUp, Told, pack
 from gputally.agent.probe.process import ProcessTable, in_host_pid_namespace
+from gputally.agent.probe.requests import Inbox
 from gputally.agent.probe.sampler import Cadence, Driver, DriverError, DriverReplaced, Processes, Sampler
 
 NAME = "gputally-probe"  # as `top` and `pgrep` show it
@@ -103,18 +103,16 @@ class Probe:
         driver: Driver,
         sampler: Sampler,
         upward: Connection,
-        downward: Connection,
+        requests: Inbox,
         know: Callable[[frozenset[str]], None],
         touch: Touch,
     ) -> None:
         self._driver = driver
         self._sampler = sampler
         self._upward = upward
-        self._downward = downward
+        self._requests = requests
         self._know = know
         self._touch = touch
-        self._waiter = select.poll()  # the connection's own is made anew each time
-        self._waiter.register(downward.fileno(), select.POLLIN)
 
     def look_once(self) -> None:
         """One sample, and the end."""
@@ -125,23 +123,31 @@ class Probe:
         finally:
             self._driver.close()
 
-    def run(self, interval_us: int) -> None:
-        """Sample until the parent closes its pipe, or the driver was replaced (then only a new process helps)."""
-        due_us = monotonic_us()
+    def run(self, interval_us: int, *, waits: bool = False) -> None:
+        """Sample until the parent closes its pipe, or the driver was replaced (then only a new process helps).
+
+        `waits`: not before the parent says anything.
+        """
         try:
-            while True:
-                if not self._tick(full=False):
-                    return
+            if waits and self._requests.has_mail(None):
+                self._answer_all()
+            due_us = monotonic_us()
+            while self._tick(full=False):
                 due_us = max(due_us + interval_us, monotonic_us() - interval_us)
-                while self._waiter.poll(max(0, due_us - monotonic_us()) / 1000):
-                    if not self._answer(self._downward.recv()):
+                while self._requests.has_mail(max(0, due_us - monotonic_us())):
+                    if not self._answer_all():
                         return
         except (EOFError, BrokenPipeError):
             return  # the parent is gone, or wants us to go
         finally:
             self._driver.close()
 
+    def _answer_all(self) -> bool:
+        return all(map(self._answer, self._requests.take()))
+
     def _answer(self, request: object) -> bool:
+        if request == BEGIN:
+            return True
         if isinstance(request, Known):
             self._know(request.uids)
             return True
@@ -205,30 +211,20 @@ def serve(settings: ProbeSettings) -> None:
     with suppress(OSError):  # a copy of its parent looks like it, but for this name
         _OWN_NAME.write_text(NAME)
     upward = Connection(settings.upward_fd, readable=False)
-    downward = Connection(settings.downward_fd, writable=False)
+    requests = Inbox(settings.downward_fd)
     touch = Touch(Board(settings.board_fd), settings.left_out, settings.only)
     try:
         driver, processes, know = build(settings, touch)
     except ModuleNotFoundError as error:
         upward.send(Failure(f"{error.name} is not installed: pip install 'gputally[agent]'", fatal=True))
         return
-    if settings.waits and not _may_begin(downward):
-        return
     cadence = Cadence(settings.sample_us, settings.processes_us)
     sampler = Sampler(driver, processes, cadence, monotonic_us, wall_us)
-    probe = Probe(driver, sampler, upward, downward, know, touch)
+    probe = Probe(driver, sampler, upward, requests, know, touch)
     if settings.only is None:
-        probe.run(settings.sample_us)
+        probe.run(settings.sample_us, waits=settings.waits)
     else:
         probe.look_once()
-
-
-def _may_begin(downward: Connection) -> bool:
-    """Wait for the parent's word; False where it goes instead."""
-    try:
-        return bool(downward.recv() == BEGIN)
-    except EOFError:
-        return False
 
 
 if __name__ == "__main__":

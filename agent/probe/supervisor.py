@@ -7,7 +7,6 @@ call for one GPU, its successor leaves that GPU out.
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from gputally.agent.probe.child import Child
@@ -94,6 +93,8 @@ class Supervisor:
         """
         if not (self._child and self._sampled) or self._left_out.indices or self.has_spoken:
             return 0
+        if not self._child.has_been_asked:  # it is on with the next sample
+            return 0
         fitting = self._child.room_bytes // (2 * max(1, self._child.largest_bytes))
         until_us = min(self._rest_until_us, self._due_us) - self._monotonic_us()
         return max(0, min(until_us, fitting * self._settings.sample_us, _LONGEST_REST_US))
@@ -107,14 +108,15 @@ class Supervisor:
             if self._child is None and not self._start(timeout_us):
                 return None
         except OSError as error:
-            return self._not_started(error)
+            return self._replace(Failure(f"the probe cannot be started: {error.strerror}"))
         if self._child is None:
             return None
         self._scout()
+        self._child.go_on_asking()
         try:
             message = self._child.receive(timeout_us)
         except (EOFError, OSError):
-            return self._ended()
+            return self._replace(Failure("the probe ended unexpectedly; a new one is started"))
         return self._silence() if message is None else self._take(message)
 
     def flush(self, deadline_us: int) -> list[Sample]:
@@ -126,7 +128,7 @@ class Supervisor:
         asked_us = self._monotonic_us()
         samples: list[Sample] = []
         if self._sampled:
-            self._send(FLUSH)
+            self._ask(FLUSH)
         while self._sampled and (left_us := asked_us + deadline_us - self._monotonic_us()) > 0:
             message = self.receive(left_us)
             if isinstance(message, Failure):
@@ -139,7 +141,7 @@ class Supervisor:
 
     def know(self, uids: frozenset[str]) -> None:
         """Tell the child which pods are this node's."""
-        self._send(Known(uids))
+        self._ask(Known(uids))
 
     def release(self) -> bool:
         """End every child, so that nothing here has the driver open, until `take_up`; whether all could be ended."""
@@ -185,8 +187,7 @@ class Supervisor:
         """The child that was prepared, once."""
         child, self._prepared = self._prepared, None
         if child:
-            with suppress(OSError):  # it has ended; what it said before is still to be read
-                child.send(BEGIN)
+            child.ask(BEGIN)
         return child
 
     def _start_scout(self, index: int) -> Child | None:
@@ -203,7 +204,7 @@ class Supervisor:
     def _scout(self) -> None:
         """Once the others are well, see to those that are left out."""
         if self._sampled and (index := self._left_out.step(self._monotonic_us())) is not None:
-            self._send(TakeUp(index))
+            self._ask(TakeUp(index))
 
     def _take(self, message: Message) -> Message:
         now_us = self._monotonic_us()
@@ -218,36 +219,30 @@ class Supervisor:
         self._rest_until_us = 0
         if message.fatal:
             self._left_out.forget()
-            self._replace()
+            self._replace(message)
         return message
 
     def _silence(self) -> Failure | None:
         if self._monotonic_us() < self._due_us or self._child is None:
             return None
         index = self._child.touching
-        self._replace()
         if index is None:
-            return Failure("the driver did not answer in time; a new probe is started")
+            return self._replace(Failure("the driver did not answer in time; a new probe is started"))
         self._left_out.add(index, self._monotonic_us())
-        return Failure(f"{self._left_out.name(index)} did not answer in time; a new probe is started without it")
+        name = self._left_out.name(index)
+        return self._replace(Failure(f"{name} did not answer in time; a new probe is started without it"))
 
-    def _ended(self) -> Failure:
-        self._replace()
-        return Failure("the probe ended unexpectedly; a new one is started")
-
-    def _not_started(self, error: OSError) -> Failure:
-        self._replace()
-        return Failure(f"the probe cannot be started: {error.strerror}")
-
-    def _replace(self) -> None:
-        """Give up on this child; nobody waits for it."""
+    def _replace(self, why: Failure) -> Failure:
+        """Give up on this child; nobody waits for it. Returns why."""
         child = self._child
         self._disconnect()
         if child is not None:
+            _log.warning("a probe is given up: %s", why.message)  # each time, though the news may be the same
             self._leave(child)
         self._reap()
         self._start_us = self._monotonic_us() + self._backoff_us
         self._backoff_us = min(2 * self._backoff_us, _LONGEST_BACKOFF_US)
+        return why
 
     def _leave(self, child: Child) -> None:
         child.kill()
@@ -262,10 +257,6 @@ class Supervisor:
         self._child = None
         self._sampled = False
 
-    def _send(self, request: object) -> None:
-        if self._child is None:
-            return
-        try:
-            self._child.send(request)
-        except OSError:
-            self._replace()
+    def _ask(self, request: object) -> None:
+        if self._child is not None:
+            self._child.ask(request)

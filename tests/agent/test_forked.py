@@ -149,4 +149,5 @@ supervisor.close()
 """,
         scenario,
     )
-    assert (done.stdout, done.stderr) == ("the probe ended unexpectedly; a new one is started\n2\n", "")
+    assert done.stdout == "the probe ended unexpectedly; a new one is started\n2\n"
+    assert done.stderr == f"a probe is given up: {done.stdout.splitlines()[0]}\n"

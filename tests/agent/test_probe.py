@@ -20,6 +20,7 @@ from gputally.agent.probe.board import Board, new_board_fd
 from gputally.agent.probe.main import NAME, Probe, ProbeSettings, Touch, build, monotonic_us, namespace_warning
 from gputally.agent.probe.message import FLUSH, Failure, Known, Message, TakeUp
 from gputally.agent.probe.process import ProcessTable
+from gputally.agent.probe.requests import Inbox
 from gputally.agent.probe.sampler import Cadence, DriverReplaced, DriverUnavailable, Sampler
 from gputally.agent.sample import DeviceInfo, Sample
 
@@ -63,7 +64,7 @@ class Inside:
             sampler = Sampler(self.driver, FakeProcesses(), Cadence(), self.clock, self.clock)
             with closing(up), board() as on:
                 touch = Touch(on, self.left_out, None)
-                Probe(self.driver, sampler, up, down, self.known.append, touch).run(S)
+                Probe(self.driver, sampler, up, Inbox(down.fileno()), self.known.append, touch).run(S)
                 self.touched.append(touch(1))
             return list(_all(upward))
 
@@ -139,7 +140,7 @@ def test_a_scout_looks_once_and_ends() -> None:
     sampler = Sampler(driver, FakeProcesses(), Cadence(), Clock(), Clock())
     with closing(upward), closing(down), closing(downward), board() as on:
         with closing(up):
-            Probe(driver, sampler, up, down, list[object]().append, Touch(on, (), 3)).look_once()
+            Probe(driver, sampler, up, Inbox(down.fileno()), list[object]().append, Touch(on, (), 3)).look_once()
         [sample] = _all(upward)
     assert isinstance(sample, Sample)
     assert not driver.is_open
@@ -160,7 +161,7 @@ def test_a_parent_that_reads_no_more_ends_it() -> None:
     driver = FakeDriver([])
     sampler = Sampler(driver, FakeProcesses(), Cadence(), Clock(), Clock())
     with closing(up), closing(down), closing(downward), board() as on:
-        Probe(driver, sampler, up, down, list[object]().append, Touch(on, (), None)).run(S)
+        Probe(driver, sampler, up, Inbox(down.fileno()), list[object]().append, Touch(on, (), None)).run(S)
     assert not driver.is_open
 
 

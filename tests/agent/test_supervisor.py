@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -192,8 +193,65 @@ def test_a_child_that_hangs_does_not_make_its_parent_wait_however_much_it_is_tol
     node.wait(0)
     [child] = children()
     for n in range(200):
-        node.supervisor.know(frozenset(f"uid-{n}-{i}" for i in range(100)))
+        node.supervisor.know(pods(100, n))
+    assert node.wait(60 * S - 1) is None
+    assert node.wait(1) == HUNG
     assert child.wait(30) == -signal.SIGKILL
+
+
+TELLS_WHAT_IT_IS_ASKED = (
+    sys.executable,
+    "-c",
+    """
+import json, sys
+from multiprocessing.connection import Connection
+from gputally.agent.probe.message import Failure, Known
+from gputally.agent.probe.requests import Inbox
+from gputally.agent.sample import Sample
+settings = json.loads(sys.argv[1])
+upward, inbox = Connection(settings["upward_fd"], readable=False), Inbox(settings["downward_fd"])
+upward.send(Sample(0, 0, (), full=True))
+while True:
+    inbox.has_mail(None)
+    for asked in inbox.take():
+        upward.send(Failure(f"{len(asked.uids)} {min(asked.uids)}" if isinstance(asked, Known) else str(asked)))
+""",
+)
+
+
+def test_a_child_that_is_slow_to_read_is_kept_and_learns_at_last_what_it_must_know(make: Make) -> None:
+    """However many pods came and went meanwhile, and however many there are: it only ran late."""
+    node = make(TELLS_WHAT_IT_IS_ASKED)
+    until(node.supervisor, is_sample)
+    [child] = children()
+    child.suspend()
+    for n in range(200):
+        node.supervisor.know(pods(100, n))
+    assert node.supervisor.flush(0) == []
+    node.supervisor.know(pods(3000, 200))
+    assert node.supervisor.rest_us == 0  # what it was not asked yet is not kept from it for long
+    child.resume()
+    told = [str(until(node.supervisor, is_failure)) for _ in range(2)]
+    while "flush" not in told[-1]:
+        told.append(str(until(node.supervisor, is_failure)))
+    assert told[-2] == str(Failure(f"3000 {min(pods(3000, 200))}"))
+    assert len(told) < 30
+    assert (node.supervisor.starts, children()) == (1, [child])
+
+
+def test_each_probe_that_is_given_up_is_in_the_log_with_its_reason(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one that fails as the one before did, which is no news to who looks at the agent's state."""
+    node = make(ENDS)
+    for _ in range(2):
+        while not isinstance(node.supervisor.receive(LONG_US), Failure):
+            pass
+    assert caplog.messages == ["a probe is given up: the probe ended unexpectedly; a new one is started"] * 2
+
+
+def pods(number: int, generation: int) -> frozenset[str]:
+    return frozenset(str(uuid.UUID(int=generation << 64 | i)) for i in range(number))
 
 
 def test_a_flush_of_a_child_that_hangs_ends_in_time(settings: ProbeSettings) -> None:
