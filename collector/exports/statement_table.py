@@ -1,18 +1,10 @@
 """A statement as tables for a terminal."""
 
-import io
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
-
+from gputally.collector.exports.grid import Column, Grid, drawn
 from gputally.collector.exports.printed import Idle, Lost, facts, idle, kinds, losses, rows, summary, title, total
 from gputally.collector.statement.view import View
-
-_WIDEST = 10_000
 
 
 def as_table(view: View, content_hash: str | None, width: int | None) -> str:
@@ -29,31 +21,25 @@ def as_table(view: View, content_hash: str | None, width: int | None) -> str:
 
 
 def _items(view: View, width: int | None) -> str:
-    currency = view.statement.currency or "amount"
-    table = _table("team", "namespace", "device", "what")
-    for heading in ("GPU-hours", "price", currency):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
+    grid = _grid(view, ("team", "namespace", "device", "what"), "GPU-hours", "price")
     section = ""
     for row in rows(view):
         if row.section != section:
-            table.add_section()
-            table.add_row(*map(Text, ("", row.section)))
+            grid.section()
+            grid.add("", row.section)
             section = row.section
         quantity = row.quantity if row.unit == "h" else f"{row.quantity} {row.unit}"
-        cells = (row.team, row.namespace, row.device, row.what, quantity, row.price, row.amount)
-        table.add_row(*map(Text, cells))
-    return _drawn(table, width)
+        grid.add(row.team, row.namespace, row.device, row.what, quantity, row.price, row.amount)
+    return drawn(grid, width)
 
 
 def _summary(view: View, width: int | None) -> str:
-    table = _table("sum")
-    for heading in ("GPU-hours", view.statement.currency or "amount"):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
+    grid = _grid(view, ("sum",), "GPU-hours")
     for cells in summary(view):
-        table.add_row(*map(Text, cells))
-    table.add_section()
-    table.add_row(*map(Text, ("total", "", total(view).partition(" ")[0])))
-    return _drawn(table, width)
+        grid.add(*cells)
+    grid.section()
+    grid.add("total", "", total(view).partition(" ")[0])
+    return drawn(grid, width)
 
 
 def _lost(view: View, width: int | None) -> str:
@@ -79,28 +65,15 @@ def _idle_time(
     view: View, width: int | None, names: Sequence[str], rows: Sequence[tuple[Sequence[str], Lost | Idle]]
 ) -> str:
     """Names, hours and amounts; with a column for what amounts are without where there is any."""
-    table = _table(*names)
-    for heading in ("idle hours", view.statement.currency or "amount"):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
     noted = any(row.unpriced for _, row in rows)
-    if noted:
-        table.add_column(Text(""))
+    grid = _grid(view, names, "idle hours", notes=noted)
     for parts, row in rows:
-        table.add_row(*map(Text, (*parts, row.hours, row.amount, *([row.unpriced] if noted else []))))
-    return _drawn(table, width)
+        grid.add(*parts, row.hours, row.amount, *([row.unpriced] if noted else []))
+    return drawn(grid, width)
 
 
-def _table(*names: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in names:
-        table.add_column(Text(name), overflow="fold")
-    return table
-
-
-def _drawn(table: Table, width: int | None) -> str:
-    """As wide as it needs to be, or folded to the terminal's width."""
-    needed = Measurement.get(Console(width=_WIDEST), Console(width=_WIDEST).options, table).maximum
-    out = io.StringIO()
-    Console(file=out, width=min(width or needed, needed), color_system=None).print(table)
-    lines = [line.rstrip() for line in out.getvalue().splitlines()]
-    return "\n".join(lines).strip("\n") + "\n"
+def _grid(view: View, names: Sequence[str], *figures: str, notes: bool = False) -> Grid:
+    """Columns of names, of figures, and of amounts."""
+    numbers = (*figures, view.statement.currency or "amount")
+    columns = [*map(Column, names), *(Column(heading, figures=True) for heading in numbers)]
+    return Grid([*columns, Column("", folded=False)] if notes else columns)
