@@ -157,7 +157,7 @@ def wait_trouble(agent: Running, port: int, words: str, within_s: float = 20) ->
     line = wait_until(only, within_s, f"{words!r}\n{agent.log}")
     assert get(port, "/healthz") == (200, "alive\n")
     wait_until(lambda: f"not ready: {line}\n" in agent.log, 5, "the log to say it")
-    assert agent.log.count(line) == 1
+    assert agent.log.count(f"not ready: {line}\n") == 1
     return line
 
 
