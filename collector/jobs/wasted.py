@@ -10,7 +10,7 @@ from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.query import Query
 from gputally.collector.jobs.read_pods import JobName
 from gputally.collector.waste.kind import Kind
-from gputally.collector.waste.read import Waste, Wasted, read_waste
+from gputally.collector.waste.read import Kinds, Wasted, read_kinds
 
 _KEYS = (By.CLUSTER, By.NAMESPACE, By.WORKLOAD, By.TEAM)
 
@@ -25,9 +25,9 @@ class Loss:
     wasted: Wasted
 
 
-def read_losses(connection: Connection, zone: ZoneInfo, query: Query) -> tuple[list[Loss], Waste]:
+def read_losses(connection: Connection, zone: ZoneInfo, query: Query) -> tuple[list[Loss], Kinds]:
     """The losses of a query's period, the dearest first, and what they add up to; raises QueryError."""
-    found = read_waste(connection, zone, replace(query, by=_KEYS, step=None))
+    found = read_kinds(connection, zone, replace(query, by=_KEYS, step=None))
     losses = [
         Loss(JobName(*row.keys[:3]), row.keys[3], kind, wasted)
         for row in found.rows

@@ -8,29 +8,30 @@ the five is theirs, to the microsecond and to the last unit of money.
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
-from gputally.accounting.states import OwnerKind, State
+from gputally.accounting.states import State
 from gputally.collector.allocation.allocation import Allocation, Ground, changes_of, read_allocation
 from gputally.collector.allocation.grouping import READ, By
+from gputally.collector.allocation.nodes import read_nodes_alike
 from gputally.collector.allocation.period import Period
-from gputally.collector.allocation.plan import pieces
+from gputally.collector.allocation.plan import detail
 from gputally.collector.allocation.query import Query, QueryError, Spread
-from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.read_plan import read_plan
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.rates.cost import time_cost
-from gputally.collector.rates.pricing import PRICES, Pricer, read_pricer
+from gputally.collector.rates.pricing import PRICES, Key, Pricer, read_pricer
 from gputally.collector.waste.cells import Cell, read_cells
+from gputally.collector.waste.idle import IdleTime, read_idle_time
 from gputally.collector.waste.kind import Kind
 
 # What idle time has no other value of than one: it is a pod's, and reserved.
 _SENSELESS = frozenset({By.KIND, By.USER, By.BASIS, By.REASON, By.SOURCE, By.STATE})
 KEYS = tuple(key for key in By if key not in _SENSELESS)
-_IDLE = list(State).index(State.IDLE)
 
 _RowKey: TypeAlias = tuple[int, tuple[str, ...]]  # the step's place, and the names
 
@@ -72,7 +73,7 @@ class WasteRow:
 @dataclass(frozen=True, slots=True)
 class Waste:
     """An answer. Rows come step by step, and within one the dearest idle time first, of those without a price the
-    longest. `total` is the whole of what was asked for. `idle` is the idle time that was divided, of whomever."""
+    longest. `total` is the whole of what was asked for. `idle` is the idle time that was divided, without rows."""
 
     query: Query
     rows: tuple[WasteRow, ...]
@@ -90,12 +91,23 @@ class Waste:
         return self.idle.ground
 
 
+class Kinds(NamedTuple):
+    """An answer's rows, and the whole of them, in a currency: empty where there are no prices."""
+
+    rows: tuple[WasteRow, ...]
+    total: Mapping[Kind, Wasted]
+    currency: str
+
+
 def summed(parts: Iterable[Wasted]) -> Wasted:
     """All of them together."""
-    whole = Wasted()
+    us = provisional_us = cost = unpriced_us = 0
     for one in parts:
-        whole = whole.plus(one)
-    return whole
+        us += one.us
+        provisional_us += one.provisional_us
+        cost += one.cost or 0
+        unpriced_us += one.unpriced_us
+    return Wasted(us, provisional_us, None if us and us == unpriced_us else cost, unpriced_us)
 
 
 def waste(engine: Engine, billing: ZoneInfo, query: Query) -> Waste:
@@ -111,18 +123,26 @@ def waste(engine: Engine, billing: ZoneInfo, query: Query) -> Waste:
 
 def read_waste(connection: Connection, billing: ZoneInfo, query: Query) -> Waste:
     """The same from what is settled; all of it sees one state of the database. Raises QueryError."""
+    found = read_kinds(connection, billing, query)
+    whole = replace(query, by=(), step=None, states=(State.IDLE,))
+    return Waste(query, found.rows, found.total, read_allocation(connection, billing, whole))
+
+
+def read_kinds(connection: Connection, billing: ZoneInfo, query: Query) -> Kinds:
+    """The rows alone, for answers that are made of several; raises QueryError."""
     _check(query, billing)
-    idle = read_allocation(connection, billing, replace(query, states=(State.IDLE,)))
     pricer = read_pricer(connection, billing, query.as_of_us, PRICES)
-    cut_at = pieces([step.start_us for step in query.steps()], changes_of(pricer, query))
-    book = _Book(query, pricer, cut_at.edges)
-    for cell in read_cells(connection, query, cut_at):
+    needed = detail({*query.keys, *query.where.keys}, by_node=pricer.asks_labels)
+    starts = [step.start_us for step in query.steps()]
+    plan = read_plan(connection, query.period, starts, changes_of(pricer, query), needed)
+    book = _Book(query, pricer, plan.pieces.edges)
+    for idle in read_idle_time(connection, query, plan, read_nodes_alike(connection, pricer, query.period)):
+        book.hold(idle)
+    for cell in read_cells(connection, query, plan.pieces):
         book.add(cell)
-    rows = sorted(
-        (book.row(row) for row in idle.rows if row.owner == OwnerKind.POD and row.amounts.idle_us), key=_order
-    )
+    rows = tuple(book.rows())
     total = {kind: summed(row.kinds[kind] for row in rows) for kind in Kind}
-    return Waste(query, tuple(rows), total, idle)
+    return Kinds(rows, total, pricer.currency or "")
 
 
 def _check(query: Query, billing: ZoneInfo) -> None:
@@ -137,36 +157,60 @@ def _check(query: Query, billing: ZoneInfo) -> None:
 
 
 class _Book:
-    """Adds up the parts of each row."""
+    """Adds up the idle time of each row, and the parts of it whose kinds are known."""
 
     def __init__(self, query: Query, pricer: Pricer, edges: Sequence[int]) -> None:
         self._query = query
         self._pricer = pricer
         self._edges = edges
-        self._starts = [step.start_us for step in query.steps()]
+        self._steps = query.steps()
+        starts = [step.start_us for step in self._steps]
+        self._step_of = [bisect_right(starts, us) - 1 for us in edges]
         self._columns = tuple(key for key in query.keys if key in READ)
-        self._sums: dict[_RowKey, dict[Kind, Wasted]] = {}
+        self._idle: dict[_RowKey, Wasted] = {}
+        self._parts: dict[_RowKey, dict[Kind, Wasted]] = {}
+
+    def hold(self, idle: IdleTime) -> None:
+        """Add idle time to its row."""
+        key, price = self._row_of(idle.piece, idle.place, idle.names)
+        if key is not None:
+            more, before = _wasted(idle.us, 0, price), self._idle.get(key)
+            self._idle[key] = more if before is None else before.plus(more)
 
     def add(self, cell: Cell) -> None:
-        """Add a cell to its row."""
-        at_us = self._edges[cell.piece]
-        priced = self._pricer.at(cell.place, at_us)
-        names = {**dict(zip(self._columns, cell.names, strict=True)), By.TEAM: priced.team.team or ""}
-        if not self._query.where.holds(names):
+        """Add a cell to the parts of its row."""
+        key, price = self._row_of(cell.piece, cell.place, cell.names)
+        if key is None:
             return
-        key = self._starts[bisect_right(self._starts, at_us) - 1], tuple(names[by] for by in self._query.keys)
-        sums = self._sums.setdefault(key, dict.fromkeys(Kind, Wasted()))
+        sums = self._parts.setdefault(key, dict(_NOTHING))
         for kind, share in zip(Kind, cell.kinds, strict=True):
-            sums[kind] = sums[kind].plus(_wasted(*share, priced.rate.price))
+            sums[kind] = sums[kind].plus(_wasted(*share, price))
 
-    def row(self, row: Row) -> WasteRow:
-        """The kinds of a row of idle time: what its parts are not lies between kernels, for good."""
-        kinds = self._sums.get((row.step.start_us, row.keys), dict.fromkeys(Kind, Wasted()))
+    def rows(self) -> list[WasteRow]:
+        """The rows in their order."""
+        ordered = sorted(self._idle.items(), key=lambda item: _order(*item))
+        return [WasteRow(self._steps[key[0]], key[1], self._kinds(key, idle)) for key, idle in ordered]
+
+    def _row_of(self, piece: int, place: Key, names: Sequence[str]) -> tuple[_RowKey | None, int | None]:
+        """Which row it belongs to, None where the filter leaves it out, and its price."""
+        priced = self._pricer.at(place, self._edges[piece])
+        told = {**dict(zip(self._columns, names, strict=True)), By.TEAM: priced.team.team or ""}
+        if not self._query.where.holds(told):
+            return None, None
+        return (self._step_of[piece], tuple([told[by] for by in self._query.keys])), priced.rate.price
+
+    def _kinds(self, key: _RowKey, idle: Wasted) -> Mapping[Kind, Wasted]:
+        """What of a row's idle time its parts are not lies between kernels, for good."""
+        kinds = self._parts.get(key)
+        if kinds is None:
+            return {**_NOTHING, Kind.BETWEEN: idle}
         parts = summed(kinds[kind] for kind in Kind if kind is not Kind.BETWEEN)
-        us, unpriced_us = row.amounts.idle_us - parts.us, row.money.unpriced[_IDLE] - parts.unpriced_us
-        cost = None if us and us == unpriced_us else row.money.by_state[_IDLE] - (parts.cost or 0)
-        between = Wasted(us, kinds[Kind.BETWEEN].provisional_us, cost, unpriced_us)
-        return WasteRow(row.step, row.keys, {**kinds, Kind.BETWEEN: between})
+        us, unpriced_us = idle.us - parts.us, idle.unpriced_us - parts.unpriced_us
+        cost = None if us and us == unpriced_us else (idle.cost or 0) - (parts.cost or 0)
+        return {**kinds, Kind.BETWEEN: Wasted(us, kinds[Kind.BETWEEN].provisional_us, cost, unpriced_us)}
+
+
+_NOTHING: Mapping[Kind, Wasted] = dict.fromkeys(Kind, Wasted())
 
 
 def _wasted(us: int, provisional_us: int, price: int | None) -> Wasted:
@@ -174,5 +218,5 @@ def _wasted(us: int, provisional_us: int, price: int | None) -> Wasted:
     return Wasted(us, provisional_us, cost, us if price is None else 0)
 
 
-def _order(row: WasteRow) -> tuple[int, int, int, tuple[str, ...]]:
-    return (row.step.start_us, -(row.whole.cost or 0), -row.whole.us, row.keys)
+def _order(key: _RowKey, idle: Wasted) -> tuple[int, int, int, tuple[str, ...]]:
+    return key[0], -(idle.cost or 0), -idle.us, key[1]
