@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from gputally.accounting.states import OwnerKind, State
 from gputally.agent.idle_spell import IdleSpell
 from gputally.agent.sample import CallTimes, DeviceInfo, GpmReading, MigInstance, Reading, Vitals
+from gputally.proto.certificate import Validity
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class SpoolState:
 class StreamState:
     """How the conversation with the collector stands. `error` is one line, empty once an ack has come.
 
-    `last_ack_us` is by the monotonic clock (for durations), `last_ack_wall_us` by the wall clock (for people).
+    `certificate`: of our own, as it was shown last; None: there is none. `last_ack_us` is by the monotonic clock (for
+    durations), `last_ack_wall_us` by the wall clock (for people).
     """
 
     running: bool = False
@@ -139,6 +141,7 @@ class StreamState:
     batches_sent: int = 0
     windows_sent: int = 0
     refusals: Mapping[str, int] = field(default_factory=dict)
+    certificate: Validity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles, Credentials,
 from gputally.agent.snapshot import StreamState
 from gputally.agent.spool.spool import Spool, SpoolReport
 from gputally.proto import telemetry_pb2 as pb
+from gputally.proto.certificate import validity
 
 _log = logging.getLogger(__name__)
 
@@ -205,6 +206,7 @@ class Stream:
             credentials = self._files.read()
         except CredentialsUnusable as error:
             return str(error)
+        self._note(certificate=validity(credentials.certificate or b""))
         async with credentials.channel(self._target, _OPTIONS) as channel:
             method = channel.stream_stream(_METHOD, None, pb.Ack.FromString)
             call = method(None, metadata=credentials.metadata(), compression=self._compression())

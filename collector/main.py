@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,9 +22,9 @@ from gputally.collector.api.app import make_app
 from gputally.collector.api.desk import Desk
 from gputally.collector.api.server import HttpServer
 from gputally.collector.api.service import Service
-from gputally.collector.api.status import status_app, status_routes
+from gputally.collector.api.status import Standing, status_app, status_routes
 from gputally.collector.auth.build import agents_of, grpc_tls, http_tls, readers_of
-from gputally.collector.auth.tls import ServerTls
+from gputally.collector.auth.tls import ServerTls, validity_of
 from gputally.collector.cluster.build import rules_of, watches_of
 from gputally.collector.cluster.watch import ClusterWatch
 from gputally.collector.command_line import read_settings
@@ -108,17 +108,13 @@ async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
 
     def work() -> Work:
         told = notifier.stats() if notifier else NotifyStats()
-        return Work(ingest.stats(), writer.stats(), settler.settled, retention.removed, told)
+        certificate = validity_of(settings.tls_cert_file)
+        return Work(ingest.stats(), writer.stats(), settler.settled, retention.removed, told, tasks(), certificate)
 
-    def problems() -> Sequence[str]:
-        if database.problem:
-            return [database.problem]
-        writing = "" if writer.healthy else writer.last_error or "the writer has ended"
-        watching = (watch.last_error for watch in watches)
-        return [text for text in (writing, settler.last_error, *watching) if text]
-
+    tasks = partial(_tasks, settler, watches)
+    standing = partial(_standing, database, writer, tasks)
     registry = make_registry(partial(read_books, engine), work, month.month)
-    async with _serving(settings, engine, registry, problems) as doors:
+    async with _serving(settings, engine, registry, standing) as doors:
         if await database.migrated(stop):
             for part in (writer, settler, *watches, month, notifier):
                 if part:
@@ -130,6 +126,20 @@ async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
             _LOG.warning("not everything could be committed; what was not is still with the agents")
     intake.dispose()
     engine.dispose()
+
+
+def _tasks(settler: Settler, watches: Sequence[ClusterWatch[Any]]) -> Mapping[str, str]:
+    """What is wrong with what intake does not wait for, by name; empty where nothing is."""
+    followed = {kind: error for watch in watches for kind, error in watch.errors.items()}
+    return {"settler": settler.last_error, **followed}
+
+
+def _standing(database: Database, writer: Writer, tasks: Callable[[], Mapping[str, str]]) -> Standing:
+    """Ready is who can write windows: replicas share all the rest, and would all be out of service at once."""
+    if database.problem:
+        return Standing([database.problem])
+    writing = "" if writer.healthy else writer.last_error or "the writer has ended"
+    return Standing([writing] if writing else [], [error for error in tasks().values() if error])
 
 
 def _close(month: MonthWatch, watches: Sequence[ClusterWatch[Any]], notifier: Notifier | None) -> None:
@@ -179,17 +189,17 @@ class _Doors:
 
 @contextlib.asynccontextmanager
 async def _serving(
-    settings: CollectorSettings, engine: Engine, registry: CollectorRegistry, problems: Callable[[], Sequence[str]]
+    settings: CollectorSettings, engine: Engine, registry: CollectorRegistry, standing: Callable[[], Standing]
 ) -> AsyncIterator[_Doors]:
     """The API and, on their own port or beside it, the pages for machines: there from the start to the very end."""
     readers = readers_of(settings, engine)
     service = Service(engine, settings.zone, readers, Desk(), _now_us, status_of)
-    status = [] if settings.metrics_listen else status_routes(registry, problems, readers)
+    status = [] if settings.metrics_listen else status_routes(registry, standing, readers)
     tls = http_tls(settings)
     app = make_app(service, status=[*status, *page_routes(service)])
     servers = [HttpServer(app, settings.http_listen, "--http-listen", tls.http_context() if tls else None)]
     if settings.metrics_listen:
-        servers.append(HttpServer(status_app(registry, problems), settings.metrics_listen, "--metrics-listen"))
+        servers.append(HttpServer(status_app(registry, standing), settings.metrics_listen, "--metrics-listen"))
     api = f"{'https' if tls else 'http'}://{servers[0].address.text}"
     for server in servers:
         server.start()

@@ -147,6 +147,7 @@ _LABELS = {
     "source": "nvml, kubelet, api (the pods) or node (the node's annotations)",
     "state": "used, idle, unallocated, unavailable or unobserved",
     "system": "kueue or volcano; empty: another's, or no queue",
+    "task": "settler, or what is followed of the cluster: namespaces, nodes, pods, clusterqueues, localqueues, queues",
     "unit": "gpu_hours, or amount: of the card's currency",
     "uuid": "the device's UUID",
     "workload": "the name of the object that manages the pod; empty where none does",

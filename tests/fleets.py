@@ -23,6 +23,7 @@ from gputally.collector.queues.use import QueueUse
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.waste.kind import Kind
 from gputally.collector.waste.read import Wasted, WasteRow
+from gputally.proto.certificate import Validity
 
 GOLDEN = Path(__file__).parent / "data" / "exposition" / "collector.prom"
 JULY_US = 1_782_864_000_000_000
@@ -36,6 +37,8 @@ WORK = Work(
     settled=4,
     removed=Removed(1, 2, 3),
     told=NotifyStats(5, {"busy": 1}, {"digest": 12}),
+    tasks={"settler": "", "pods": "the cluster's pods cannot be followed: away"},
+    certificate=Validity(1_780_000_000, 1_790_000_000),
 )
 BOOKS = Books(
     (SEARCH, NOBODY),

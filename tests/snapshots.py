@@ -18,6 +18,7 @@ from gputally.agent.snapshot import (
     SpoolState,
     StreamState,
 )
+from gputally.proto.certificate import Validity
 
 GOLDEN = Path(__file__).parent / "data" / "exposition"
 GIB = 1 << 30
@@ -80,7 +81,9 @@ FULL = Snapshot(
     sources=(SourceState("nvml", True, 1500), SourceState("kubelet", False)),
     calls=(CallTimes("nvmlDeviceGetPowerUsage", (3, 1, 0, 0, 0, 1), 2_000_400),),
     spool=SpoolState(3, 4096, 1_700_000_000_500_000, {"full": 1}, {"full": 60_000_000}, 1, "disk full", 6),
-    stream=StreamState(True, True, 5, 1_700_000_000_000_000, "", 2, 7, 70, {"clock": 1}),
+    stream=StreamState(
+        True, True, 5, 1_700_000_000_000_000, "", 2, 7, 70, {"clock": 1}, Validity(1_690_000_000, 1_710_000_000)
+    ),
     conservation_error_us=3,
     series_refused=4,
     released=True,

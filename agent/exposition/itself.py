@@ -82,12 +82,19 @@ def _stream(stream: StreamState | None) -> Iterator[Family]:
     batches = counter("stream_sent_batches", "Batches that were sent")
     windows = counter("stream_sent_windows", "Windows that were sent, repetitions included")
     ack = gauge("stream_last_ack_timestamp_seconds", "When the collector last acknowledged anything")
+    begin = gauge("certificate_begin_timestamp_seconds", "When the TLS certificate of this process began")
+    end = gauge(
+        "certificate_end_timestamp_seconds", "When the TLS certificate of this process ends; absent where it has none"
+    )
     if stream:
         put(connected, (), stream.connected)
         put(connections, (), stream.connections)
         put(batches, (), stream.batches_sent)
         put(windows, (), stream.windows_sent)
         put(ack, (), stream.last_ack_wall_us, MICRO)
+    if stream and stream.certificate:
+        put(begin, (), stream.certificate.begins_s)
+        put(end, (), stream.certificate.ends_s)
     yield from (connected, connections, batches, windows)
     yield by("stream_refused_windows", "Windows that the collector refused for good", "reason", refused)
-    yield ack
+    yield from (ack, begin, end)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -13,11 +14,22 @@ from starlette.routing import Route
 from gputally.collector.auth.errors import Forbidden
 from gputally.collector.auth.reader import Readers
 
-Problems = Callable[[], Sequence[str]]
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is wrong, a line each. Only `problems` make the collector not ready: what keeps windows from being taken.
+
+    `troubles` are those of parts that nobody who sends a window waits for.
+    """
+
+    problems: Sequence[str] = ()
+    troubles: Sequence[str] = ()
 
 
-def status_routes(registry: CollectorRegistry, problems: Problems, readers: Readers | None = None) -> list[Route]:
-    """The three addresses. `problems` says what keeps the collector from working; none of them: ready.
+def status_routes(
+    registry: CollectorRegistry, standing: Callable[[], Standing], readers: Readers | None = None
+) -> list[Route]:
+    """The three addresses.
 
     With `readers`, /metrics is for those who may see everything; without, for whoever reaches the port.
     """
@@ -35,17 +47,18 @@ def status_routes(registry: CollectorRegistry, problems: Problems, readers: Read
         return PlainTextResponse("ok\n")
 
     async def readyz(_request: Request) -> Response:
-        found = problems()
-        return PlainTextResponse("\n".join(found or ["ready"]) + "\n", 503 if found else 200)
+        now = standing()
+        lines = [*(now.problems or ["ready"]), *now.troubles]
+        return PlainTextResponse("\n".join(lines) + "\n", 503 if now.problems else 200)
 
     pages = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
     return [Route(path, page, methods=["GET"]) for path, page in pages.items()]
 
 
-def status_app(registry: CollectorRegistry, problems: Problems) -> Starlette:
+def status_app(registry: CollectorRegistry, standing: Callable[[], Standing]) -> Starlette:
     """An application of these alone, for a port of their own, open to whoever reaches it."""
 
     async def elsewhere(_request: Request, _error: Exception) -> Response:
         return PlainTextResponse("here are /metrics, /healthz and /readyz\n", 404)
 
-    return Starlette(routes=status_routes(registry, problems), exception_handlers={404: elsewhere})
+    return Starlette(routes=status_routes(registry, standing), exception_handlers={404: elsewhere})

@@ -18,6 +18,7 @@ from gputally.collector.auth.service_account import TokenAgents
 from gputally.collector.auth.static_tokens import StaticTokens
 from gputally.collector.auth.tls import ServerTls
 from gputally.collector.auth.token_review import TokenReviews
+from gputally.collector.auth.vouched import VouchedTokens
 from gputally.collector.cluster.place import kube_place
 from gputally.collector.database import schema
 from gputally.collector.doors import AgentAuth, ReaderAuth
@@ -30,7 +31,8 @@ def agents_of(settings: CollectorSettings) -> Agents:
         return CertifiedAgents(settings.cluster)
     if settings.agent_auth is AgentAuth.TOKEN:
         reviews = TokenReviews(kube_api(settings, os.environ), settings.agent_audience, time.monotonic)
-        return TokenAgents(reviews, settings.agent_service_accounts, settings.cluster or "")
+        vouched = VouchedTokens(time.monotonic, time.time)
+        return TokenAgents(reviews, vouched, settings.agent_service_accounts, settings.cluster or "")
     return AnyAgent()
 
 

@@ -3,19 +3,24 @@
 from collections.abc import Collection
 
 from gputally.collector.auth.agent import Call, Identity
-from gputally.collector.auth.errors import Forbidden, Unauthenticated
+from gputally.collector.auth.errors import Forbidden, Unauthenticated, Undecided
 from gputally.collector.auth.reader import presented_token
 from gputally.collector.auth.token_review import TokenReviews, User
+from gputally.collector.auth.vouched import VouchedTokens
 
 # In tokens that the kubelet asked for, since Kubernetes 1.30; one made by hand names no node, and is not taken.
 NODE_NAME = "authentication.kubernetes.io/node-name"
 
 
 class TokenAgents:
-    """Takes the pods of these service accounts (NAMESPACE/NAME). `cluster` is the one whose API reviews the tokens."""
+    """Takes the pods of these service accounts (NAMESPACE/NAME). `cluster` is the one whose API reviews the tokens.
 
-    def __init__(self, reviews: TokenReviews, accounts: Collection[str], cluster: str) -> None:
+    While that gives no answer, `vouched` says whom it knew before.
+    """
+
+    def __init__(self, reviews: TokenReviews, vouched: VouchedTokens, accounts: Collection[str], cluster: str) -> None:
         self._reviews = reviews
+        self._vouched = vouched
         self._usernames = {username(account): account for account in accounts}
         self._cluster = cluster
 
@@ -24,7 +29,20 @@ class TokenAgents:
         token = presented_token(_authorization(call))
         if token.count(".") != 2:  # a JWT has three parts: nothing else is worth a question to the API server
             raise Unauthenticated("this is no service account's token")
-        user = await self._reviews.user(token)
+        try:
+            identity = self._identity(await self._reviews.user(token))
+        except Undecided:
+            known = self._vouched.identity(token)
+            if known is None:
+                raise
+            return known
+        except (Unauthenticated, Forbidden):
+            self._vouched.forget(token)
+            raise
+        self._vouched.keep(token, identity)
+        return identity
+
+    def _identity(self, user: User) -> Identity:
         if user.username not in self._usernames:
             raise Forbidden(f"{user.username} is not a service account of agents (--agent-service-accounts)")
         return Identity(self._cluster, node_of(user))

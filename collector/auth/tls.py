@@ -11,6 +11,8 @@ from pathlib import Path
 
 import grpc
 
+from gputally.proto.certificate import Validity, validity
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -105,6 +107,14 @@ class ServerTls:
         except OSError as error:
             raise TlsError(f"{self._clients_file} holds no certificates: {_reason(error)}") from error
         return context
+
+
+def validity_of(certificate_file: Path | None) -> Validity | None:
+    """From when until when the certificate in that file is good; None where there is none, or it cannot be read."""
+    try:
+        return validity(certificate_file.read_bytes()) if certificate_file else None
+    except OSError:
+        return None
 
 
 def _configuration(material: _Material) -> grpc.ServerCertificateConfiguration:

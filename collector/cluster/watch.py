@@ -130,27 +130,39 @@ class ClusterWatch(Generic[T]):
         self._stop = threading.Event()
         self._errors: dict[ObjectKind, str] = {}
         self._refused: set[ObjectKind] = set()
-        self._threads = [
-            threading.Thread(target=partial(self._run, kind), name=f"watch-{kind}", daemon=True) for kind in kinds
-        ]
+        self._threads = {
+            kind: threading.Thread(target=partial(self._run, kind), name=f"watch-{kind}", daemon=True) for kind in kinds
+        }
+
+    @property
+    def errors(self) -> Mapping[str, str]:
+        """What keeps each kind from being complete, one line; empty where nothing does.
+
+        A kind that the collector may not see, and can do without, is left out.
+        """
+        return {kind.value: self._error(kind) for kind in self._threads if kind not in self._refused}
 
     @property
     def last_error(self) -> str:
         """What keeps the watch from being complete, one line; empty while nothing does."""
-        ended = [f"{thread.name} has ended" for thread in self._threads if thread.ident and not thread.is_alive()]
-        return "; ".join([*(text for _, text in sorted(self._errors.items())), *ended])
+        return "; ".join(filter(None, self.errors.values()))
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.start()
 
     def close(self, timeout_s: float) -> None:
         """End after the change at hand; a watch that is silent ends with the process."""
         self._stop.set()
-        for thread in self._threads:
+        for thread in self._threads.values():
             if thread.ident is not None:
                 thread.join(timeout_s / len(self._threads))
+
+    def _error(self, kind: ObjectKind) -> str:
+        thread = self._threads[kind]
+        ended = f"{thread.name} has ended" if thread.ident and not thread.is_alive() else ""
+        return self._errors.get(kind, ended)
 
     def _run(self, kind: ObjectKind) -> None:
         while not self._stop.is_set():

@@ -1,9 +1,9 @@
 """Families of this process: what came in, what was written, what was removed, since it started."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from gputally.collector.exposition.family import counter, gauge
 from gputally.collector.exposition.notifications import notification_families
@@ -11,19 +11,26 @@ from gputally.collector.ingest.stream import IngestStats
 from gputally.collector.ingest.writer import WriterStats
 from gputally.collector.ledger.retention import Removed
 from gputally.collector.notify.stats import NotifyStats
+from gputally.proto.certificate import Validity
 
 _US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What this process did since it started; `settled` counts pairs of hour and node."""
+    """What this process did since it started; `settled` counts pairs of hour and node.
+
+    `tasks`: what is wrong with those that intake does not wait for, empty where nothing is. `certificate`: of the
+    one that this process shows; None: it shows none.
+    """
 
     ingest: IngestStats
     writer: WriterStats
     settled: int
     removed: Removed = field(default_factory=Removed)
     told: NotifyStats = field(default_factory=NotifyStats)
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    certificate: Validity | None = None
 
 
 def families_of_itself(work: Work) -> Iterator[Metric]:
@@ -33,6 +40,33 @@ def families_of_itself(work: Work) -> Iterator[Metric]:
     yield from _writer(work.writer)
     yield from _retention(work.removed)
     yield from notification_families(work.told)
+    yield _tasks(work.tasks)
+    yield from _certificate(work.certificate)
+
+
+def _tasks(tasks: Mapping[str, str]) -> Metric:
+    family = GaugeMetricFamily(
+        "gputally_task_up",
+        "Whether a task works that intake does not wait for; /readyz says what is wrong.",
+        labels=("task",),
+    )
+    for name, trouble in tasks.items():
+        family.add_metric((name,), not trouble)
+    return family
+
+
+def _certificate(certificate: Validity | None) -> Iterator[Metric]:
+    begin = GaugeMetricFamily(
+        "gputally_certificate_begin_timestamp_seconds", "When the TLS certificate of this process began."
+    )
+    end = GaugeMetricFamily(
+        "gputally_certificate_end_timestamp_seconds",
+        "When the TLS certificate of this process ends; absent where it has none.",
+    )
+    if certificate:
+        begin.add_metric((), certificate.begins_s)
+        end.add_metric((), certificate.ends_s)
+    yield from (begin, end)
 
 
 def _ingest(stats: IngestStats) -> Iterator[Metric]:

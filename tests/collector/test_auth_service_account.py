@@ -4,12 +4,15 @@ import asyncio
 
 import pytest
 from tests.collector.test_auth_token_review import AUDIENCE, Api, recording
+from tests.collector.test_auth_vouched import jwt
 from tests.kube_review import Token
 
 from gputally.collector.auth.agent import Identity
 from gputally.collector.auth.errors import Forbidden, Unauthenticated, Undecided
+from gputally.collector.auth.memo import KEPT_S
 from gputally.collector.auth.service_account import TokenAgents, node_of, username
-from gputally.collector.auth.token_review import TokenReviews, parse
+from gputally.collector.auth.token_review import AWAY_S, TokenReviews, parse
+from gputally.collector.auth.vouched import VouchedTokens
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -27,9 +30,13 @@ class Sent:
         return {}
 
 
+def door(api: Api) -> TokenAgents:
+    vouched = VouchedTokens(lambda: api.now_s, lambda: api.now_s)
+    return TokenAgents(TokenReviews(api, AUDIENCE, lambda: api.now_s), vouched, ["gputally/agent"], "prod")
+
+
 def identify(api: Api, *metadata: tuple[str, str | bytes]) -> Identity:
-    reviews = TokenReviews(api, AUDIENCE, lambda: api.now_s)
-    return asyncio.run(TokenAgents(reviews, ["gputally/agent"], "prod").identify(Sent(*metadata)))
+    return asyncio.run(door(api).identify(Sent(*metadata)))
 
 
 def bearer(token: str) -> tuple[str, str]:
@@ -72,6 +79,32 @@ def test_while_nobody_can_tell_nobody_comes_in(api: Api) -> None:
     api.away = True
     with pytest.raises(Undecided):
         identify(api, bearer("on.gpu.1"))
+
+
+def test_an_outage_of_the_api_server_sends_nobody_away_whose_token_is_good(api: Api) -> None:
+    """What it says when it is back holds again at once, a refusal for good."""
+    token = jwt({"exp": int(api.now_s) + 600})
+    api.reviews.tokens[token] = Token(node="gpu-1", expires_s=api.now_s + 600)
+
+    async def story() -> None:
+        agents, call = door(api), Sent(bearer(token))
+        assert await agents.identify(call) == Identity("prod", "gpu-1")
+        api.away = True
+        api.now_s += 300
+        assert await agents.identify(call) == Identity("prod", "gpu-1")
+        with pytest.raises(Undecided):
+            await agents.identify(Sent(bearer("on.gpu.1")))
+        api.away = False
+        api.reviews.tokens[token] = Token(node="gpu-1", invalidated=True)
+        api.now_s += AWAY_S
+        with pytest.raises(Unauthenticated):
+            await agents.identify(call)
+        api.away = True
+        api.now_s += KEPT_S
+        with pytest.raises(Undecided):
+            await agents.identify(call)
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(

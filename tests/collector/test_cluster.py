@@ -80,6 +80,19 @@ def test_a_refusal_is_told_until_it_is_over() -> None:
     assert watch.last_error == ""
 
 
+def test_each_kind_is_told_by_itself_and_a_right_that_is_missing_is_no_error() -> None:
+    cluster = FakeCluster()
+    watch = ClusterWatch(cluster, Notes())
+    cluster.trouble = "away"
+    watch.follow(ObjectKind.NODE, lambda: False)
+    assert watch.errors == {"namespaces": "", "nodes": "the cluster's nodes cannot be followed: away"}
+    optional = ClusterWatch(cluster, Notes(), kinds=[ObjectKind.POD], optional=True)
+    assert optional.errors == {"pods": ""}
+    cluster.trouble = Refused("403")
+    optional.follow(ObjectKind.POD, lambda: False)
+    assert optional.errors == {}
+
+
 def test_what_can_be_done_without_is_asked_for_in_vain_once_aloud(caplog: pytest.LogCaptureFixture) -> None:
     """A right that was never given is no problem of the collector; one that was taken away is told again."""
     caplog.set_level("INFO")

@@ -16,6 +16,7 @@ from gputally.collector.auth.kube_api import KubeApi
 from gputally.collector.auth.service_account import TokenAgents
 from gputally.collector.auth.tls import ServerTls
 from gputally.collector.auth.token_review import TokenReviews
+from gputally.collector.auth.vouched import VouchedTokens
 from gputally.collector.ingest.stream import Ingest, make_server
 
 CLUSTER, AUDIENCE, ACCOUNT = "prod", "gputally-collector", "gputally/agent"
@@ -70,4 +71,5 @@ class Doors:
     def _token_agents(self, reviews: FakeReviews) -> TokenAgents:
         own = self.folder / "own"
         own.write_text(reviews.own_token)
-        return TokenAgents(TokenReviews(KubeApi(reviews.url, own, None), AUDIENCE, time.monotonic), [ACCOUNT], CLUSTER)
+        asked = TokenReviews(KubeApi(reviews.url, own, None), AUDIENCE, time.monotonic)
+        return TokenAgents(asked, VouchedTokens(time.monotonic, time.time), [ACCOUNT], CLUSTER)

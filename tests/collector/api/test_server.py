@@ -13,7 +13,7 @@ from tests.collector.api.fixtures import TOKENS, application
 from gputally.collector.address import Address
 from gputally.collector.api.app import make_app
 from gputally.collector.api.server import HttpServer
-from gputally.collector.api.status import status_app, status_routes
+from gputally.collector.api.status import Standing, status_app, status_routes
 
 ANY_PORT = Address("127.0.0.1", 0)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -41,7 +41,7 @@ def ask(app: ASGIApp, *paths: str, **headers: str) -> list[httpx.Response]:
 
 
 def test_metrics_come_as_text_or_as_openmetrics() -> None:
-    app = status_app(registry(), list)
+    app = status_app(registry(), Standing)
     (plain,) = ask(app, "/metrics", Accept="")
     assert "answer 42.0\n" in plain.text
     (open_metrics,) = ask(app, "/metrics", Accept=OPENMETRICS)
@@ -51,26 +51,34 @@ def test_metrics_come_as_text_or_as_openmetrics() -> None:
 
 def test_it_is_ready_when_nothing_keeps_it_from_working_and_alive_whatever_does() -> None:
     problems: list[str] = []
-    app = status_app(registry(), lambda: problems)
+    app = status_app(registry(), lambda: Standing(problems))
     assert [(answer.status_code, answer.text) for answer in ask(app, "/readyz", "/healthz")] == [
         (200, "ready\n"),
         (200, "ok\n"),
     ]
-    problems += ["the database is away", "the ledger is behind"]
+    problems += ["the database is away", "the writer has ended"]
     assert [(answer.status_code, answer.text) for answer in ask(app, "/readyz", "/healthz?x")] == [
-        (503, "the database is away\nthe ledger is behind\n"),
+        (503, "the database is away\nthe writer has ended\n"),
         (200, "ok\n"),
     ]
 
 
+def test_a_part_that_intake_does_not_wait_for_is_told_and_keeps_nobody_out() -> None:
+    """All replicas have the same Kubernetes API: were they not ready without it, its outage would stop the intake."""
+    troubles = ["the cluster's pods cannot be followed: away"]
+    app = status_app(registry(), lambda: Standing((), troubles))
+    (answer,) = ask(app, "/readyz")
+    assert (answer.status_code, answer.text) == (200, "ready\nthe cluster's pods cannot be followed: away\n")
+
+
 def test_any_other_path_says_what_there_is() -> None:
-    (answer,) = ask(status_app(registry(), list), "/")
+    (answer,) = ask(status_app(registry(), Standing), "/")
     assert (answer.status_code, "/metrics" in answer.text) == (404, True)
 
 
 def test_beside_the_api_the_totals_are_for_those_who_see_all(engine: Engine) -> None:
     with application(engine, TOKENS) as plain:
-        app = make_app(plain.state.service, status=status_routes(registry(), list, TOKENS))
+        app = make_app(plain.state.service, status=status_routes(registry(), Standing, TOKENS))
         statuses = {}
         for token in ("nobody", "search", "all"):
             found = ask(app, "/metrics", "/healthz", Authorization=f"Bearer {token}")
@@ -79,9 +87,9 @@ def test_beside_the_api_the_totals_are_for_those_who_see_all(engine: Engine) -> 
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_it_and_its_flag() -> None:
-    server = HttpServer(status_app(registry(), list), ANY_PORT, "--http-listen")
+    server = HttpServer(status_app(registry(), Standing), ANY_PORT, "--http-listen")
     with pytest.raises(OSError, match=rf"cannot listen on {server.address.text} \(--metrics-listen\)"):
-        HttpServer(status_app(registry(), list), server.address, "--metrics-listen")
+        HttpServer(status_app(registry(), Standing), server.address, "--metrics-listen")
     asyncio.run(server.close())
 
 
