@@ -7,12 +7,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Row, Select, Subquery, and_, cast, func, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Row,
+    Select,
+    Subquery,
+    and_,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation import whose
 from gputally.collector.allocation.cells import MAX_CELLS, piece
 from gputally.collector.allocation.grouping import COLUMNS, READ, WHOSE, By
+from gputally.collector.allocation.nodes import Nodes
 from gputally.collector.allocation.plan import Pieces
 from gputally.collector.allocation.query import Query, TooMany
 from gputally.collector.allocation.sources import of_rows
@@ -27,31 +41,34 @@ from gputally.collector.waste.division_sql import kinds
 from gputally.collector.waste.kind import Kind
 from gputally.collector.waste.lives import kept, lives
 
-_PLACE = (By.CLUSTER, By.NODE, By.MODEL, By.PROFILE, By.NAMESPACE)
+_PLACE = (By.CLUSTER, By.MODEL, By.PROFILE, By.NAMESPACE)
 _WORK_MEM = "128MB"
-_WHOSE = "whose_"  # before the names of columns that PostgreSQL groups by name
+_CLASS, _WHOSE = "class_", "whose_"  # before the names of columns that PostgreSQL groups by name
 _PARTS = of_rows(idle_part, idle_part.c.hour_us, idle_part.c.hour_us)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The parts of one piece of the period that have the same price, team and names."""
+    """The parts of one piece of the period that have the same price, team and names.
+
+    `place.node` is a node that costs the same as theirs, and empty where all nodes do. Of the idle time between
+    kernels only what is provisional is told: the rest of it is in no part.
+    """
 
     piece: int
     place: Key
     names: tuple[str, ...]
-    idle_us: int
     kinds: tuple[Share, ...]
 
 
-def read_cells(connection: Connection, query: Query, cut_at: Pieces) -> Iterator[Cell]:
+def read_cells(connection: Connection, query: Query, cut_at: Pieces, nodes: Nodes) -> Iterator[Cell]:
     """The cells of the query's period, cut into pieces; raises TooMany."""
-    columns = tuple(key for key in query.keys if key in READ)
-    statement = _statement(connection, query, columns, cut_at)
+    columns, representatives = tuple(key for key in query.keys if key in READ), nodes.representatives
+    statement = _statement(connection, query, columns, cut_at, nodes)
     for count, row in enumerate(_rows(connection, statement.limit(MAX_CELLS + 1)), start=1):
         if count > MAX_CELLS:
             raise TooMany("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
-        yield _cell(row, len(columns))
+        yield _cell(row, representatives, len(columns))
 
 
 def _rows(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -65,15 +82,17 @@ def _rows(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequen
     return rows
 
 
-def _cell(row: Sequence[Any], names: int) -> Cell:
-    piece, *place = row[: 1 + len(_PLACE)]
-    rest = row[1 + len(_PLACE) :]
-    idle_us, *sums = rest[names:]
+def _cell(row: Sequence[Any], representatives: Sequence[str], names: int) -> Cell:
+    number, at, cluster, model, profile, namespace = row[: 2 + len(_PLACE)]
+    rest = row[2 + len(_PLACE) :]
+    sums = rest[names:]
     shares = tuple(Share(*pair) for pair in zip(sums[::2], sums[1::2], strict=True))
-    return Cell(piece, Key(*place), tuple(rest[:names]), idle_us, shares)
+    return Cell(at, Key(cluster, representatives[number], model, profile, namespace), tuple(rest[:names]), shares)
 
 
-def _statement(connection: Connection, query: Query, columns: Sequence[By], cut_at: Pieces) -> Select[*tuple[Any, ...]]:
+def _statement(
+    connection: Connection, query: Query, columns: Sequence[By], cut_at: Pieces, nodes: Nodes
+) -> Select[*tuple[Any, ...]]:
     own = [_own(key) for key in columns if _is_own(key)]
     ids = _by_ids(connection, query, own, cut_at)
 
@@ -82,14 +101,15 @@ def _statement(connection: Connection, query: Query, columns: Sequence[By], cut_
             return whose.NAMES[key](schema.owner, pod_workload).label(_WHOSE + key)
         return ids.c[COLUMNS[key].name] if _is_own(key) else COLUMNS[key]
 
+    number = nodes.number(schema.node.c.id).label(_CLASS)
     before, after = [ids.c.piece, *map(named, _PLACE)], list(map(named, columns))
     grouped = [text(_WHOSE + key) if key in WHOSE else named(key) for key in columns]
     statement = (
-        select(*before, *after, *(_sum(ids.c[name]) for name in _SUMMED))
+        select(number, *before, *after, *(_sum(ids.c[name]) for name in _SUMMED))
         .join_from(ids, schema.node, schema.node.c.id == ids.c.node_id)
         .join(schema.device, schema.device.c.id == ids.c.device_id)
         .join(schema.owner, schema.owner.c.id == ids.c.owner_id)
-        .group_by(*before, *grouped)
+        .group_by(*([text(_CLASS)] if nodes.alike else []), *before, *grouped)
     )
     if WHOSE.isdisjoint(columns) and not query.where.asks_whose:
         return statement
@@ -106,11 +126,13 @@ def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], cu
     same = and_(*(life.c[name] == idle_part.c[name] for name in ("owner_id", "node_id", "device_id", "partition")))
     groups = {"piece": piece(_PARTS, cut_at)}
     groups |= {column.name: column for column in (*_PARTS.pointers.values(), idle_part.c.profile, *own)}
-    sums = [us for pair in kinds(idle_part, life).values() for us in pair]
+    pairs = {**kinds(idle_part, life)}
+    pairs[Kind.BETWEEN] = literal_column("0"), pairs[Kind.BETWEEN][1]
+    sums = [us for kind in Kind for us in pairs[kind]]
     facts = (
         select(
             *(column.label(name) for name, column in groups.items()),
-            *(us.label(name) for name, us in zip(_SUMMED, [idle_part.c.idle_us, *sums], strict=True)),
+            *(us.label(name) for name, us in zip(_SUMMED, sums, strict=True)),
         )
         .join_from(idle_part, life, same, isouter=True)  # each has one; so that SQLite begins with the parts
         .where(within)
@@ -138,4 +160,4 @@ def _sum(column: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(func.sum(column), BigInteger)
 
 
-_SUMMED = ("idle_us", *(f"{kind}{of}" for kind in Kind for of in ("_us", "_provisional_us")))
+_SUMMED = tuple(f"{kind}{of}" for kind in Kind for of in ("_us", "_provisional_us"))

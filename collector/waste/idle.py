@@ -6,6 +6,7 @@ what nobody held is not even read.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Subquery, cast, func, select, text
@@ -56,8 +57,9 @@ def read_idle_time(connection: Connection, query: Query, plan: Plan, nodes: Node
             yield IdleTime(at, place, tuple(names), us)
 
 
+@lru_cache(maxsize=64)
 def _statement(
-    query: Query, columns: Sequence[By], pieces: Pieces, part: Part, nodes: Nodes
+    query: Query, columns: tuple[By, ...], pieces: Pieces, part: Part, nodes: Nodes
 ) -> Select[*tuple[Any, ...]]:
     source = SOURCES[part.detail]
     facts = _facts(query, columns, pieces, part)

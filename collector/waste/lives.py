@@ -75,10 +75,12 @@ def lives(asked: Subquery, state: State) -> CTE:
         .group_by(*place)
         .subquery("spans")
     )
+    newest = _newest()
     return (
-        select(spans, _ended(spans, state).label("ended"))
+        select(spans, _ended(spans, newest, state).label("ended"))
         .join_from(spans, owner, owner.c.id == spans.c.owner_id)
         .join(node, node.c.id == spans.c.node_id)
+        .join(newest, newest.c.id == spans.c.node_id)
         .outerjoin(pod_workload, learnt(node, owner, pod_workload))
         .cte("lives")
         .prefix_with("MATERIALIZED", dialect="postgresql")  # else it is asked for each part anew whether its pod ended
@@ -99,17 +101,15 @@ def _of_pod(function: Any, of_part: ColumnElement[Any], pod: Sequence[ColumnElem
     return found
 
 
-def _ended(spans: Subquery, state: State) -> ColumnElement[int]:
+def _newest() -> Subquery:
+    """Where each node's newest window ends: one look into the index for each, however many lives there are."""
+    last = select(window.c.end_us).where(window.c.node_id == node.c.id).order_by(window.c.start_us.desc()).limit(1)
+    return select(node.c.id, last.correlate(node).scalar_subquery().label("end_us")).subquery("newest")
+
+
+def _ended(spans: Subquery, newest: Subquery, state: State) -> ColumnElement[int]:
     """`life.has_ended`."""
-    newest = (
-        select(window.c.end_us)
-        .where(window.c.node_id == node.c.id)
-        .order_by(window.c.start_us.desc())
-        .limit(1)
-        .correlate(node)
-        .scalar_subquery()
-    )
     known = or_(pod_workload.c.finished_us.is_not(None), pod_workload.c.gone_us.is_not(None))
     silent = spans.c.held_until_us < state.booked_until_us - state.absent_after_us
-    alone = newest > spans.c.held_until_us + ENDED_AFTER_US
+    alone = newest.c.end_us > spans.c.held_until_us + ENDED_AFTER_US
     return case((or_(known, silent, alone), _YES), else_=_NO)

@@ -136,9 +136,10 @@ def read_kinds(connection: Connection, billing: ZoneInfo, query: Query) -> Kinds
     starts = [step.start_us for step in query.steps()]
     plan = read_plan(connection, query.period, starts, changes_of(pricer, query), needed)
     book = _Book(query, pricer, plan.pieces.edges)
-    for idle in read_idle_time(connection, query, plan, read_nodes_alike(connection, pricer, query.period)):
+    nodes = read_nodes_alike(connection, pricer, query.period)
+    for idle in read_idle_time(connection, query, plan, nodes):
         book.hold(idle)
-    for cell in read_cells(connection, query, plan.pieces):
+    for cell in read_cells(connection, query, plan.pieces, nodes):
         book.add(cell)
     rows = tuple(book.rows())
     total = {kind: summed(row.kinds[kind] for row in rows) for kind in Kind}
@@ -167,6 +168,8 @@ class _Book:
         starts = [step.start_us for step in self._steps]
         self._step_of = [bisect_right(starts, us) - 1 for us in edges]
         self._columns = tuple(key for key in query.keys if key in READ)
+        self._keys = query.keys
+        self._known: dict[tuple[int, Key], tuple[int | None, str]] = {}
         self._idle: dict[_RowKey, Wasted] = {}
         self._parts: dict[_RowKey, dict[Kind, Wasted]] = {}
 
@@ -184,7 +187,8 @@ class _Book:
             return
         sums = self._parts.setdefault(key, dict(_NOTHING))
         for kind, share in zip(Kind, cell.kinds, strict=True):
-            sums[kind] = sums[kind].plus(_wasted(*share, price))
+            if any(share):
+                sums[kind] = sums[kind].plus(_wasted(*share, price))
 
     def rows(self) -> list[WasteRow]:
         """The rows in their order."""
@@ -193,11 +197,18 @@ class _Book:
 
     def _row_of(self, piece: int, place: Key, names: Sequence[str]) -> tuple[_RowKey | None, int | None]:
         """Which row it belongs to, None where the filter leaves it out, and its price."""
-        priced = self._pricer.at(place, self._edges[piece])
-        told = {**dict(zip(self._columns, names, strict=True)), By.TEAM: priced.team.team or ""}
+        price, team = self._priced(piece, place)
+        told = {**dict(zip(self._columns, names, strict=True)), By.TEAM: team}
         if not self._query.where.holds(told):
             return None, None
-        return (self._step_of[piece], tuple([told[by] for by in self._query.keys])), priced.rate.price
+        return (self._step_of[piece], tuple([told[by] for by in self._keys])), price
+
+    def _priced(self, piece: int, place: Key) -> tuple[int | None, str]:
+        found = self._known.get((piece, place))
+        if found is None:
+            priced = self._pricer.at(place, self._edges[piece])
+            found = self._known[piece, place] = priced.rate.price, priced.team.team or ""
+        return found
 
     def _kinds(self, key: _RowKey, idle: Wasted) -> Mapping[Kind, Wasted]:
         """What of a row's idle time its parts are not lies between kernels, for good."""
