@@ -1,11 +1,11 @@
 """What the nodes said last: the lines of each node's newest window, and the parts of devices that they stand for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, Select, and_, cast, func, select
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.states import OwnerKind, State
@@ -91,16 +91,44 @@ def is_idle(used_us: int, idle_us: int) -> bool:
     return used_us * 100 < used_us + idle_us or not used_us
 
 
-def read_latest(connection: Connection, now_us: int, scope: Scope, namespace: str | None = None) -> list[Standing]:
-    """The parts that may be seen, by cluster, node, device and partition; of one namespace where one is named."""
-    query = _QUERY.where(_LAST.c.start_us >= now_us - FORGOTTEN_US)
+def read_latest(
+    connection: Connection,
+    now_us: int,
+    scope: Scope,
+    namespace: str | None = None,
+    nodes: Collection[int] | None = None,
+) -> list[Standing]:
+    """The parts that may be seen, by cluster, node, device and partition; of one namespace where one is named, and of
+    some nodes where their ids are.
+    """
+    query = _QUERY.where(visible(now_us, scope))
     if namespace is not None:
         query = query.where(owner.c.kind == OwnerKind.POD.value, owner.c.namespace == namespace)
-    if scope.namespaces is not None:
-        query = query.where(owner.c.kind == OwnerKind.POD.value, owner.c.namespace.in_(sorted(scope.namespaces)))
-    if scope.clusters is not None:
-        query = query.where(node.c.cluster.in_(sorted(scope.clusters)))
+    if nodes is not None:
+        query = query.where(node.c.id.in_(sorted(nodes)))
     return [_standing(row) for row in connection.execute(query)]
+
+
+def newest_lines() -> FromClause:
+    """The lines of each node's newest window, with their device and owner."""
+    return (
+        _LAST.join(node, node.c.id == _LAST.c.id)
+        .join(window, (window.c.node_id == _LAST.c.id) & (window.c.start_us == _LAST.c.start_us))
+        .join(line, line.c.window_id == window.c.id)
+        .join(device, device.c.id == line.c.device_id)
+        .join(owner, owner.c.id == line.c.owner_id)
+    )
+
+
+def visible(now_us: int, scope: Scope) -> ColumnElement[bool]:
+    """Which of them may be seen, and are not of nodes that are forgotten."""
+    conditions: list[ColumnElement[bool]] = [_LAST.c.start_us >= now_us - FORGOTTEN_US]
+    if scope.namespaces is not None:
+        named = owner.c.namespace.in_(sorted(scope.namespaces))
+        conditions.append(and_(owner.c.kind == OwnerKind.POD.value, named))
+    if scope.clusters is not None:
+        conditions.append(node.c.cluster.in_(sorted(scope.clusters)))
+    return and_(*conditions)
 
 
 # One look into the index for each node, whatever the number of its windows.
@@ -118,33 +146,29 @@ _NAMES = (
 
 
 def _query() -> Select[*tuple[Any, ...]]:
-    sums = [func.sum(line.c[name]) for name in (*_STATES, "memory_byte_s")]
+    # PostgreSQL sums bigints to numeric, which is slow to read. What the names are of is told by their keys.
+    sums = [cast(func.sum(line.c[name]), BigInteger) for name in (*_STATES, "memory_byte_s")]
     return (
         select(*_NAMES, *sums)
-        .join_from(_LAST, node, node.c.id == _LAST.c.id)
-        .join(window, (window.c.node_id == _LAST.c.id) & (window.c.start_us == _LAST.c.start_us))
-        .join(line, line.c.window_id == window.c.id)
-        .join(device, device.c.id == line.c.device_id)
-        .join(owner, owner.c.id == line.c.owner_id)
-        .group_by(*_NAMES)
+        .select_from(newest_lines())
+        .group_by(node.c.id, device.c.id, line.c.partition, line.c.profile, owner.c.id, window.c.id)
         .order_by(node.c.cluster, node.c.name, device.c.uuid, line.c.partition, owner.c.namespace, owner.c.pod)
     )
 
 
 _QUERY = _query()
+_KINDS = {kind.value: kind for kind in OwnerKind}
 
 
 def _standing(row: Any) -> Standing:
-    names, sums = row[: len(_NAMES)], row[len(_NAMES) :]
-    *states, memory = (None if value is None else int(value) for value in sums)  # PostgreSQL sums to numeric
-    cluster, node_name, uuid, model, profile, kind, *owned, start_us, end_us = names[4:]
-    namespace, pod, container, user = owned
+    node_id, device_id, partition, owner_id, cluster, on, uuid, model, profile, kind, *rest, memory = row
+    namespace, pod, container, user, start_us, end_us, *states = rest
     return Standing(
-        Part(*names[:4]),
-        *(cluster, node_name, uuid, model, profile),
-        *(OwnerKind(kind), namespace, pod, container, user),
+        Part(node_id, device_id, partition, owner_id),
+        *(cluster, on, uuid, model, profile),
+        *(_KINDS[kind], namespace, pod, container, user),
         *(start_us, end_us),
-        Amounts(*(us or 0 for us in states)),
+        Amounts(*states),
         memory,
     )
 

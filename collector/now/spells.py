@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import BigInteger, Connection, cast, func, select
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.collector.database.schema import dirty_hour, line, posting, window
@@ -22,7 +22,6 @@ from gputally.collector.rates.pricing import Pricer
 
 LOOK_BACK_US = 7 * 24 * HOUR_US  # a spell that began before is "at least" so long
 UNOBSERVED_US = 2 * 60_000_000  # a spell outlives so much that was not observed
-_AT_ONCE = 200  # conditions in one statement
 _OWNERS_AT_ONCE = 10_000  # below what either database takes as parameters: each statement scans its hours anew
 _HOURS_AT_ONCE = 24  # most spells are shorter than a day, and need no look at the days before
 _UNSETTLED_HOURS = 2  # the newest ledger hours, whose windows still arrive
@@ -101,6 +100,8 @@ def _whole(connection: Connection, calendar: Calendar, idle: Sequence[Standing])
             so_far = found[one.part]
             so_far += _whole_hours(one, hours.get(one.part, ()), so_far[-1].start_us if so_far else one.end_us)
         going_on = [one for one in going_on if found[one.part] and found[one.part][-1].start_us == of_day[0]]
+        if not going_on:
+            break
     return found
 
 
@@ -163,14 +164,13 @@ def _posted(
     connection: Connection, calendar: Calendar, starts: Sequence[int], owners: Iterable[int]
 ) -> dict[Part, list[Stretch]]:
     keys = [posting.c[name] for name in (*Part._fields, "hour_us")]
-    sums = [func.sum(posting.c[name]) for name in _STATES]
+    sums = [cast(func.sum(posting.c[name]), BigInteger) for name in _STATES]
     found: dict[Part, list[Stretch]] = defaultdict(list)
     for some in _pieces(sorted(owners), _OWNERS_AT_ONCE):
         within = posting.c.hour_us.between(starts[0], starts[-1])
         query = select(*keys, *sums).where(within, posting.c.owner_id.in_(some))
         for *part, hour_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)):
-            stretch = Stretch(hour_us, calendar.end(hour_us), int(used), int(idle_us), int(unobserved))
-            found[Part(*part)].append(stretch)
+            found[Part(*part)].append(Stretch(hour_us, calendar.end(hour_us), used, idle_us, unobserved))
     return found
 
 
@@ -192,30 +192,31 @@ def _windows(
     connection: Connection, calendar: Calendar, hours: Mapping[Part, int | None]
 ) -> Mapping[Part, list[Stretch]]:
     """The windows of the hours in which spells begin, by part."""
-    keys = [window.c.node_id, *(line.c[name] for name in Part._fields[1:]), window.c.start_us, window.c.end_us]
-    sums = [func.sum(line.c[name]) for name in _STATES]
-    found: dict[Part, list[Stretch]] = defaultdict(list)
-    asked: dict[tuple[int, int], set[int]] = defaultdict(set)
+    asked: dict[int, set[tuple[int, int]]] = defaultdict(set)
     for of, hour_us in hours.items():
         if hour_us is not None:
-            asked[of.node_id, hour_us].add(of.owner_id)
-    for pieces in _pieces(sorted(asked), _AT_ONCE):
-        within = or_(
-            *(
-                and_(
-                    window.c.node_id == node_id,
-                    window.c.start_us >= hour_us,
-                    window.c.start_us < calendar.end(hour_us),
-                    line.c.owner_id.in_(sorted(asked[node_id, hour_us])),
-                )
-                for node_id, hour_us in pieces
-            )
-        )
-        query = select(*keys, *sums).join_from(window, line, line.c.window_id == window.c.id).where(within)
-        for *part, start_us, end_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)):
-            stretch = Stretch(start_us, end_us, int(used), int(idle_us), int(unobserved))
-            found[Part(*part)].append(stretch)
+            asked[hour_us].add((of.node_id, of.owner_id))
+    found: dict[Part, list[Stretch]] = defaultdict(list)
+    for hour_us, holders in asked.items():
+        for some in _pieces(sorted(holders), _OWNERS_AT_ONCE):
+            for part, stretch in _windows_of(connection, hour_us, calendar.end(hour_us), some):
+                if (part.node_id, part.owner_id) in holders:
+                    found[part].append(stretch)
     return found
+
+
+def _windows_of(
+    connection: Connection, start_us: int, end_us: int, holders: Sequence[tuple[int, int]]
+) -> Iterator[tuple[Part, Stretch]]:
+    """The windows of an hour, on any of the nodes and of any of the owners: a few more than those of the pairs."""
+    nodes, owners = ({pair[at] for pair in holders} for at in (0, 1))
+    keys = [window.c.node_id, *(line.c[name] for name in Part._fields[1:]), window.c.start_us, window.c.end_us]
+    sums = [cast(func.sum(line.c[name]), BigInteger) for name in _STATES]
+    query = select(*keys, *sums).join_from(window, line, line.c.window_id == window.c.id)
+    query = query.where(window.c.node_id.in_(sorted(nodes)), line.c.owner_id.in_(sorted(owners)))
+    query = query.where(window.c.start_us >= start_us, window.c.start_us < end_us)
+    for row in connection.execute(query.group_by(*keys)):
+        yield Part(*row[:4]), Stretch(*row[4:])
 
 
 _STATES = ("used_us", "idle_us", "unobserved_us")
