@@ -19,8 +19,8 @@ from gputally.collector.allocation.allocation import read_allocation
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, Scope
-from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step, local_date
+from gputally.collector.allocation.table import Row
 from gputally.collector.budgets import Budget, Unit, budgets_of, read_budgets
 from gputally.collector.budgets import Scope as BudgetScope
 from gputally.collector.rates.card import NANO

@@ -18,7 +18,7 @@ from gputally.collector.allocation.asked_period import asked_period
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import parse_period
 from gputally.collector.allocation.query import WHOLE, Query
-from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.table import Row
 from gputally.collector.burn import Burn, burns
 from gputally.collector.database.deadline import reading_within
 from gputally.collector.queues.use import QueueUse, read_use

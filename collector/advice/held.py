@@ -15,7 +15,7 @@ from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money
 from gputally.collector.allocation.query import Query, TooMany
-from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.table import Row
 
 _STATES = tuple(State)
 _NAMED = 1_000  # UIDs in a statement

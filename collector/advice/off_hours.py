@@ -21,9 +21,9 @@ from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query
-from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.sources import POSTINGS
 from gputally.collector.allocation.steps import Step
+from gputally.collector.allocation.table import Row
 from gputally.collector.database.schema import node, owner, posting
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.now.latest import is_idle

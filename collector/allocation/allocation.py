@@ -12,14 +12,15 @@ from sqlalchemy import Connection, Engine, func, select
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.cells import read_rows
 from gputally.collector.allocation.grouping import By
-from gputally.collector.allocation.money import Money, total
+from gputally.collector.allocation.money import Money
 from gputally.collector.allocation.nodes import read_nodes_alike
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.places import count_places
 from gputally.collector.allocation.plan import detail
 from gputally.collector.allocation.query import Query, Scope
 from gputally.collector.allocation.read_plan import read_plan
-from gputally.collector.allocation.sheet import Row, Sheet
+from gputally.collector.allocation.sheet import Sheet
+from gputally.collector.allocation.table import Row, Table
 from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.content_hash import ledger_hash
@@ -50,11 +51,16 @@ class Allocation:
 
     query: Query
     currency: str
-    rows: tuple[Row, ...]
+    table: Table
     amounts: Amounts
     money: Money
     ground: Ground
     everything: Amounts
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The table's, one by one."""
+        return self.table.rows
 
 
 def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
@@ -87,9 +93,8 @@ def _read(connection: Connection, billing: ZoneInfo, query: Query, ground: Groun
     sheet = Sheet(query, pricer, plan.pieces.edges, nodes.representatives)
     for sums in read_rows(connection, query, plan, nodes):
         sheet.add(sums)
-    rows = sheet.rows(read_stakes(connection, query.steps(), query.spread))
-    money = total(row.money for row in rows)
-    return Allocation(query, pricer.currency or "", rows, sheet.whole, money, ground, sheet.everything)
+    table = sheet.table(read_stakes(connection, query.steps(), query.spread))
+    return Allocation(query, pricer.currency or "", table, sheet.whole, table.costs.total(), ground, sheet.everything)
 
 
 def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Pricer, Changes]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from gputally.accounting.states import State
+from gputally.collector.allocation.columns import sum_of
 
 
 class Amounts(NamedTuple):
@@ -57,38 +58,13 @@ class Amounts(NamedTuple):
         return part / self.quality_us if part is not None and self.quality_us else None
 
 
-_NAMES = Amounts._fields
 Values: TypeAlias = Sequence[int | None]  # the first fields of amounts, in their order; or sums for them
-
-
-_USUAL = _NAMES.index("gap_us") + 1  # as many of the first fields are nearly always known
-_UNKNOWN: Values = (None,) * len(_NAMES)
-
-
-def added_up(rows: Sequence[Values]) -> Values:
-    """Column by column; what may be unknown is unknown only where no row knows it. Rows are all as long."""
-    rest = _UNKNOWN[: max(0, len(rows[0]) - _USUAL)]
-    if rest and all(row[_USUAL:] == rest for row in rows):
-        return [*_columns([row[:_USUAL] for row in rows]), *rest]
-    return _columns(rows)
-
-
-def _columns(rows: Sequence[Values]) -> Values:
-    try:
-        return list(map(sum, zip(*rows, strict=True)))  # raises where something is unknown
-    except TypeError:
-        return [_known(column) for column in zip(*rows, strict=True)]
-
-
-def _known(column: Values) -> int | None:
-    known = [value for value in column if value is not None]
-    return sum(known) if known else None
 
 
 def summed(parts: Iterable[Amounts]) -> Amounts:
     """The sum of amounts."""
     rows = list(parts)
-    return Amounts(*added_up(rows)) if rows else Amounts()  # type: ignore[arg-type]  # as they were
+    return Amounts(*map(sum_of, zip(*rows, strict=True))) if rows else Amounts()  # type: ignore[arg-type]  # as they were
 
 
 def of_states(values: Values, states: Sequence[State]) -> Values:
@@ -98,11 +74,4 @@ def of_states(values: Values, states: Sequence[State]) -> Values:
     return [us if state in states else 0 for state, us in zip(State, values, strict=False)]
 
 
-def energy_of(values: Values) -> int | None:
-    """The energy among an Amounts' fields; None where it is unknown, or where states were told apart."""
-    return values[_ENERGY] if len(values) > _ENERGY else None
-
-
 _STATES = len(State)
-_ENERGY = _NAMES.index("energy_mj")
-PRICED = _ENERGY + 1  # as many of the first fields hold all that has a price

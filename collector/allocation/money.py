@@ -1,15 +1,14 @@
 """What the rows of an answer cost: exact integers, as `collector.rates.cost` counts them, until they are printed."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from operator import add
 from typing import NamedTuple
 
 from gputally.accounting.states import State
+from gputally.collector.allocation.columns import sum_of
 from gputally.collector.rates.cost import CARBON_SCALE, SCALE, carbon, energy_cost, overhead_price, rounded, time_cost
 from gputally.collector.rates.pricing import Rate
 
 DIGITS = 6  # of a printed amount; a statement rounds to the currency's own
-_UNIT = 10**DIGITS
 _STATES = len(State)
 _ZERO = f"0.{0:0{DIGITS}d}"
 _ALL = slice(None)
@@ -56,9 +55,6 @@ class Money(NamedTuple):
 NOTHING = Money()
 
 
-_NO_TIME = (0,) * _STATES
-
-
 class Prices(NamedTuple):
     """What a microsecond and a millijoule come to, in `rates.cost` units; None: there is no price, or no factor."""
 
@@ -77,72 +73,14 @@ def prices_of(rate: Rate) -> Prices:
     return Prices(time_cost(1, rate.price), energy_cost(1, kwh), overhead, carbon(1, factor, pue))
 
 
-class Purse:
-    """Adds up costs."""
-
-    def __init__(self) -> None:
-        self._by_state: Sequence[int] = _NO_TIME
-        self._priced: Sequence[int] = _NO_TIME
-        self._unpriced: Sequence[int] = _NO_TIME
-        self._energy: int | None = None
-        self._overhead: int | None = None
-        self._shared = 0
-        self._carbon: int | None = None
-        self._no_factor_mj = 0
-
-    def spend(self, prices: Prices, by_state_us: Sequence[int], energy_mj: int | None) -> None:
-        """Add time, by state, and energy at their prices."""
-        price = prices.gpu_hour
-        if price is None:
-            self._unpriced = _added(self._unpriced, by_state_us)
-        else:
-            self._priced = _added(self._priced, by_state_us)
-            self._by_state = _added(self._by_state, [us * price for us in by_state_us])
-        if energy_mj is not None:
-            self._spend_energy(prices, energy_mj)
-
-    def _spend_energy(self, prices: Prices, energy_mj: int) -> None:
-        if prices.energy is not None:
-            self._energy = (self._energy or 0) + energy_mj * prices.energy
-        if prices.overhead is not None:
-            self._overhead = (self._overhead or 0) + energy_mj * prices.overhead
-        if prices.carbon is not None:
-            self._carbon = (self._carbon or 0) + energy_mj * prices.carbon
-        else:
-            self._no_factor_mj += energy_mj
-
-    def add(self, money: Money) -> None:
-        """Add another row's."""
-        self._by_state = _added(self._by_state, money.by_state)
-        self._priced = _added(self._priced, money.priced)
-        self._unpriced = _added(self._unpriced, money.unpriced)
-        self._energy = _plus(self._energy, money.energy)
-        self._overhead = _plus(self._overhead, money.overhead)
-        self._shared += money.shared
-        self._carbon = _plus(self._carbon, money.carbon)
-        self._no_factor_mj += money.no_factor_mj
-
-    def money(self, shared: int = 0) -> Money:
-        """What it comes to, and what spreading adds."""
-        by_state, priced, unpriced = (tuple(sums) for sums in (self._by_state, self._priced, self._unpriced))
-        return Money(
-            by_state,
-            priced,
-            unpriced,
-            self._energy,
-            self._overhead,
-            self._shared + shared,
-            self._carbon,
-            self._no_factor_mj,
-        )
-
-
 def total(parts: Iterable[Money]) -> Money:
     """The sum of rows."""
-    purse = Purse()
-    for part in parts:
-        purse.add(part)
-    return purse.money()
+    rows = list(parts)
+    if not rows:
+        return NOTHING
+    by_state, priced, unpriced, energy, overhead, shared, carbon, no_factor_mj = zip(*rows, strict=True)
+    apart = (tuple(map(sum, zip(*of, strict=True))) for of in (by_state, priced, unpriced))
+    return Money(*apart, sum_of(energy), sum_of(overhead), sum(shared), sum_of(carbon), sum(no_factor_mj))
 
 
 def column(costs: Sequence[int | None], shown: slice = _ALL) -> list[str | None]:
@@ -169,18 +107,5 @@ def _replaced(amounts: Sequence[int | None], known: Iterator[int]) -> list[int |
 
 def printed(units: int) -> str:
     """An amount of 10^-DIGITS as a decimal."""
-    if units < 0:
-        return f"-{printed(-units)}"
-    whole, rest = divmod(units, _UNIT)
-    return f"{whole}.{rest:0{DIGITS}d}" if units else _ZERO
-
-
-def _added(sums: Sequence[int], more: Sequence[int]) -> Sequence[int]:
-    return more if sums is _NO_TIME else list(map(add, sums, more))
-
-
-def _plus(one: int | None, other: int | None) -> int | None:
-    """The sum of what is known."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one + other
+    digits = f"{abs(units):0{DIGITS + 1}d}"
+    return f"{'-' if units < 0 else ''}{digits[:-DIGITS]}.{digits[-DIGITS:]}"

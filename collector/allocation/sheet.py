@@ -1,36 +1,28 @@
-"""Sums added up to the rows of an answer: priced, named by team, cut into states, the platform spread if asked."""
+"""Sums added up to the rows of an answer: priced, named by team, cut into states, the platform spread if asked.
+
+All of it goes column by column: a fleet's answer is made of thousands of sums, a month's by day of tens of thousands.
+"""
 
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 from gputally.accounting.states import OwnerKind, State
-from gputally.collector.allocation.amounts import PRICED, Amounts, Values, added_up, energy_of, of_states
+from gputally.collector.allocation.amounts import Amounts, of_states
 from gputally.collector.allocation.cells import HEAD, SumRow, amounts_of, place_of
+from gputally.collector.allocation.columns import Column, Groups, picked, sum_of
+from gputally.collector.allocation.costs import Costs, spent
 from gputally.collector.allocation.grouping import READ, By
-from gputally.collector.allocation.money import Money, Prices, Purse, prices_of
-from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.money import Prices, prices_of
 from gputally.collector.allocation.query import Query, Spread
-from gputally.collector.allocation.sources import SUMMED
+from gputally.collector.allocation.sources import LOW_BITS, SUMMED
 from gputally.collector.allocation.spread import NO_STAKES, Part, Shared, Stakes, spread
-from gputally.collector.rates.pricing import Pricer
+from gputally.collector.allocation.table import Table
+from gputally.collector.rates.pricing import Key, Pricer
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: `keys` follow the query's, `owner` is pod, host or platform.
-
-    `shared_us` is the time that spreading adds (to the platform: takes away); `amounts` never hold it.
-    """
-
-    step: Period
-    keys: tuple[str, ...]
-    owner: str
-    amounts: Amounts
-    money: Money
-    shared_us: int = 0
+_Place: TypeAlias = tuple[int, str, tuple[str, ...], bool]  # as in `_Key`, which takes longer to make
 
 
 class _Key(NamedTuple):
@@ -40,29 +32,41 @@ class _Key(NamedTuple):
     fits: bool  # the filter; what does not fit matters only to what is spread
 
 
-class _Sum:
-    """What a row comes to: amounts by the prices that they have."""
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Sums, each field a column: `names` by the query's keys, `values` what is SUMMED, or the time of states alone."""
 
-    __slots__ = ("_by_prices",)
+    step: Sequence[int]
+    owner: Sequence[str]
+    fits: Sequence[bool]
+    cluster: Sequence[str]
+    namespace: Sequence[str]
+    prices: Sequence[Prices]
+    names: Sequence[Sequence[str]]
+    values: Sequence[Column]
 
-    def __init__(self) -> None:
-        self._by_prices: dict[Prices, list[Values]] = {}
+    def picked(self, at: Sequence[int]) -> "_Sums":
+        """Some of them."""
+        return _Sums(
+            picked(self.step, at),
+            picked(self.owner, at),
+            picked(self.fits, at),
+            picked(self.cluster, at),
+            picked(self.namespace, at),
+            picked(self.prices, at),
+            [picked(column, at) for column in self.names],
+            [picked(column, at) for column in self.values],
+        )
 
-    def add(self, values: Values, prices: Prices) -> None:
-        found = self._by_prices.get(prices)
-        if found is None:
-            self._by_prices[prices] = [values]
-        else:
-            found.append(values)
+    @property
+    def energy_mj(self) -> Column:
+        """Unknown where states were told apart."""
+        return self.values[_ENERGY] if len(self.values) > _ENERGY else [None] * len(self.step)
 
-    def total(self) -> tuple[Values, Purse]:
-        """The amounts, and what they cost."""
-        purse, every = Purse(), []
-        for prices, rows in self._by_prices.items():
-            every += rows
-            values = rows[0] if len(rows) == 1 else added_up([row[:PRICED] for row in rows])
-            purse.spend(prices, values[:_STATES], energy_of(values))  # type: ignore[arg-type]  # time is always known
-        return every[0] if len(every) == 1 else added_up(every), purse
+    def keys(self) -> Iterator[_Place]:
+        """The row that each belongs to."""
+        names = zip(*self.names, strict=True) if self.names else [()] * len(self.step)
+        return zip(self.step, self.owner, names, self.fits, strict=True)
 
 
 class Sheet:
@@ -80,126 +84,155 @@ class Sheet:
         starts = [step.start_us for step in self._steps]
         self._step_of = [bisect_right(starts, us) - 1 for us in edges]
         self._columns = tuple(key for key in query.keys if key in READ)
-        self._by_state = By.STATE in query.keys
-        self._all_states = self._by_state or len(query.states) == _STATES
-        self._filters = not query.where.keys <= READ
-        self._looks_up = self._filters or not {*query.keys} <= READ
-        self._names = slice(len(HEAD), len(HEAD) + len(self._columns))
-        places = {key: at for at, key in enumerate(self._columns, len(HEAD))}
-        self._places = [places.get(key) for key in query.keys]  # None: it is the team
-        self._asked = slice(_WHOSE if pricer.asks_whose else _WHICH)
-        self._prices: dict[SumRow, Prices] = {}
-        self._teams: dict[SumRow, str] = {}
-        self._sums: defaultdict[_Key, _Sum] = defaultdict(_Sum)
-        self._parts: defaultdict[tuple[str, str | None, _Key], _Sum] = defaultdict(_Sum)
-        self._everything: list[Values] = []
+        self._asks_teams = By.TEAM in query.keys or By.TEAM in query.where.keys
+        self._rows: list[SumRow] = []
+
+    def add(self, rows: Iterable[SumRow]) -> None:
+        """Take sums."""
+        self._rows += rows
 
     @property
     def whole(self) -> Amounts:
         """The sum of all that fits, also of what no state can claim for itself."""
-        return as_amounts(of_states(self._whole(), self._query.states))
+        return _as_amounts(of_states(self._whole, self._query.states))
 
     @property
     def everything(self) -> Amounts:
         """The same in all states, whichever are asked for: what the capacity and its coverage are told from."""
-        return as_amounts(self._whole())
+        return _as_amounts(self._whole)
 
-    def _whole(self) -> Values:
-        if len(self._everything) > 1:
-            self._everything = [added_up(self._everything)]
-        return self._everything[0] if self._everything else ()
+    @cached_property
+    def _whole(self) -> Sequence[int | None]:
+        sums = self._sums
+        if not all(sums.fits):
+            sums = sums.picked([at for at, fits in enumerate(sums.fits) if fits])
+        return [sum_of(column) for column in sums.values] if sums.step else ()
 
-    def add(self, rows: Iterable[SumRow]) -> None:
-        """Add each sum to its row, or to its rows by state."""
-        if self._by_state or not self._all_states or self._query.spread is not Spread.NONE or self._filters:
-            for row in rows:
-                self._add(row)
-            return
-        for row in rows:  # each fits, and is of one row: nearly all questions are so
-            values = row[self._names.stop :]
-            key = _Key(self._step_of[row[1]], row[6], self._names_of(row), True)
-            self._everything.append(values)
-            self._sums[key].add(values, self._prices_of(row))
-
-    def _names_of(self, row: SumRow) -> tuple[str, ...]:
-        if not self._looks_up:
-            return tuple(row[self._names])
-        return tuple([self._team(row) if at is None else row[at] for at in self._places])
-
-    def _add(self, row: SumRow) -> None:
-        query, told, values = self._query, {}, row[self._names.stop :]
-        names = tuple(row[self._names])
-        prices, fits = self._prices_of(row), bool(row[7])
-        if self._looks_up:
-            told = {**dict(zip(self._columns, names, strict=True)), By.TEAM: self._team(row)}
-            fits = fits and query.where.holds(told)
-        if not fits and query.spread is Spread.NONE:
-            return
-        if fits:
-            self._everything.append(values)
-        for state, of_state in self._states_of(values) if self._by_state else ((_ALL, values),):
-            if told:
-                names = tuple(state if key is By.STATE else told[key] for key in query.keys)
-            shown = of_state if self._all_states else of_states(of_state, query.states)
-            self._put(row, _Key(self._step_of[row[1]], row[6], names, fits), shown, prices)
-
-    def _put(self, row: SumRow, key: _Key, values: Values, prices: Prices) -> None:
-        self._sums[key].add(values, prices)
-        if self._query.spread is not Spread.NONE and key.owner != OwnerKind.HOST:
-            # What is the hosts' neither gives nor takes.
-            self._parts[row[2], row[5] if key.owner == OwnerKind.POD else None, key].add(values, prices)
-
-    def _prices_of(self, row: SumRow) -> Prices:
-        found = self._prices.get(row[self._asked])
-        if found is None:
-            rate = self._pricer.rate(place_of(row, self._representatives), self._edges[row[1]])
-            found = self._prices[row[self._asked]] = prices_of(rate)
-        return found
-
-    def _team(self, row: SumRow) -> str:
-        asked = (row[1], row[2], row[5], row[6])
-        found = self._teams.get(asked)
-        if found is None:
-            place = place_of(row, self._representatives)
-            found = self._teams[asked] = self._pricer.team(place, self._edges[row[1]]) or ""
-        return found
-
-    def rows(self, stakes: Stakes = NO_STAKES) -> tuple[Row, ...]:
+    def table(self, stakes: Stakes = NO_STAKES) -> Table:
         """The rows, step by step; within one the largest capacity first. `stakes`: what spreading by quota goes by."""
-        shared = spread(self._taken(), self._query.spread, stakes)
-        rows = [(key, self._row(key, found, shared)) for key, found in self._sums.items() if key.fits]
-        return tuple(row for _, row in sorted(rows, key=_order))
+        sums = self._shown()
+        groups = Groups(sums.keys())
+        groups.put_in_order(_order(groups.keys, [groups.sums(column) for column in sums.values[:_STATES]]))
+        shared = self._shared(sums, groups, stakes)
+        costs = replace(_costs(groups, sums), shared=[each.cost for each in shared])
+        amounts = _columns([groups.sums(column) for column in sums.values], len(groups))
+        step, owners, names, fits = zip(*groups.keys, strict=True) if groups.keys else ((), (), (), ())
+        table = Table([self._steps[at] for at in step], names, owners, amounts, costs, [each.us for each in shared])
+        return table if all(fits) else table.picked(range(fits.index(False)))
 
-    def _row(self, key: _Key, found: _Sum, shared: Mapping[object, Shared]) -> Row:
-        more = shared.get(key, _NOT_SHARED)
-        amounts, purse = found.total()
-        return Row(self._steps[key.step], key.names, key.owner, as_amounts(amounts), purse.money(more.cost), more.us)
+    @cached_property
+    def _sums(self) -> _Sums:
+        """All of them; without what does not fit, where that gives nothing to the rest."""
+        width = len(HEAD) + len(self._columns) + len(SUMMED)
+        columns = list(zip(*self._rows, strict=True)) or [()] * width
+        head, names = columns[: len(HEAD)], columns[len(HEAD) : -len(SUMMED)]
+        told = dict(zip(self._columns, names, strict=True))
+        _, piece, cluster, _, _, namespace, owner, matches = head
+        fits: Sequence[bool] = list(map(bool, matches))
+        if self._asks_teams:
+            told[By.TEAM] = self._teams(head)
+            fits = self._fitting(fits, told[By.TEAM])
+        of_keys = [told.get(key, owner) for key in self._query.keys]  # states are told apart later
+        step = [self._step_of[at] for at in piece]
+        found = _Sums(step, owner, fits, cluster, namespace, self._prices(head), of_keys, columns[-len(SUMMED) :])
+        if self._query.spread is not Spread.NONE or all(fits):
+            return found
+        return found.picked([at for at, fit in enumerate(fits) if fit])
 
-    def _states_of(self, amounts: Values) -> Iterator[tuple[str, Values]]:
-        """Each state that has time and is asked for, with its time alone."""
-        for state, us in zip(State, amounts, strict=False):
-            if us and state in self._query.states:
-                yield state.value, of_states(amounts, (state,))
+    def _fitting(self, fits: Sequence[bool], teams: Sequence[str]) -> Sequence[bool]:
+        holds = {team: self._query.where.holds({By.TEAM: team}) for team in set(teams)}
+        return [fit and holds[team] for fit, team in zip(fits, teams, strict=True)]
 
-    def _taken(self) -> Iterator[Part]:
-        for (cluster, namespace, key), found in self._parts.items():
-            amounts, purse = found.total()
-            cost = purse.money().cost or 0  # what has no price is not spread
-            yield Part((key.step, cluster), namespace, key, sum(us or 0 for us in amounts[:_STATES]), cost)
+    def _prices(self, head: Sequence[Sequence[Any]]) -> Sequence[Prices]:
+        """Of each sum; looked up once for all that have the same."""
+        asked = list(zip(*head[: _WHOSE if self._pricer.asks_whose else _WHICH], strict=True))
+        found = {about: prices_of(self._pricer.rate(*self._place(about))) for about in set(asked)}
+        return [found[about] for about in asked]
+
+    def _teams(self, head: Sequence[Sequence[Any]]) -> Sequence[str]:
+        asked = list(zip(*head[:_WHOSE], strict=True))
+        found = {about: self._pricer.team(*self._place(about)) or "" for about in set(asked)}
+        return [found[about] for about in asked]
+
+    def _place(self, about: SumRow) -> tuple[Key, int]:
+        """What a price depends on, and when; `about` is the beginning of a sum's row."""
+        nobodys = ("", OwnerKind.PLATFORM.value)
+        row: SumRow = [*about, *nobodys]
+        return place_of(row[:_WHOSE], self._representatives), self._edges[row[1]]
+
+    def _shown(self) -> _Sums:
+        """The time of the states that are asked for; where each has rows of its own, that of each by itself."""
+        sums, states = self._sums, self._query.states
+        if By.STATE in self._query.keys:
+            return self._by_state(sums)
+        if len(states) == _STATES:
+            return sums
+        nothing = [0] * len(sums.step)
+        times = zip(State, sums.values, strict=False)
+        return replace(sums, values=[column if state in states else nothing for state, column in times])
+
+    def _by_state(self, sums: _Sums) -> _Sums:
+        asked = [at for at, state in enumerate(State) if state in self._query.states]
+        times = zip(*sums.values[:_STATES], strict=True)
+        each = [(row, at) for row, by_state in enumerate(times) for at in asked if by_state[at]]
+        found, states = sums.picked([row for row, _ in each]), [at for _, at in each]
+        values = [[us if at == state else 0 for us, state in zip(found.values[at], states, strict=True)] for at in _ALL]
+        texts = [_TEXTS[state] for state in states]
+        names = [texts if key is By.STATE else of for key, of in zip(self._query.keys, found.names, strict=True)]
+        return replace(found, names=names, values=values)
+
+    def _shared(self, sums: _Sums, groups: Groups[_Place], stakes: Stakes) -> Sequence[Shared]:
+        """What each group is given by its cluster's platform."""
+        if self._query.spread is Spread.NONE:
+            return [_NOT_SHARED] * len(groups)
+        keys = [_Key(*key) for key in groups.keys]
+        found = spread(_parts(sums, groups, keys), self._query.spread, stakes)
+        return [found.get(key, _NOT_SHARED) for key in keys]
 
 
-def as_amounts(values: Values) -> Amounts:
-    """Sums as amounts; where states were told apart they are of time alone."""
-    known = amounts_of(values) if len(values) == len(SUMMED) else values
-    return Amounts(*known)  # type: ignore[arg-type]  # what is never unknown is never given as such
-
-
-_ALL = ""  # in the place of a state: the row is of all of them
-_WHICH, _WHOSE = 5, 7  # columns of HEAD that prices depend on: without, and with, those that say whose it is
+_ALL = range(len(State))
 _STATES = len(State)
+_TEXTS = [state.value for state in State]
+_ENERGY, _MEMORY = SUMMED.index("energy_mj"), SUMMED.index("memory_high")
+_WHICH, _WHOSE = 5, 7  # columns of HEAD that prices depend on: without, and with, those that say whose it is
 _NOT_SHARED = Shared()
 
 
-def _order(found: tuple[_Key, Row]) -> tuple[int, int, str, tuple[str, ...]]:
-    key, row = found
-    return (key.step, -row.amounts.capacity_us, key.owner, key.names)
+def _order(keys: Sequence[_Place], by_state_us: Sequence[Column]) -> Sequence[int]:
+    """The places of rows in the order of an answer, behind them those of what does not fit."""
+    every = zip(keys, map(sum, zip(*by_state_us, strict=True)), strict=True)
+    order = [(not fits, step, -us, owner, names) for (step, owner, names, fits), us in every]
+    return sorted(range(len(keys)), key=order.__getitem__)
+
+
+def _costs(groups: Groups[Any], sums: _Sums) -> Costs:
+    return spent(groups, sums.prices, sums.values[:_STATES], sums.energy_mj)
+
+
+def _parts(sums: _Sums, groups: Groups[_Place], keys: Sequence[_Key]) -> Iterator[Part]:
+    """What each row had in each cluster and namespace; what is the hosts' neither gives nor takes."""
+    kept = [at for at, owner in enumerate(sums.owner) if owner != OwnerKind.HOST]
+    rows, mine = picked(groups.of, kept), sums.picked(kept)
+    owned = zip(mine.namespace, mine.owner, strict=True)
+    takers = [namespace if owner == OwnerKind.POD else None for namespace, owner in owned]
+    apart = Groups(zip(mine.cluster, takers, rows, strict=True))
+    times = [apart.sums(column) for column in mine.values[:_STATES]]
+    every = zip(apart.keys, map(sum, zip(*times, strict=True)), _costs(apart, mine).cost, strict=True)
+    for (cluster, namespace, row), us, cost in every:
+        yield Part((keys[row].step, cluster), namespace, keys[row], us, cost or 0)  # without a price nothing is spread
+
+
+def _columns(sums: Sequence[Column], count: int) -> Sequence[Column]:
+    """Sums of `count` rows as columns of amounts; where states were told apart they are of time alone."""
+    if len(sums) < len(SUMMED):
+        unknown = Amounts._field_defaults
+        return [*sums, *([unknown[name]] * count for name in Amounts._fields[len(sums) :])]
+    *found, low = sums
+    pairs = zip(found[_MEMORY], low, strict=True)
+    found[_MEMORY] = [None if high is None or rest is None else (high << LOW_BITS) + rest for high, rest in pairs]
+    return found
+
+
+def _as_amounts(values: Sequence[int | None]) -> Amounts:
+    known = amounts_of(values) if len(values) == len(SUMMED) else values
+    return Amounts(*known)  # type: ignore[arg-type]  # what is never unknown is never given as such

@@ -56,7 +56,7 @@ async def allocation(
     query = _query(given, service, reader)
     found, status = await service.allocation(query)
     page = slice(given.offset, given.offset + given.limit)
-    about = figures.about(found, status, len(found.rows))
+    about = figures.about(found, status, len(found.table))
     keys = [key.value for key in query.keys]
     if given.format is Format.CSV:
         return as_csv(models.Row, figures.rows(found, page), keys, about)

@@ -11,8 +11,8 @@ from gputally.collector.allocation.allocation import Allocation
 from gputally.collector.allocation.amounts import summed
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
-from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
+from gputally.collector.allocation.table import Row
 from gputally.collector.api import figures, models
 from gputally.collector.api.parameters import Format, LedgerParameters, choices, ledger_query
 from gputally.collector.api.problems import responses

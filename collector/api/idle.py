@@ -11,7 +11,7 @@ from gputally.collector.allocation.allocation import Allocation
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import column
-from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.table import Row
 from gputally.collector.api import figures, models
 from gputally.collector.api.parameters import Format, LedgerParameters, choices, ledger_query
 from gputally.collector.api.problems import responses

@@ -14,7 +14,7 @@ from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
-from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.table import Row
 from gputally.collector.jobs.attempts import Attempt
 from gputally.collector.jobs.course import course_of
 from gputally.collector.jobs.job import Job, of_pods

@@ -14,8 +14,8 @@ from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query, Spread
-from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
+from gputally.collector.allocation.table import Row
 from gputally.collector.jobs.course import Course, course_of
 from gputally.collector.jobs.read_pods import JobName, Known, Members, read_members
 

@@ -15,8 +15,8 @@ from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
-from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
+from gputally.collector.allocation.table import Row
 from gputally.collector.budgets import Scope
 from gputally.collector.burn import Burn, burns
 from gputally.collector.jobs.job import Job, of_pods, read_jobs

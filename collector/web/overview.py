@@ -16,7 +16,7 @@ from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.query import Query
-from gputally.collector.allocation.sheet import Row
+from gputally.collector.allocation.table import Row
 from gputally.collector.budgets import Scope
 from gputally.collector.burn import Burn, burns
 from gputally.collector.jobs.wasted import read_losses

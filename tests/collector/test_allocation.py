@@ -35,8 +35,8 @@ from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money, total
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, QueryError, Scope, Spread
-from gputally.collector.allocation.sheet import Row
 from gputally.collector.allocation.steps import Step
+from gputally.collector.allocation.table import Row
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.rates.card import NANO

@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputally.collector.allocation.money import DIGITS, Money, Purse, column, grams, prices_of, printed, total
+from gputally.collector.allocation.columns import Groups
+from gputally.collector.allocation.costs import spent as spent_by
+from gputally.collector.allocation.money import DIGITS, Money, column, grams, prices_of, printed, total
 from gputally.collector.rates.card import Match, Quantity, Rule
 from gputally.collector.rates.cost import SCALE
 from gputally.collector.rates.pricing import Rate
@@ -17,9 +19,8 @@ def rule(value: int) -> Rule:
 
 
 def spent(rate: Rate, *by_state_us: int, energy_mj: int | None = None) -> Money:
-    purse = Purse()
-    purse.spend(prices_of(rate), by_state_us, energy_mj)
-    return purse.money()
+    [money] = spent_by(Groups([()]), [prices_of(rate)], [[us] for us in by_state_us], [energy_mj]).rows()
+    return money
 
 
 def test_an_hour_costs_its_rate() -> None:
