@@ -1,11 +1,11 @@
 """The dearest idle workloads of a month: pods that held GPUs on which nothing ran, and what that cost."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
-from itertools import groupby
-from typing import Any
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Select, cast, func, select, text, union_all
 
@@ -15,11 +15,18 @@ from gputally.collector.allocation.nodes import Nodes, read_nodes_alike
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.plan import Detail, Part, Plan
 from gputally.collector.allocation.read_plan import read_plan
+from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema import device, node, owner
-from gputally.collector.rates.cost import time_cost
 from gputally.collector.rates.pricing import Key
-from gputally.collector.statement.line import Terms
+from gputally.collector.statement.block import bare
 from gputally.collector.statement.terms import TermsBook
+
+_POD, _IDLE = 6, 7  # columns of a row; what stands before them is what a price depends on
+_NOTHING = (0, 0, 0)
+_MOST_PLACES = 10_000  # whose prices are kept; rows of one namespace follow each other
+_CLASS = "class_"  # by its name, because PostgreSQL groups by what is the same text
+# PostgreSQL plans a cursor for its first rows, and sorts on disk what does not fit into its own 4 MB.
+_ALL_OF_IT = text("SELECT set_config('work_mem', '128MB', true), set_config('cursor_tuple_fraction', '1', true)")
 
 MOST = 10  # of a statement, and of each namespace, so that a team's can be told from them
 
@@ -48,66 +55,108 @@ def dearest(workloads: Iterable[Workload]) -> tuple[Workload, ...]:
 
 
 def idle_workloads(connection: Connection, period: Period, book: TermsBook) -> tuple[Workload, ...]:
-    """The dearest of each namespace and team, the dearest first."""
-    kept: dict[tuple[str, ...], list[Workload]] = defaultdict(list)
-    for workload in _workloads(connection, period, book):
-        group = (workload.cluster, workload.namespace, workload.namespace_uid, workload.team, workload.cost_center)
-        kept[group].append(workload)
-        if len(kept[group]) > 4 * MOST:
-            kept[group] = list(dearest(kept[group]))
-    return tuple(sorted((one for found in kept.values() for one in dearest(found)), key=_order))
-
-
-def _workloads(connection: Connection, period: Period, book: TermsBook) -> Iterator[Workload]:
-    """Every pod that idled, by name: however many they are, one is in memory at a time."""
+    """The dearest of each namespace and team, the dearest first. One pod is looked at at a time, however many idled."""
     plan = read_plan(connection, period, (period.start_us,), book.changes(period), Detail.POSTING_DAY)
-    nodes, edges = read_nodes_alike(connection, book.pricer, period), plan.pieces.edges
-    names = nodes.representatives
-    rows = connection.execute(_statement(plan, nodes).execution_options(yield_per=2_000))
-    for (cluster, namespace, pod), of_pod in groupby(rows, key=lambda row: tuple(row[:3])):
-        sums: dict[Terms, list[tuple[int, int | None]]] = defaultdict(list)
+    nodes = read_nodes_alike(connection, book.pricer, period)
+    if not is_sqlite(connection):
+        connection.execute(_ALL_OF_IT)
+    ranking = _Ranking(book, plan.pieces.edges, nodes.representatives)
+    rows = chain.from_iterable(bare(connection, _statement(plan, nodes)))
+    for _, of_pod in groupby(rows, key=itemgetter(0, 1, _POD)):
+        ranking.add(of_pod)
+    return tuple(sorted(ranking.dearest(), key=_order))
+
+
+class _Idle(NamedTuple):
+    """The idle time of a pod in one group, as a workload has it."""
+
+    cost: int
+    us: int
+    unpriced_us: int
+    pod: str
+
+
+class _Group:
+    """The dearest pods of one namespace and team; `names` are the first of a workload's."""
+
+    __slots__ = ("_found", "_least", "_names")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._found: list[_Idle] = []
+        self._least = (0, 0)  # what costs less than this, or idled shorter at this cost, is not among the dearest
+
+    def add(self, cost: int, us: int, unpriced_us: int, pod: str) -> None:
+        if (cost, us) < self._least:
+            return
+        self._found.append(_Idle(cost, us, unpriced_us, pod))
+        if len(self._found) > 4 * MOST:
+            self._found = self._dearest()
+            self._least = self._found[-1][:2]
+
+    def workloads(self) -> list[Workload]:
+        return [Workload(*self._names, one.pod, one.us, one.cost, one.unpriced_us) for one in self._dearest()]
+
+    def _dearest(self) -> list[_Idle]:
+        return nsmallest(MOST, self._found, key=lambda one: (-one.cost, -one.us, one.pod))
+
+
+class _Ranking:
+    """Takes pods one by one, and keeps the dearest of each group."""
+
+    def __init__(self, book: TermsBook, edges: Sequence[int], representatives: Sequence[str]) -> None:
+        self._book = book
+        self._edges = edges
+        self._representatives = representatives
+        self._groups: dict[tuple[str, ...], _Group] = {}
+        self._places: dict[Sequence[Any], tuple[_Group, int | None]] = {}
+
+    def add(self, of_pod: Iterable[Sequence[Any]]) -> None:
+        """Take all rows of a pod."""
+        sums: dict[_Group, tuple[int, int, int]] = {}
         for row in of_pod:
-            terms = book.at(Key(cluster, names[row.node], row.model, row.profile, namespace), edges[row.piece])
-            bare = Terms(terms.namespace_uid, terms.team, terms.cost_center)
-            sums[bare].append((row.idle, time_cost(row.idle, terms.price)))
-        for terms, found in sums.items():
-            yield _workload(cluster, namespace, pod, terms, found)
+            place, us = row[:_POD], row[_IDLE]
+            group, price = self._places.get(place) or self._learn(place)
+            cost, so_far_us, unpriced_us = sums.get(group, _NOTHING)
+            if price is None:
+                sums[group] = cost, so_far_us + us, unpriced_us + us
+            else:
+                sums[group] = cost + us * price, so_far_us + us, unpriced_us
+        for group, found in sums.items():
+            group.add(*found, row[_POD])
 
+    def dearest(self) -> Iterator[Workload]:
+        """The dearest of every group."""
+        return chain.from_iterable(group.workloads() for group in self._groups.values())
 
-def _workload(cluster: str, namespace: str, pod: str, of: Terms, found: list[tuple[int, int | None]]) -> Workload:
-    return Workload(
-        cluster,
-        namespace,
-        of.namespace_uid,
-        of.team or "",
-        of.cost_center or "",
-        pod,
-        sum(us for us, _ in found),
-        sum(cost for _, cost in found if cost is not None),
-        sum(us for us, cost in found if cost is None),
-    )
+    def _learn(self, place: Sequence[Any]) -> tuple[_Group, int | None]:
+        """Whose pods of a place are, and at which price."""
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        cluster, namespace, number, model, profile, at = place
+        key = Key(cluster, self._representatives[number], model, profile, namespace)
+        terms = self._book.at(key, self._edges[at])
+        names = (cluster, namespace, terms.namespace_uid, terms.team or "", terms.cost_center or "")
+        if names not in self._groups:
+            self._groups[names] = _Group(names)
+        found = self._places[place] = self._groups[names], terms.price
+        return found
 
 
 def _statement(plan: Plan, nodes: Nodes) -> Select[*tuple[Any, ...]]:
-    """Sums by ids first, as `allocation.cells` does: names are dear to group by."""
+    """Rows of places and pods with their idle time, pod by pod."""
     facts = union_all(*(_facts(plan, part) for part in plan.parts)).subquery()
-    ids = [column for column in facts.c if column.name != "idle_us"]
-    found = select(*ids, func.sum(facts.c.idle_us).label("idle_us")).group_by(*ids).subquery()
-    keys = (node.c.cluster, owner.c.namespace, owner.c.pod)
-    rest = (device.c.model, found.c.profile, found.c.piece)
+    place = (node.c.cluster, owner.c.namespace, nodes.number(node.c.id).label(_CLASS), device.c.model)
+    names = (*place, facts.c.profile, facts.c.piece, owner.c.pod)
+    grouped = [text(_CLASS) if name.key == _CLASS else name for name in names]
     return (
-        select(
-            *keys,
-            nodes.number(node.c.id).label("node"),
-            *rest,
-            cast(func.sum(found.c.idle_us), BigInteger).label("idle"),
-        )
-        .join_from(found, node, node.c.id == found.c.node_id)
-        .join(device, device.c.id == found.c.device_id)
-        .join(owner, owner.c.id == found.c.owner_id)
+        select(*names, cast(func.sum(facts.c.idle_us), BigInteger).label("idle_us"))
+        .join_from(facts, node, node.c.id == facts.c.node_id)
+        .join(device, device.c.id == facts.c.device_id)
+        .join(owner, owner.c.id == facts.c.owner_id)
         .where(owner.c.kind == OwnerKind.POD.value)
-        .group_by(*keys, *([text("node")] if nodes.alike else []), *rest)
-        .order_by(*keys)
+        .group_by(*(grouped if nodes.alike else [name for name in names if name.key != _CLASS]))
+        .order_by(owner.c.namespace, owner.c.pod, node.c.cluster)  # what differs most first: names are slow to compare
     )
 
 
