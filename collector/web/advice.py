@@ -3,9 +3,9 @@
 from functools import partial
 from typing import NamedTuple
 
-from gputally.collector.advice.advice import Advice
+from gputally.collector.advice.advice import Advice, IdleNotebook, Unused
 from gputally.collector.advice.read import AdviceQuery, Advised, read_advice
-from gputally.collector.advice.words import TITLES, says, who
+from gputally.collector.advice.words import TITLES, says
 from gputally.collector.jobs.read_pods import JobName
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Name, Parameters
@@ -21,10 +21,13 @@ class AdviceParameters(Parameters):
 
 
 class Row(NamedTuple):
-    """A piece of advice in words; `unpriced` says what of its time is in no cost."""
+    """A piece of advice in words, about a workload; `pod`: of which pod alone, empty where it is of all, or the only
+    name. `unpriced` says what of its time is in no cost.
+    """
 
     title: str
-    who: str
+    work: str
+    pod: str
     href: str
     namespace: str
     namespace_href: str
@@ -63,7 +66,8 @@ def _row(one: Advice, currency: str, asked: Asked) -> Row:
     some = spent.unpriced_us > 0 and spent.cost is not None
     return Row(
         TITLES[one.kind],
-        who(one),
+        subject.workload,
+        _pod(one),
         links.workload(JobName(subject.cluster, subject.namespace, subject.workload)),
         subject.namespace,
         links.namespace(subject.namespace),
@@ -73,3 +77,10 @@ def _row(one: Advice, currency: str, asked: Asked) -> Row:
         words.money([spent.cost], currency)[0],
         f"{words.hours([spent.unpriced_us])[0]} h unpriced" if some else "",
     )
+
+
+def _pod(one: Advice) -> str:
+    """A pod of which nothing was learnt is its own workload: its name is not told twice."""
+    subject = one.subject
+    alone = isinstance(one.details, Unused | IdleNotebook) and subject.pods
+    return subject.pods[0] if alone and subject.workload != f"pod/{subject.pods[0]}" else ""

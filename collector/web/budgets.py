@@ -9,7 +9,7 @@ from gputally.collector.rates.cost import rounded
 from gputally.collector.statement import rounding
 from gputally.collector.statement.currency import decimals
 from gputally.collector.web import links, words
-from gputally.collector.web.bars import Bar, Segment
+from gputally.collector.web.bars import Bar, Segment, percent
 
 MOST_ROWS = 100  # of one page; the API has all
 _ORDER = (Standing.EXCEEDED, Standing.AT_RISK, Standing.WITHIN, Standing.UNKNOWN)
@@ -63,7 +63,7 @@ def _row(one: Burn, currency: str, month: str | None) -> Row:
         href,
         ", ".join(filter(None, (budget.scope.value, budget.cluster and f"in {budget.cluster}", unit, budget.note))),
         Bar(_label(one, spent, limit, unit, _figure(expected, digits), said), _segments(one, expected, line)),
-        _percent(one.limit, line),
+        percent(one.limit, line),
         spent,
         "a part is unpriced" if one.unpriced_us and one.spent is not None else "",
         limit,
@@ -78,9 +78,9 @@ def _row(one: Burn, currency: str, month: str | None) -> Row:
 def _segments(one: Burn, expected: int | None, line: int) -> tuple[Segment, ...]:
     """What is spent, and what will be; a budget that is within itself has another colour than one that is not."""
     spent = one.spent or 0
-    found = [Segment(f"spent-{one.standing}", _percent(0, line), _percent(spent, line))]
+    found = [Segment(f"spent-{one.standing}", percent(0, line), percent(spent, line))]
     if expected is not None and expected > spent:
-        found.append(Segment("expected", _percent(spent, line), _percent(expected - spent, line)))
+        found.append(Segment("expected", percent(spent, line), percent(expected - spent, line)))
     return tuple(found)
 
 
@@ -101,7 +101,3 @@ def _figure(amount: int | None, digits: int) -> str:
         return words.UNPRICED
     (value,) = rounded([amount], digits)
     return words.grouped(rounding.fixed(value, digits))
-
-
-def _percent(part: int, line: int) -> str:
-    return f"{100 * part / line if line else 0:.3f}%"

@@ -1,4 +1,4 @@
-"""The GPUs: node, device, partition, and who has it, as of each node's newest window."""
+"""The GPUs: of a fleet node by node, of a few nodes device by device with who has it, as of each newest window."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -11,14 +11,15 @@ from sqlalchemy import Connection
 
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.now import names
-from gputally.collector.now.capacity import by_state
 from gputally.collector.now.latest import Standing, read_latest
+from gputally.collector.now.nodes import NodeNow, read_nodes_now
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Name, Parameters
-from gputally.collector.web.bars import Bar, bar
+from gputally.collector.web.bars import Bar, bar_now
+from gputally.collector.web.nodes import Only, Sort, choices, fits, ordered, table
 from gputally.collector.web.page import Page
 
-NODES_A_PAGE = 16  # 128 GPUs: more take longer to draw than to read, for the whole fleet's sums
+IN_DETAIL = 16  # as many nodes are shown GPU by GPU; of more, each is a row
 _FINEST = 128  # into how many parts a device may be divided
 _ROUNDING = Fraction(1, 10**6)  # the parts of a window are whole microseconds
 
@@ -28,7 +29,17 @@ class GpusParameters(Parameters):
 
     cluster: Name | None = None
     node: Name | None = None
+    only: Only | None = None
+    sort: Sort = Sort.NAME
     page: int = Field(default=1, ge=1, le=10_000)
+
+
+class Found(NamedTuple):
+    """The nodes that were asked for, those of them that are shown, and their parts where they are shown one by one."""
+
+    nodes: Sequence[NodeNow]
+    chosen: Sequence[NodeNow]
+    parts: Sequence[Standing]
 
 
 class Part(NamedTuple):
@@ -66,33 +77,40 @@ class Node(NamedTuple):
 async def gpus(asked: Asked) -> Page:
     """The page; raises QueryMistakes."""
     given = asked.parameters(GpusParameters)
-    found = await asked.service.read(partial(_read, asked))
-    nodes = [list(of_node) for _, of_node in groupby(found, key=lambda one: (one.cluster, one.node)) if of_node]
-    chosen = [of_node for of_node in nodes if _fits(of_node[0], given)]
-    first = (given.page - 1) * NODES_A_PAGE
+    found = await asked.service.read(partial(_read, asked, given))
+    parts = {of: list(each) for of, each in groupby(found.parts, key=lambda one: one.part.node_id)}
+    link = partial(_link, given)
     values = {
-        "nodes": [_node(of_node, asked) for of_node in chosen[first : first + NODES_A_PAGE]],
-        "sums": _sums(one for of_node in chosen for one in of_node if not one.silent(asked.now_us)),
-        "count": len(chosen),
-        "earlier": _paged(given, given.page - 1) if given.page > 1 else None,
-        "later": _paged(given, given.page + 1) if len(chosen) > first + NODES_A_PAGE else None,
+        "sums": _sums(one for one in found.nodes if not one.silent(asked.now_us)),
+        "table": None if given.node else table(found.chosen, given.page, given.sort, given.only, asked, link),
+        "choices": None if given.node else choices(found.nodes, given.only, given.sort, asked.now_us, link),
+        "nodes": [_node(parts[one.id], asked) for one in found.chosen if one.id in parts],
+        "size": _size(found.nodes),
         **asked.frame,
         "whole": asked.scope.whole,
-        "node": given.node,
+        "given": given,
     }
     return Page("gpus.html", f"GPUs of {given.node}" if given.node else "GPUs", links.GPUS, values)
 
 
-def _read(asked: Asked, connection: Connection) -> Sequence[Standing]:
-    return read_latest(connection, asked.now_us, asked.scope)
+def _read(asked: Asked, given: GpusParameters, connection: Connection) -> Found:
+    everyone = read_nodes_now(connection, asked.now_us, asked.scope)
+    nodes = [one for one in everyone if _fits(one, given)]
+    chosen = ordered((one for one in nodes if fits(one, given.only, asked.now_us)), given.sort, asked.now_us)
+    if len(chosen) > IN_DETAIL:
+        return Found(nodes, chosen, ())
+    return Found(nodes, chosen, read_latest(connection, asked.now_us, asked.scope, nodes=[one.id for one in chosen]))
 
 
-def _fits(one: Standing, given: GpusParameters) -> bool:
-    return given.cluster in (None, one.cluster) and given.node in (None, one.node)
+def _fits(one: NodeNow, given: GpusParameters) -> bool:
+    return given.cluster in (None, one.cluster) and given.node in (None, one.name)
 
 
-def _paged(given: GpusParameters, number: int) -> str:
-    return links.link(links.GPUS, cluster=given.cluster, node=given.node, page=str(number) if number > 1 else None)
+def _link(given: GpusParameters, only: Only | None, sort: Sort, page: int) -> str:
+    """The same with others of what is chosen by links; without what is a default."""
+    number = str(page) if page > 1 else None
+    by = None if sort is Sort.NAME else sort.value
+    return links.link(links.GPUS, cluster=given.cluster, only=only and only.value, sort=by, page=number)
 
 
 def _node(standings: Sequence[Standing], asked: Asked) -> Node:
@@ -129,7 +147,7 @@ def _part(one: Standing) -> Part:
         "" if free else f"{one.pod} / {one.container}" if one.kind is OwnerKind.POD else "outside pods",
         share(one.share),
         _state(one),
-        bar(one.amounts, length_us),
+        bar_now(one.amounts.by_state, length_us),
         words.memory(one.memory_byte_s, length_us) if not free or one.memory_byte_s else "",
     )
 
@@ -153,9 +171,14 @@ def _state(one: Standing) -> str:
     return one.state.value if one.state else "runs in another's time"
 
 
-def _sums(standings: Iterable[Standing]) -> list[tuple[str, str, str]]:
+def _size(nodes: Sequence[NodeNow]) -> str:
+    """How many there are; empty where there are none."""
+    gpus = words.number(sum(one.gpus for one in nodes), "GPU")
+    return f"{gpus} on {words.number(len(nodes), 'node')}" if nodes else ""
+
+
+def _sums(nodes: Iterable[NodeNow]) -> list[tuple[str, str, str]]:
     """GPUs by what they are now: (state, GPUs, part of all)."""
-    times = by_state(standings)
-    texts = words.hours(times)
-    columns = zip(State, texts, times, strict=True)
+    times = [sum(of_state) for of_state in zip(*(one.states_us for one in nodes), strict=True)] or [0] * len(State)
+    columns = zip(State, words.hours(times), times, strict=True)
     return [(state.value, text, words.percent(us, sum(times))) for state, text, us in columns]

@@ -31,7 +31,7 @@ from gputally.collector.statement.month import Month
 from gputally.collector.waste.lenses import read_lenses
 from gputally.collector.web import budgets, links, words, work
 from gputally.collector.web.asked import Asked, Name, Parameters, months
-from gputally.collector.web.bars import HELD, Bar, bar
+from gputally.collector.web.bars import HELD, Bar, bar, bar_now
 from gputally.collector.web.losses import LensLine, Losses, lenses, losses
 from gputally.collector.web.page import Page
 from gputally.collector.web.usage import IDLE
@@ -128,9 +128,7 @@ async def namespace(asked: Asked) -> Page:
 
 def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, connection: Connection) -> Found:
     query = _query(asked, name, given, month)
-    standings = [
-        one for one in read_latest(connection, asked.now_us, asked.scope, name) if given.cluster in (None, one.cluster)
-    ]
+    standings = _held(asked, name, given.cluster, connection)
     spells = read_spells(connection, asked.zone, read_pricer(connection, asked.zone), standings, asked.now_us)
     allocation = read_allocation(connection, asked.zone, of_pods(query, (By.TEAM,), Step.DAY))
     lost, whole = read_losses(connection, asked.zone, query)
@@ -148,6 +146,14 @@ def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, con
         losses(whole.total, lost, whole.currency, given.month, namespace=name),
         lenses(read_lenses(connection, asked.zone, query).rows, whole.currency, given.month),
     )
+
+
+def _held(asked: Asked, name: str, cluster: str | None, connection: Connection) -> list[Standing]:
+    """What its pods held in the newest windows, without those that are known to have ended since."""
+    found = read_latest(connection, asked.now_us, asked.scope, name)
+    ended = whose.read_ended(connection, found, asked.now_us)
+    here = (one for one in found if cluster in (None, one.cluster))
+    return [one for one in here if whose.Holder.of(one.part) not in ended]
 
 
 def _query(asked: Asked, name: str, given: NamespaceParameters, month: Month) -> Query:
@@ -217,7 +223,7 @@ def _holding(one: Standing, work: str, spell: Spell | None, asked: Asked) -> Hol
         links.link(links.GPUS, cluster=one.cluster, node=one.node),
         device,
         one.model,
-        bar(one.amounts, one.end_us - one.start_us),
+        bar_now(one.amounts.by_state, one.end_us - one.start_us),
         words.moment(spell.since_us, asked.zone) if spell else None,
         spell.before if spell else False,
         one.silent(asked.now_us),

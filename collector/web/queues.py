@@ -1,6 +1,7 @@
 """Queues: the quota of each beside what was reserved, used and left idle of it in a month."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from gputally.collector.queues.use import QueueUse, read_use
 from gputally.collector.statement.month import Month
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Parameters, months
-from gputally.collector.web.bars import HELD, Bar, bar
+from gputally.collector.web.bars import HELD, Bar, bar, percent
 from gputally.collector.web.page import Page
 
 MOST_ROWS = 500  # of one page; the API has all
@@ -36,13 +37,17 @@ class QueuesParameters(Parameters):
 
 
 class Row(NamedTuple):
-    """A queue in words; `claimed`: pods alone say that some of its time is in it."""
+    """A queue in words; `claimed`: pods alone say that some of its time is in it.
+
+    `quota_x` is where its quota ends on the bar, empty where that is not known.
+    """
 
     name: str
     detail: str
     quotas: tuple[str, ...]
     claimed: bool
     bar: Bar
+    quota_x: str
     quota: str
     reserved: str
     used: str
@@ -71,9 +76,11 @@ def _read(asked: Asked, month: Month, scope: Scope, connection: Connection) -> S
 
 
 def _rows(found: Sequence[QueueUse]) -> list[Row]:
-    line_us = max((use.reserved_us for use in found), default=0)
-    columns = [_hours(found, of) for of in _COLUMNS.values()]
-    return [_row(use, line_us, cells) for use, *cells in zip(found, *columns, strict=True)]
+    """What is in no queue comes last."""
+    line_us = max((max(use.reserved_us, use.quota_us or 0) for use in found), default=0)
+    ordered = sorted(found, key=lambda use: not use.key.queue)
+    columns = [_hours(ordered, of) for of in _COLUMNS.values()]
+    return [_row(use, line_us, cells) for use, *cells in zip(ordered, *columns, strict=True)]
 
 
 def _row(use: QueueUse, line_us: int, cells: Sequence[str]) -> Row:
@@ -87,7 +94,8 @@ def _row(use: QueueUse, line_us: int, cells: Sequence[str]) -> Row:
         ", ".join(filter(None, where)),
         quotas,
         bool(use.claimed_us and key.queue),
-        line,
+        line if use.quota_us is None else replace(line, label=f"{line.label}; quota {cells[0]} h"),
+        "" if use.quota_us is None else percent(use.quota_us, line_us),
         *cells,
     )
 
