@@ -67,6 +67,16 @@ def idle_workloads(connection: Connection, period: Period, book: TermsBook) -> t
     return tuple(sorted(ranking.dearest(), key=_order))
 
 
+class Whose(NamedTuple):
+    """Whose workloads are compared with each other: the first fields of a workload."""
+
+    cluster: str
+    namespace: str
+    namespace_uid: str
+    team: str
+    cost_center: str
+
+
 class _Idle(NamedTuple):
     """The idle time of a pod in one group, as a workload has it."""
 
@@ -76,17 +86,18 @@ class _Idle(NamedTuple):
     pod: str
 
 
-class _Group:
-    """The dearest pods of one namespace and team; `names` are the first of a workload's."""
+class Group:
+    """The dearest pods of one namespace and team."""
 
-    __slots__ = ("_found", "_least", "_names")
+    __slots__ = ("_found", "_least", "_whose")
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = names
+    def __init__(self, whose: Whose) -> None:
+        self._whose = whose
         self._found: list[_Idle] = []
         self._least = (0, 0)  # what costs less than this, or idled shorter at this cost, is not among the dearest
 
     def add(self, cost: int, us: int, unpriced_us: int, pod: str) -> None:
+        """Take a pod's idle time, once."""
         if (cost, us) < self._least:
             return
         self._found.append(_Idle(cost, us, unpriced_us, pod))
@@ -95,7 +106,8 @@ class _Group:
             self._least = self._found[-1][:2]
 
     def workloads(self) -> list[Workload]:
-        return [Workload(*self._names, one.pod, one.us, one.cost, one.unpriced_us) for one in self._dearest()]
+        """The dearest of those that came."""
+        return [Workload(*self._whose, one.pod, one.us, one.cost, one.unpriced_us) for one in self._dearest()]
 
     def _dearest(self) -> list[_Idle]:
         return nsmallest(MOST, self._found, key=lambda one: (-one.cost, -one.us, one.pod))
@@ -108,12 +120,12 @@ class _Ranking:
         self._book = book
         self._edges = edges
         self._representatives = representatives
-        self._groups: dict[tuple[str, ...], _Group] = {}
-        self._places: dict[Sequence[Any], tuple[_Group, int | None]] = {}
+        self._groups: dict[Whose, Group] = {}
+        self._places: dict[Sequence[Any], tuple[Group, int | None]] = {}
 
     def add(self, of_pod: Iterable[Sequence[Any]]) -> None:
         """Take all rows of a pod."""
-        sums: dict[_Group, tuple[int, int, int]] = {}
+        sums: dict[Group, tuple[int, int, int]] = {}
         for row in of_pod:
             place, us = row[:_POD], row[_IDLE]
             group, price = self._places.get(place) or self._learn(place)
@@ -129,17 +141,17 @@ class _Ranking:
         """The dearest of every group."""
         return chain.from_iterable(group.workloads() for group in self._groups.values())
 
-    def _learn(self, place: Sequence[Any]) -> tuple[_Group, int | None]:
+    def _learn(self, place: Sequence[Any]) -> tuple[Group, int | None]:
         """Whose pods of a place are, and at which price."""
         if len(self._places) >= _MOST_PLACES:
             self._places.clear()
         cluster, namespace, number, model, profile, at = place
         key = Key(cluster, self._representatives[number], model, profile, namespace)
         terms = self._book.at(key, self._edges[at])
-        names = (cluster, namespace, terms.namespace_uid, terms.team or "", terms.cost_center or "")
-        if names not in self._groups:
-            self._groups[names] = _Group(names)
-        found = self._places[place] = self._groups[names], terms.price
+        whose = Whose(cluster, namespace, terms.namespace_uid, terms.team or "", terms.cost_center or "")
+        if whose not in self._groups:
+            self._groups[whose] = Group(whose)
+        found = self._places[place] = self._groups[whose], terms.price
         return found
 
 
