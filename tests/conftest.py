@@ -1,5 +1,8 @@
 """Fixtures that tests of several folders share, and how properties are tried."""
 
+import os
+import sys
+
 import pytest
 from hypothesis import settings
 from tests.databases import database_kind, database_url, empty_database_url, engine, migrated_file, postgres_server
@@ -9,6 +12,15 @@ __all__ = ["database_kind", "database_url", "empty_database_url", "engine", "mig
 # How long an example takes says how busy the machine is, and nothing of the rule; what hangs has the tests' own limit.
 settings.register_profile("rules", deadline=None)
 settings.load_profile("rules")
+
+
+def pytest_configure() -> None:
+    """Bytecode is kept, also where the environment says otherwise, as containers' do.
+
+    Every process that a test starts would compile the product anew, and every worker all tests: a third of the work.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -59,9 +59,12 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
                     yield str(path.relative_to(ROOT)), node
 
 
+CALLS = tuple(calls())  # to read all of the code takes its time, in each of the tests' workers
+
+
 def logged() -> Iterator[tuple[str, ast.expr]]:
     """The format of every log line of level warning or worse."""
-    for file, call in calls():
+    for file, call in CALLS:
         spoken = call.func
         if isinstance(spoken, ast.Attribute) and spoken.attr in LEVELS and "log" in ast.unparse(spoken.value).lower():
             yield file, call.args[0]
@@ -69,7 +72,7 @@ def logged() -> Iterator[tuple[str, ast.expr]]:
 
 def problems() -> Iterator[tuple[str, ast.expr]]:
     """The words of everything that makes an agent not ready; what only passes on other words is left out."""
-    for file, call in calls():
+    for file, call in CALLS:
         is_one = file.startswith("agent/") and isinstance(call.func, ast.Name) and call.func.id in PROBLEMS
         if is_one and call.args and isinstance(call.args[0], ast.Constant | ast.JoinedStr):
             yield file, call.args[0]

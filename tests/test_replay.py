@@ -237,15 +237,6 @@ def test_the_reference_is_the_sum_of_what_the_agents_measured(reference: Books, 
     assert {row["owner"] for row in told["rows"]} == {"pod", "host", "platform"}
 
 
-def test_windows_sent_twice_are_counted_once(bench: Bench, in_order: Path, reference: Books) -> None:
-    collector = bench.collector()
-    bench.send_all([in_order], collector)
-    bench.send_all([in_order], collector)
-    assert collector.received() == 2 * reference.windows
-    assert bench.books() == reference
-    assert_postings_are_lines(bench)
-
-
 def test_the_order_of_windows_does_not_matter(bench: Bench, shuffled: list[Path], reference: Books) -> None:
     """Shuffled over three streams that send at the same time, each window twice."""
     bench.send_all([*shuffled, *shuffled], bench.collector())
@@ -301,12 +292,16 @@ def test_two_collectors_on_one_database_keep_one_ledger(bench: Bench, shuffled: 
     assert_postings_are_lines(bench)
 
 
-def test_other_content_for_an_accepted_start_is_refused_and_changes_nothing(
+def test_what_is_sent_again_counts_once_and_other_content_for_its_start_is_refused(
     bench: Bench, in_order: Path, windows: list[Window], reference: Books, tmp_path: Path
 ) -> None:
     """The agent is told and lets go of it; the quarantine keeps it whole; the ledger stays what it was."""
     collector = bench.collector()
     bench.send_all([in_order], collector)
+    bench.send_all([in_order], collector)
+    assert collector.received() == 2 * reference.windows
+    assert bench.books() == reference
+    assert_postings_are_lines(bench)
     other = with_all_idle(next(window for window in windows if window.node == "node-a"))
     spool = spooled(tmp_path / "other", [other])
     assert finished(bench.send(spool, collector))["refusals"] == {"conflict": 1}

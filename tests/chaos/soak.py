@@ -28,7 +28,7 @@ from gputally.collector.ledger.postings import settle
 
 NODES = 2
 COLLECTORS = 2
-_BETWEEN_S = (1.0, 4.0)
+BETWEEN_S = (1.0, 4.0)
 _DRAIN_S = 120.0
 
 
@@ -41,7 +41,13 @@ class Outcome:
     verdict: Verdict
 
 
-def soak(minutes: float, seed: int, say: Callable[[str], object], kinds: Sequence[Fault] = FAULTS) -> Outcome:
+def soak(
+    minutes: float,
+    seed: int,
+    say: Callable[[str], object],
+    kinds: Sequence[Fault] = FAULTS,
+    between_s: tuple[float, float] = BETWEEN_S,
+) -> Outcome:
     """Break parts in these ways for that long, and until each came as often as the others; then let all come back.
 
     Raises AssertionError where the parts do not.
@@ -58,12 +64,16 @@ def soak(minutes: float, seed: int, say: Callable[[str], object], kinds: Sequenc
         for node in nodes:
             node.start()
         world = World(nodes, collectors, server, folder, random.Random(seed), time.sleep)
-        faults, allowed = _break(world, minutes, kinds, say)
+        faults, allowed = _break(world, minutes, kinds, between_s, say)
         return Outcome(seed, faults, _compare(world, url, allowed, say))
 
 
 def _break(
-    world: World, minutes: float, kinds: Sequence[Fault], say: Callable[[str], object]
+    world: World,
+    minutes: float,
+    kinds: Sequence[Fault],
+    between_s: tuple[float, float],
+    say: Callable[[str], object],
 ) -> tuple[Counter[str], dict[str, float]]:
     faults: Counter[str] = Counter()
     allowed: defaultdict[str, float] = defaultdict(float)
@@ -76,7 +86,7 @@ def _break(
         cost = fault(world)
         faults[fault.__name__] += 1
         allowed[cost.node] += cost.seconds
-        world.pause(world.chance.uniform(*_BETWEEN_S))
+        world.pause(world.chance.uniform(*between_s))
     return faults, allowed
 
 

@@ -44,7 +44,7 @@ from gputally.collector.statement.read import read_differences, read_statement
 from gputally.collector.statement.view import View, Who
 
 every_history = settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 zones = pytest.mark.parametrize("name", MOMENTS)
 NANO = Decimal(10) ** 9
