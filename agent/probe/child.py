@@ -1,6 +1,7 @@
 """A probe as its parent sees it: the process, the two pipes, and the board that says which GPU it touches."""
 
 import fcntl
+import io
 import os
 import select
 import signal
@@ -9,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Protocol
 
+from gputally.agent.probe import frame
 from gputally.agent.probe.board import Board, new_board_fd
 from gputally.agent.probe.forked import Forked
 from gputally.agent.probe.glance import Samples
@@ -66,7 +67,7 @@ class Child:
         self._samples = Samples()
         self._waiter = select.poll()
         self._waiter.register(up_read, select.POLLIN)
-        self._upward = Connection(up_read, writable=False)
+        self._upward = io.FileIO(up_read)
         self._requests = Outbox(down_write)
 
     @property
@@ -83,7 +84,7 @@ class Child:
         """Its next message, None when none comes in time; raises EOFError or OSError when it is gone."""
         if not self._waiter.poll(timeout_us / 1000):
             return None
-        data = self._upward.recv_bytes()
+        data = frame.read(self._upward.fileno())
         self.largest_bytes = max(self.largest_bytes, len(data))
         message = unpack(data)
         return message if isinstance(message, Failure) else self._samples.whole(message)

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 
+from gputally.agent.probe import frame
 from gputally.agent.probe.board import Board
 from gputally.agent.probe.login_names import LoginNames
 from gputally.agent.probe.message import BEGIN, Failure, Known, TakeUp, Told, pack
@@ -102,14 +103,14 @@ class Probe:
         self,
         driver: Driver,
         sampler: Sampler,
-        upward: Connection,
+        tell: Callable[[bytes], None],
         requests: Inbox,
         know: Callable[[frozenset[str]], None],
         touch: Touch,
     ) -> None:
         self._driver = driver
         self._sampler = sampler
-        self._upward = upward
+        self._tell = tell
         self._requests = requests
         self._know = know
         self._touch = touch
@@ -168,7 +169,7 @@ class Probe:
             told = Failure(str(error))
         finally:
             self._touch.rest()
-        self._upward.send_bytes(pack(told))
+        self._tell(pack(told))
         return not (isinstance(told, Failure) and told.fatal)
 
 
@@ -210,17 +211,17 @@ def serve(settings: ProbeSettings) -> None:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):  # a copy of its parent looks like it, but for this name
         _OWN_NAME.write_text(NAME)
-    upward = Connection(settings.upward_fd, readable=False)
+    tell = partial(frame.write, settings.upward_fd)
     requests = Inbox(settings.downward_fd)
     touch = Touch(Board(settings.board_fd), settings.left_out, settings.only)
     try:
         driver, processes, know = build(settings, touch)
     except ModuleNotFoundError as error:
-        upward.send(Failure(f"{error.name} is not installed: pip install 'gputally[agent]'", fatal=True))
+        tell(pack(Failure(f"{error.name} is not installed: pip install 'gputally[agent]'", fatal=True)))
         return
     cadence = Cadence(settings.sample_us, settings.processes_us)
     sampler = Sampler(driver, processes, cadence, monotonic_us, wall_us)
-    probe = Probe(driver, sampler, upward, requests, know, touch)
+    probe = Probe(driver, sampler, tell, requests, know, touch)
     if settings.only is None:
         probe.run(settings.sample_us, waits=settings.waits)
     else:

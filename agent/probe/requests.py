@@ -2,17 +2,17 @@
 nor the child for the rest of a request that did not fit.
 
 A pipe holds 64 KiB, but a page or two where its user has many of them (pipe(7)): 200 pods. So a request goes in as many
-pieces as it takes, framed as `multiprocessing.connection` does it.
+pieces as it takes.
 """
 
+import io
 import os
 import pickle
 import select
-import struct
 
+from gputally.agent.probe.frame import HEAD, framed
 from gputally.agent.probe.message import Known
 
-_HEAD = struct.Struct("!i")  # how many bytes follow
 _READ_BYTES = 1 << 16
 
 
@@ -21,7 +21,7 @@ class Outbox:
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
-        self._pipe = open(fd, "wb", buffering=0)  # noqa: SIM115 - for as long as the child lives
+        self._pipe = io.FileIO(fd, "wb")
         self._waiting: dict[object, object] = {}
         self._begun = b""  # the rest of what the child has in part
 
@@ -38,7 +38,8 @@ class Outbox:
         """Write as much as the pipe takes now; raises OSError when the child is gone."""
         while not self.is_empty:
             if not self._begun:
-                self._begun = _framed(self._waiting.pop(next(iter(self._waiting))))
+                request = self._waiting.pop(next(iter(self._waiting)))
+                self._begun = framed(pickle.dumps(request, pickle.HIGHEST_PROTOCOL))
             written = self._pipe.write(self._begun)
             if written is None:  # it is full
                 return
@@ -75,16 +76,11 @@ class Inbox:
 
     def _whole(self) -> object | None:
         """The first request; None while some of it is missing."""
-        if len(self._begun) < _HEAD.size:
+        if len(self._begun) < HEAD.size:
             return None
-        end = _HEAD.size + _HEAD.unpack_from(self._begun)[0]
+        end = HEAD.size + HEAD.unpack_from(self._begun)[0]
         if len(self._begun) < end:
             return None
-        request: object = pickle.loads(self._begun[_HEAD.size : end])  # noqa: S301 - from our own parent
+        request: object = pickle.loads(self._begun[HEAD.size : end])  # noqa: S301 - from our own parent
         del self._begun[:end]
         return request
-
-
-def _framed(request: object) -> bytes:
-    data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
-    return _HEAD.pack(len(data)) + data

@@ -64,7 +64,7 @@ class Inside:
             sampler = Sampler(self.driver, FakeProcesses(), Cadence(), self.clock, self.clock)
             with closing(up), board() as on:
                 touch = Touch(on, self.left_out, None)
-                Probe(self.driver, sampler, up, Inbox(down.fileno()), self.known.append, touch).run(S)
+                Probe(self.driver, sampler, up.send_bytes, Inbox(down.fileno()), self.known.append, touch).run(S)
                 self.touched.append(touch(1))
             return list(_all(upward))
 
@@ -140,7 +140,9 @@ def test_a_scout_looks_once_and_ends() -> None:
     sampler = Sampler(driver, FakeProcesses(), Cadence(), Clock(), Clock())
     with closing(upward), closing(down), closing(downward), board() as on:
         with closing(up):
-            Probe(driver, sampler, up, Inbox(down.fileno()), list[object]().append, Touch(on, (), 3)).look_once()
+            Probe(
+                driver, sampler, up.send_bytes, Inbox(down.fileno()), list[object]().append, Touch(on, (), 3)
+            ).look_once()
         [sample] = _all(upward)
     assert isinstance(sample, Sample)
     assert not driver.is_open
@@ -161,7 +163,7 @@ def test_a_parent_that_reads_no_more_ends_it() -> None:
     driver = FakeDriver([])
     sampler = Sampler(driver, FakeProcesses(), Cadence(), Clock(), Clock())
     with closing(up), closing(down), closing(downward), board() as on:
-        Probe(driver, sampler, up, Inbox(down.fileno()), list[object]().append, Touch(on, (), None)).run(S)
+        Probe(driver, sampler, up.send_bytes, Inbox(down.fileno()), list[object]().append, Touch(on, (), None)).run(S)
     assert not driver.is_open
 
 
