@@ -78,16 +78,20 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    def handle(self) -> None:
+        """Serve one client, who may leave at any time, between two requests as well."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Answer a LIST, a GET or a WATCH."""
         asked = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(asked.query).items()}
         listed = _LISTED.get(asked.path)
-        with suppress(ConnectionError):  # the client may leave at any time
-            if listed and query.get("watch") in ("1", "true", "True"):
-                self._watch(listed, int(query["resourceVersion"]), float(query.get("timeoutSeconds", 60)))
-            else:
-                self._send(self.server.api.answer(asked.path))
+        if listed and query.get("watch") in ("1", "true", "True"):
+            self._watch(listed, int(query["resourceVersion"]), float(query.get("timeoutSeconds", 60)))
+        else:
+            self._send(self.server.api.answer(asked.path))
 
     def _send(self, body: Object | None) -> None:
         missing = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}

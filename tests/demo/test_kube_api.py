@@ -1,5 +1,8 @@
 """The demo's Kubernetes API, asked by the collector's own watch: every pod is known in the words of its platform."""
 
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +13,7 @@ import httpx
 import pytest
 import yaml
 from sqlalchemy import Engine, select
+from tests.programs import wait_until
 
 from gputally.agent.simulated.pattern import DAY_US
 from gputally.agent.simulated.scenario_file import load
@@ -187,3 +191,19 @@ def test_closing_ends_open_watches(cluster: Cluster, clock: Clock) -> None:
     with httpx.stream("GET", f"{own.url}/api/v1/nodes", params=asked) as answer:
         own.close()
         assert '"BOOKMARK"' in answer.read().decode()
+
+
+def test_a_client_that_is_killed_leaves_nothing_on_the_screen(
+    cluster: Cluster, clock: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its connection is reset between two requests; what the demo's table shares its terminal with stays quiet."""
+    own = KubeApi(cluster, clock)
+    own.start()
+    before = set(threading.enumerate())
+    with socket.create_connection(("127.0.0.1", httpx.URL(own.url).port or 0)) as client:
+        client.sendall(b"GET / HT")
+        wait_until(lambda: set(threading.enumerate()) - before, 10, "its thread")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_until(lambda: not set(threading.enumerate()) - before, 10, "its end")
+    own.close()
+    assert capfd.readouterr().err == ""
