@@ -31,9 +31,9 @@ from tests.programs import wait_until
 
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
+from gputally.collector.ingest.arrivals import arrival
 from gputally.collector.ingest.columns import Layouts
 from gputally.collector.ingest.commit import Committer
-from gputally.collector.ingest.stream import receive
 from gputally.proto import telemetry_pb2 as pb
 
 AGENTS, MINUTES, WINDOWS = 16, 240, 10  # windows of one message
@@ -151,7 +151,7 @@ def _rows_since(table: Table, start_us: int) -> str:
 def commit(committer: Committer, layouts: Layouts, sent: Sequence[bytes], now_us: int) -> None:
     """Decode and commit messages in groups as large as a busy writer's."""
     left = map(pb.Window.FromString, sent)
-    while group := [receive(message, now_us, None, None, layouts) for message in islice(left, _GROUP)]:
+    while group := [arrival(message, now_us).read(layouts) for message in islice(left, _GROUP)]:
         assert not any(outcome.refusal for outcome in committer.commit(group, now_us))
 
 

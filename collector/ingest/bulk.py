@@ -1,9 +1,20 @@
 """Many rows into one table, the fastest way each database has: COPY or arrays on PostgreSQL, executemany on SQLite."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, SmallInteger, Table, TypeDecorator, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    TypeDecorator,
+    func,
+    select,
+)
 
 from gputally.collector.database.engine import is_sqlite
 
@@ -54,7 +65,7 @@ def insert_absent(
     else:
         arrays = ", ".join(f"%s::{type_name(table.c[name].type)}[]" for name in columns)
         statement = f"{into} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608
-        connection.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
+        connection.exec_driver_sql(statement, as_arrays(rows, [table.c[name] for name in columns]))
 
 
 def upsert_rows(
@@ -78,7 +89,20 @@ def upsert_rows(
         arrays = ", ".join(f"%s::{type_name(column.type)}[]" for column in table.columns)
         columns = ", ".join(f'"{name}"' for name in names)
         statement = f'INSERT INTO "{table.name}" ({columns}) SELECT * FROM unnest({arrays}) {conflict}'  # noqa: S608
-        connection.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
+        connection.exec_driver_sql(statement, as_arrays(rows, list(table.columns)))
+
+
+def as_arrays(rows: Iterable[Sequence[Any]], columns: Sequence[Column[Any]]) -> tuple[str | list[Any], ...]:
+    """The values of each of these columns as a parameter that PostgreSQL takes for an array.
+
+    Numbers are put together here: the driver asks for each element of a list how it is to be written.
+    """
+    pairs = zip(columns, zip(*rows, strict=True), strict=True)
+    return tuple(_numbers(values) if isinstance(column.type, Integer) else list(values) for column, values in pairs)
+
+
+def _numbers(values: Iterable[int | None]) -> str:
+    return f"{{{','.join(map(str, values))}}}".replace("None", "NULL")
 
 
 def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

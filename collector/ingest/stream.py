@@ -21,9 +21,10 @@ from gputally.collector.auth.agent import Agents, AnyAgent, Identity
 from gputally.collector.auth.errors import AuthError, Forbidden, Unauthenticated, Undecided
 from gputally.collector.ingest import columns
 from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, SpoolState
+from gputally.collector.ingest.arrivals import ENOUGH, Arrival, Bursts, arrival
 from gputally.collector.ingest.turns import Turns
-from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
+from gputally.proto import telemetry_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ FLAGGED_SKEW_US = 2_000_000  # an agent's clock that is further off is counted,
 REFUSED_SKEW_US = 300_000_000  # and one that is further off than this cannot be booked
 MAX_MESSAGE_BYTES = 16 << 20  # a batch; agents send a quarter of a MiB
 _LAYOUTS = 16_384  # that are remembered: of a fleet's nodes, some 11 KiB each
-_AT_ONCE = 8  # windows of a stream that are decoded before others have their turn
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -73,8 +73,8 @@ class Writes(Protocol):
     def submit(self, received: Received, done: Callable[[Outcome], None]) -> bool:
         """Take a window, or say that there is no room; `done` is called on another thread, after the commit."""
 
-    def finds_room(self) -> bool:
-        """Whether a window that comes now finds room."""
+    def finds_room(self, beside: int) -> bool:
+        """Whether a window that comes now finds room, beside so many that will be submitted before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,8 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         self._draining = False
         self._turns = Turns()
         self._layouts = columns.Layouts(_LAYOUTS)
+        self._unread: deque[tuple[_Stream, Arrival]] = deque()  # there is room for them
+        self._bursts = Bursts(self._hand_over)
         self._outcomes: deque[tuple[_Stream, int, Outcome]] = deque()
         self._is_told = False  # the loop knows that there are outcomes
         self._last_turned_away = ""
@@ -200,7 +202,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         stream = _Stream()
         reader = self._start_reader(stream, context)
         try:
-            while not (reader.done() and not stream.progress.waiting):
+            while not (stream.error or (reader.done() and not stream.progress.waiting)):
                 stream.changed.clear()
                 if ack := stream.progress.news():
                     yield ack
@@ -208,6 +210,8 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
                     await stream.changed.wait()
             if ack := stream.progress.news():
                 yield ack
+            if stream.error:
+                raise stream.error
             if not reader.cancelled():
                 reader.result()
             if not stream.is_identified:  # we are stopping, and nobody was asked who this is: that is no welcome
@@ -266,18 +270,32 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
             refusal = identity_refusal(identity, message) or clock
             spool = spool_state(batch) if number == len(batch.windows) else None
             await self._turns.admit(partial(self._offer, stream, message, arrived_us, refusal, spool))
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # decoding takes its time: let other streams have theirs
+            if number % ENOUGH == 0:
+                await asyncio.sleep(0)  # reading takes its time: let other streams have theirs
 
     def _offer(
         self, stream: "_Stream", message: pb.Window, arrived_us: int, refusal: Refusal | None, spool: SpoolState | None
     ) -> bool:
-        """Hand a window to the writer, if it has room. Until then it is not decoded, and takes no more memory."""
-        if not self._writes.finds_room():
+        """Take a window, if the writer has room. Until then it takes no more memory."""
+        if not self._writes.finds_room(len(self._unread)):
             return False
-        received = receive(message, arrived_us, refusal, spool, self._layouts)
-        sequence = received.sequence
+        self._unread.append((stream, arrival(message, arrived_us, refusal, spool)))
+        stream.progress.received(message.sequence)  # before any outcome can arrive
+        self._bursts.came(len(self._unread))
+        return True
 
+    def _hand_over(self) -> None:
+        """Read what came, and hand it to the writer, which takes nothing any more once it is closing."""
+        while self._unread:
+            stream, came = self._unread.popleft()
+            try:
+                received = came.read(self._layouts)
+            except Exception as error:  # noqa: BLE001 - for its own stream: this is the turn of others as well
+                stream.fail(error)
+            else:
+                self._writes.submit(received, self._teller(stream, came.sequence))
+
+    def _teller(self, stream: "_Stream", sequence: int) -> Callable[[Outcome], None]:
         def done(outcome: Outcome) -> None:  # on the writer's thread
             self._outcomes.append((stream, sequence, outcome))
             if not self._is_told:  # a group of windows wakes the loop once
@@ -285,10 +303,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
                     self._loop.call_soon_threadsafe(self._settle)
 
-        is_taken = self._writes.submit(received, done)
-        if is_taken:  # in this turn of the loop, and so before the outcome can arrive in it
-            stream.progress.received(sequence)
-        return is_taken
+        return done
 
     def _settle(self) -> None:
         """Tell the streams what became of their windows."""
@@ -309,6 +324,12 @@ class _Stream:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     identity: Identity | None = None  # who it was at the beginning; None: nobody asks, or not yet
     is_identified: bool = False
+    error: Exception | None = None  # what ends it
+
+    def fail(self, error: Exception) -> None:
+        """End the conversation; what has no outcome yet comes again in another one."""
+        self.error = error
+        self.changed.set()
 
 
 def farewell(identity: Identity | None, now_us: int) -> tuple[tuple[str, str | bytes], ...]:
@@ -337,23 +358,6 @@ def spool_state(batch: pb.Batch) -> SpoolState | None:
     state = SpoolState(said.refused_windows, said.refused_us, said.waiting_windows, said.oldest_us)
     fits = all(0 <= number < 2**63 for number in (said.refused_windows, said.refused_us, said.waiting_windows))
     return state if fits and said.oldest_us >= 0 else None
-
-
-def receive(
-    message: pb.Window,
-    arrived_us: int,
-    refusal: Refusal | None,
-    spool: SpoolState | None = None,
-    layouts: columns.Layouts = columns.NO_LAYOUTS,
-) -> Received:
-    """A window as the writer takes it; one that contradicts itself is refused, and has no devices."""
-    content = message.SerializeToString(deterministic=True)
-    try:
-        window = layouts.read(content)
-    except codec.WireError as error:
-        window = columns.head(message)
-        refusal = refusal or Refusal(RefusalReason.INVALID, str(error))
-    return Received(content, window, message.agent_id, message.boot_id, message.sequence, arrived_us, refusal, spool)
 
 
 def clock_refusal(skew_us: int) -> Refusal | None:

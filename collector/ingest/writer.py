@@ -91,10 +91,11 @@ class Writer:
                 self._change.notify()
             return True
 
-    def finds_room(self) -> bool:
-        """Whether a window that comes now finds room; one that does not is counted."""
+    def finds_room(self, beside: int = 0) -> bool:
+        """Whether a window that comes now finds room, beside so many that come before it; one that does not is
+        counted."""
         with self._change:
-            is_room = len(self._queue) < self._queue_size
+            is_room = len(self._queue) + beside < self._queue_size
             self._counts["full"] += not is_room
             return is_room
 

@@ -3,21 +3,26 @@
 The rows are a function of the accepted windows, whatever their order: a device has one row before its first window, one
 between any two that do not touch, and one after its last. They change under the node's row lock, in the transaction
 that accepts the windows.
+
+Devices of a node mostly have the same gaps and are covered by the same windows. Those that do are read, divided and
+written together, as a bundle.
 """
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, bindparam, delete, exists, select
+from sqlalchemy import Connection, Select, bindparam, delete, exists, func, select
 
 from gputally.accounting.gap import Span
 from gputally.accounting.keys import WHOLE_GPU
 from gputally.collector.database.among import among
+from gputally.collector.database.built import built_once
+from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema import node, window_device
 from gputally.collector.database.schema_billing import node_presence
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
@@ -27,12 +32,8 @@ from gputally.collector.ledger.marks import Mark, marks_of
 from gputally.collector.ledger.moves import Edge, known_in_two_places, left_behind
 from gputally.collector.ledger.state import State
 
-_Device: TypeAlias = tuple[int, int]  # (node_id, device_id)
+Devices: TypeAlias = frozenset[int]
 _BEGINNING_US = 0  # where the gap before a device's first window begins
-
-_NEAR = select(gap.c.node_id, gap.c.device_id, gap.c.start_us, gap.c.end_us, gap.c.before_id, gap.c.after_id).where(
-    gap.c.end_us > bindparam("first")
-)
 WATCHED = select(node.c.id).where(
     exists().where(node_presence.c.cluster == node.c.cluster, node_presence.c.node == node.c.name)
 )
@@ -47,10 +48,10 @@ _DROP = delete(gap).where(
 
 
 class Covered(NamedTuple):
-    """The time of a device that an accepted window covers."""
+    """The time of some devices that an accepted window covers."""
 
     node_id: int
-    device_id: int
+    devices: Devices
     window_id: int
     start_us: int
     end_us: int
@@ -72,10 +73,14 @@ class _Gap(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Gaps:
-    """The gaps of one device that end after some instant, in order; `stepped` are those that a clock stepped in."""
+class _Bundle:
+    """Devices of a node with the same gaps, as far as these end after some instant, in order; `covered` is what new
+    windows cover of them, `stepped` are the gaps that a clock stepped in."""
 
-    rows: list[_Gap] = field(default_factory=list)
+    node_id: int
+    devices: Devices
+    rows: list[_Gap]
+    covered: Sequence[Covered]
     stepped: list[Span] = field(default_factory=list)
 
     def take(self, covered: Covered) -> None:
@@ -88,7 +93,7 @@ class _Gaps:
             at = bisect_left(rows, covered.end_us, key=_end)
         row = rows[at]
         if row.start_us > covered.start_us:
-            raise ValueError(f"no gap of device {covered.device_id} holds the accepted window {covered.window_id}")
+            raise ValueError(f"no gap of {sorted(self.devices)} holds the accepted window {covered.window_id}")
         parts = []
         if row.start_us < covered.start_us:
             parts.append(_Gap(row.start_us, covered.start_us, row.before_id, covered.window_id))
@@ -105,7 +110,8 @@ class _Gaps:
 
 
 _start, _end = attrgetter("start_us"), attrgetter("end_us")
-_Place: TypeAlias = tuple[int, int, _Gap]  # node_id, device_id, and a gap there
+_Place: TypeAlias = tuple[int, Devices, _Gap]  # a node, some of its devices, and a gap of each
+_Found: TypeAlias = tuple[Devices, _Gap]
 
 
 def fill(
@@ -123,21 +129,24 @@ def fill(
     """
     if not covered and not skips:
         return set()
-    before = _read(connection, covered, skips)
-    devices = {key: _Gaps(list(rows)) for key, rows in before.items()}
-    for part in sorted(covered, key=_start):
-        devices.setdefault((part.node_id, part.device_id), _Gaps()).take(part)
-    for skip in skips:
-        for (node_id, _), gaps in devices.items():
-            if node_id == skip.node_id:
-                gaps.touch(skip)
-    old = {(*key, row) for key, rows in before.items() for row in rows}
-    new = {(*key, row) for key, gaps in devices.items() for row in gaps.rows}
+    bundles = _read(connection, covered, skips)
+    old = _places(bundles)
+    for bundle in bundles:
+        for part in sorted(bundle.covered, key=_start):
+            bundle.take(part)
+        for skip in skips:
+            if bundle.node_id == skip.node_id:
+                bundle.touch(skip)
+    new = _places(bundles)
     _write(connection, old - new, new - old)
-    stepped = {(node_id, span) for (node_id, _), gaps in devices.items() for span in gaps.stepped}
+    stepped = {(bundle.node_id, span) for bundle in bundles for span in bundle.stepped}
     spans = _changed(connection, old, new, stepped, state)
     oldest_us = max(oldest_us, state.lines_from_us)
     return {mark for node_id, span in spans for mark in marks_of(node_id, span, zone, oldest_us)}
+
+
+def _places(bundles: Iterable[_Bundle]) -> set[_Place]:
+    return {(bundle.node_id, bundle.devices, row) for bundle in bundles for row in bundle.rows}
 
 
 def _changed(
@@ -147,7 +156,7 @@ def _changed(
     moved = _moved_ends(connection, old - new, new - old, state)
     others = (old ^ new) - {place for pair in moved for place in pair}
     touched = stepped | {(node_id, _span(row)) for node_id, _, row in others if row.before_id is not None}
-    touched |= set(left_behind(connection, _ends(old) ^ _ends(new)))
+    touched |= set(left_behind(connection, _edges(_ends(old) ^ _ends(new))))
     late = {node_id for node_id, span in touched if _is_open(span, state)} | {place[0] for place, _ in moved}
     watched = _watched(connection, late)
     spans = {(node_id, booked(span, state, watched=node_id in watched)) for node_id, span in touched}
@@ -160,22 +169,23 @@ def _changed(
 def _moved_ends(
     connection: Connection, gone: Iterable[_Place], new: Iterable[_Place], state: State
 ) -> list[tuple[_Place, _Place]]:
-    """The open gaps of devices that are booked already, before and after, where only their time is another now.
+    """The open gaps of bundles that are booked already, before and after, where only their time is another now.
 
     An open gap is the platform's, without energy: all that its hours get of it is its time, and two facts of the window
-    before it. A device that is known in two places is left out: its gaps end where it is seen in the other.
+    before it. A device that is known in two places, and who shares a bundle with it, is left out: its gaps end where it
+    is seen in the other.
     """
     opened = {place[:2]: place for place in new if _is_open(_span(place[2]), state)}
     late = [(place, opened[place[:2]]) for place in gone if place[:2] in opened and _is_silent(place[2])]
     if not late:
         return []
     facts = _facts(connection, {row.before_id for pair in late for *_, row in pair if row.before_id is not None})
-    elsewhere = known_in_two_places(connection, {device_id for (_, device_id, _), _ in late})
-    return [
-        ((node_id, device_id, before), after)
-        for (node_id, device_id, before), after in late
-        if device_id not in elsewhere and facts[device_id, before.before_id] == facts[device_id, after[2].before_id]
-    ]
+    elsewhere = known_in_two_places(connection, {device_id for (_, devices, _), _ in late for device_id in devices})
+
+    def is_same(device_id: int, before: _Gap, after: _Gap) -> bool:
+        return device_id not in elsewhere and facts[device_id, before.before_id] == facts[device_id, after.before_id]
+
+    return [pair for pair in late if all(is_same(device_id, pair[0][2], pair[1][2]) for device_id in pair[0][1])]
 
 
 def apart(one: Span, other: Span) -> Iterator[Span]:
@@ -203,9 +213,13 @@ def _facts(connection: Connection, windows: set[int]) -> dict[tuple[int, int | N
     }
 
 
-def _ends(places: Iterable[_Place]) -> set[Edge]:
+def _ends(places: Iterable[_Place]) -> set[tuple[int, Devices, int]]:
     """Where windows begin that end a gap; a healthy device has one, its first."""
-    return {(node_id, device_id, row.end_us) for node_id, device_id, row in places if row.end_us != FOREVER_US}
+    return {(node_id, devices, row.end_us) for node_id, devices, row in places if row.end_us != FOREVER_US}
+
+
+def _edges(ends: Iterable[tuple[int, Devices, int]]) -> set[Edge]:
+    return {(node_id, device_id, end_us) for node_id, devices, end_us in ends for device_id in devices}
 
 
 def booked(span: Span, state: State, *, watched: bool) -> Span:
@@ -233,34 +247,66 @@ def closed(span: Span, state: State) -> Span:
     return (span[0], state.booked_until_us) if span[1] == FOREVER_US else span
 
 
-def _read(connection: Connection, covered: Sequence[Covered], skips: Sequence[Skip]) -> dict[_Device, list[_Gap]]:
+@built_once
+def _near(connection: Connection) -> Select[*tuple[Any, ...]]:
+    """Gaps that are alike with their devices together."""
+    row = (gap.c.node_id, gap.c.start_us, gap.c.end_us, gap.c.before_id, gap.c.after_id)
+    devices = func.group_concat if is_sqlite(connection) else func.array_agg
+    near = select(devices(gap.c.device_id), *row).where(gap.c.end_us > bindparam("first"))
+    return near.where(among(connection, gap.c.node_id, "nodes")).group_by(*row)
+
+
+def _read(connection: Connection, covered: Sequence[Covered], skips: Sequence[Skip]) -> list[_Bundle]:
+    """What there is of the devices of these nodes, and what they will be covered by."""
     parts: Sequence[Covered | Skip] = (*covered, *skips)
-    nodes = sorted({part.node_id for part in parts})
-    first = min(part.start_us for part in parts)
-    found: defaultdict[_Device, list[_Gap]] = defaultdict(list)
-    for node_id, device_id, *row in connection.execute(
-        _NEAR.where(among(connection, gap.c.node_id, "nodes")), {"nodes": nodes, "first": first}
-    ):
-        found[node_id, device_id].append(_Gap(*row))
-    for rows in found.values():
-        rows.sort(key=lambda row: row.end_us)
-    return found
+    nodes = {part.node_id for part in parts}
+    near = {"nodes": sorted(nodes), "first": min(part.start_us for part in parts)}
+    found: defaultdict[int, list[_Found]] = defaultdict(list)
+    for devices, node_id, *row in connection.execute(_near(connection), near):
+        found[node_id].append((_devices(devices), _Gap(*row)))
+    covers: defaultdict[int, list[Covered]] = defaultdict(list)
+    for part in covered:
+        covers[part.node_id].append(part)
+    return [bundle for node_id in nodes for bundle in _bundles(node_id, found[node_id], covers[node_id])]
+
+
+def _devices(found: str | Iterable[int]) -> Devices:
+    return frozenset(map(int, found.split(",")) if isinstance(found, str) else found)
+
+
+def _bundles(node_id: int, gaps: Sequence[_Found], covered: Sequence[Covered]) -> Iterator[_Bundle]:
+    for alike in _alike({devices for devices, _ in gaps}.union(part.devices for part in covered)):
+        one = next(iter(alike))
+        rows = sorted((row for devices, row in gaps if one in devices), key=_end)
+        yield _Bundle(node_id, alike, rows, [part for part in covered if one in part.devices])
+
+
+def _alike(sets: Collection[Devices]) -> Iterable[Devices]:
+    """The elements of some sets, in parts as large as can be whose elements are in the same of them."""
+    if len(sets) == 1:
+        return sets
+    parts: defaultdict[tuple[bool, ...], set[int]] = defaultdict(set)
+    for element in frozenset[int]().union(*sets):
+        parts[tuple(element in each for each in sets)].add(element)
+    return map(frozenset, parts.values())
 
 
 def _write(connection: Connection, gone: set[_Place], new: set[_Place]) -> None:
     kept = {_key(place) for place in new}
-    dropped = sorted(_key(place) for place in gone if _key(place) not in kept)
+    keys = ("of_node", "of_device", "ending")
+    dropped = sorted(_edges(key for place in gone if (key := _key(place)) not in kept))
     if dropped:
-        connection.execute(_DROP, [dict(zip(("of_node", "ending", "of_device"), key, strict=True)) for key in dropped])
+        connection.execute(_DROP, [dict(zip(keys, edge, strict=True)) for edge in dropped])
     upsert_rows(connection, gap, sorted(_rows(new)), ("node_id", "end_us", "device_id"))
 
 
-def _key(place: _Place) -> tuple[int, int, int]:
-    node_id, device_id, row = place
-    return node_id, row.end_us, device_id
+def _key(place: _Place) -> tuple[int, Devices, int]:
+    node_id, devices, row = place
+    return node_id, devices, row.end_us
 
 
 def _rows(places: Iterable[_Place]) -> Iterator[tuple[int | None, ...]]:
     """Rows of the table, in the order of its columns."""
-    for node_id, device_id, row in places:
-        yield node_id, row.end_us, device_id, row.start_us, row.before_id, row.after_id
+    for node_id, devices, row in places:
+        for device_id in devices:
+            yield node_id, row.end_us, device_id, row.start_us, row.before_id, row.after_id

@@ -36,8 +36,8 @@ class MemoryWriter:
         self.queue.append((received, done))
         return True
 
-    def finds_room(self) -> bool:
-        return len(self.queue) < self.size
+    def finds_room(self, beside: int) -> bool:
+        return len(self.queue) + beside < self.size
 
     def commit(self, count: int | None = None) -> None:
         thread = threading.Thread(target=self._commit, args=(len(self.queue) if count is None else count,))

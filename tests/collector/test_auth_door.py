@@ -26,8 +26,9 @@ from gputally.collector.auth.token_review import TokenReviews
 from gputally.collector.auth.vouched import VouchedTokens
 from gputally.collector.database import schema
 from gputally.collector.ingest.admission import RefusalReason, Verdict
+from gputally.collector.ingest.arrivals import arrival
 from gputally.collector.ingest.commit import Committer
-from gputally.collector.ingest.stream import Ingest, make_server, receive
+from gputally.collector.ingest.stream import Ingest, make_server
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
@@ -361,7 +362,7 @@ def test_a_window_of_another_node_is_kept_in_quarantine_and_leaves_no_other_trac
     told = message(MINE)
     refusal = identity_refusal(Identity(MINE.cluster, "gpu-999"), told)
     committer = Committer(engine, UTC, None)
-    [outcome] = committer.commit([receive(told, NOW_US, refusal)], NOW_US)
+    [outcome] = committer.commit([arrival(told, NOW_US, refusal).read()], NOW_US)
     assert (outcome.verdict, outcome.refusal) == (Verdict.REFUSED, refusal)
     tables = (schema.node, schema.window, schema.line, schema.dirty_hour)
     with engine.connect() as connection:
@@ -369,5 +370,5 @@ def test_a_window_of_another_node_is_kept_in_quarantine_and_leaves_no_other_trac
         assert connection.execute(select(schema.quarantine.c.reason, schema.quarantine.c.node)).all() == [
             ("identity", MINE.node)
         ]
-    [taken] = committer.commit([receive(told, NOW_US, None)], NOW_US)
+    [taken] = committer.commit([arrival(told, NOW_US).read()], NOW_US)
     assert taken.verdict is Verdict.ACCEPTED

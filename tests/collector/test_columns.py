@@ -81,7 +81,7 @@ def _fields(window: WindowColumns | str) -> object:
 def test_windows_that_differ_by_time_and_amounts_alone_have_one_layout(message: pb.Window) -> None:
     layouts = Layouts(2)
     first = _told(lambda told: layouts.read(told.SerializeToString()), message)
-    message.start_us += 1
+    message.start_us ^= 1
     message.sequence //= 2
     for device in message.devices:
         device.capacity_us //= 2

@@ -22,6 +22,7 @@ from gputally.collector.database.engine import reading
 from gputally.collector.database.schema import AMOUNTS, line, node, posting
 from gputally.collector.database.schema import device as device_table
 from gputally.collector.database.schema_gaps import FOREVER_US, gap
+from gputally.collector.ledger.gaps import _alike
 from gputally.collector.ledger.postings import pending, settle
 from gputally.collector.ledger.silence import GRACE_US, book_silence
 
@@ -191,3 +192,14 @@ def test_a_gap_is_added_to_the_posting_that_the_lines_made(engine: Engine) -> No
     with reading(engine) as connection:
         row = connection.execute(select(posting)).one()
     assert (row.unobserved_us, row.gap_us) == (3 * MINUTE_US, MINUTE_US)
+
+
+@given(st.lists(st.frozensets(st.integers(0, 6), min_size=1), min_size=1, max_size=4))
+def test_devices_are_bundled_exactly_where_all_is_alike(sets: list[frozenset[int]]) -> None:
+    """Each device is in one bundle, and shares it with those that are in the same sets, and only with them."""
+    bundles = list(_alike(set(sets)))
+    assert sorted(device_id for bundle in bundles for device_id in bundle) == sorted(frozenset().union(*sets))
+    for bundle in bundles:
+        assert all(bundle <= each or not bundle & each for each in sets)
+    places = [[bundle <= each for each in sets] for bundle in bundles]
+    assert len({tuple(place) for place in places}) == len(bundles)

@@ -11,7 +11,8 @@ from tests.windows import minutes, window
 
 from gputally.collector.auth.agent import Identity
 from gputally.collector.ingest.admission import ACCEPTED, Outcome, Refusal, RefusalReason, Verdict
-from gputally.collector.ingest.columns import read
+from gputally.collector.ingest.arrivals import arrival
+from gputally.collector.ingest.columns import Layouts, WindowColumns, read
 from gputally.collector.ingest.stream import (
     FLAGGED_SKEW_US,
     MAX_MESSAGE_BYTES,
@@ -21,7 +22,6 @@ from gputally.collector.ingest.stream import (
     Skew,
     clock_refusal,
     farewell,
-    receive,
 )
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
@@ -191,7 +191,7 @@ def test_an_agent_that_went_away_leaves_nothing_behind() -> None:
 def test_a_window_that_contradicts_itself_is_quarantined_not_dropped() -> None:
     (message,) = messages([window()])
     message.lines.device[:] = [7] * message.lines.count
-    received = receive(message, NOW_US, None)
+    received = arrival(message, NOW_US).read()
     assert received.refusal is not None
     assert received.refusal.reason is RefusalReason.INVALID
     assert received.window.devices == ()
@@ -228,7 +228,7 @@ def test_a_clock_that_is_far_off_is_refused_and_its_windows_are_kept(off_us: int
 
 def test_a_window_of_any_age_is_taken_when_its_batch_was_sent_just_now() -> None:
     """Skew is the batch's sent time against its arrival, never a window's age."""
-    assert receive(messages([window(start_us=0)])[0], NOW_US, clock_refusal(0)).refusal is None
+    assert arrival(messages([window(start_us=0)])[0], NOW_US, clock_refusal(0)).refusal is None
 
 
 def test_what_waited_because_we_did_not_read_is_no_skew() -> None:
@@ -301,3 +301,26 @@ def test_a_sequence_that_comes_twice_waits_for_both() -> None:
     assert progress.news() is None
     progress.settled(1, None)
     assert progress.news() == pb.Ack(committed_through=1)
+
+
+def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong may come to light in the turn of another one."""
+    read_sound = Layouts.read
+
+    def read_most(layouts: Layouts, content: bytes) -> WindowColumns:
+        if b"node-b" in content:
+            raise MemoryError
+        return read_sound(layouts, content)
+
+    monkeypatch.setattr(Layouts, "read", read_most)
+
+    async def scenario(door: Door) -> None:
+        async with door.agent() as one, door.agent() as other:
+            await other.send(messages(minutes(1, node="node-b")))
+            assert await other.call.code() is grpc.StatusCode.UNKNOWN
+            await one.send(messages(minutes(2)))
+            await door.until(lambda: len(door.writer.queue) == 2)
+            door.writer.commit()
+            assert (await one.ack()).committed_through == 2
+
+    run(scenario)

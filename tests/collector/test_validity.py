@@ -6,7 +6,7 @@ from hypothesis import event, given
 from tests.spoiled import messages
 
 from gputally.collector.ingest import rules
-from gputally.collector.ingest.stream import receive
+from gputally.collector.ingest.arrivals import arrival
 from gputally.collector.ingest.validity import invalidity, is_sound
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
@@ -14,7 +14,7 @@ from gputally.proto import telemetry_pb2 as pb
 
 @given(messages())
 def test_what_is_sound_has_no_fault_and_what_our_agents_send_without_a_fault_is_sound(message: pb.Window) -> None:
-    arrived = receive(message, 0, None)
+    arrived = arrival(message, 0).read()
     if arrived.refusal:
         event("unreadable")
         return

@@ -31,8 +31,8 @@ from gputally.collector.database.engine import open_database, reading
 from gputally.collector.database.migrate import migrate
 from gputally.collector.files.yaml_file import FileMistakes
 from gputally.collector.ingest.admission import Verdict
+from gputally.collector.ingest.arrivals import arrival
 from gputally.collector.ingest.commit import Committer
-from gputally.collector.ingest.stream import receive
 from gputally.collector.rates.parse import parse_card
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
@@ -90,7 +90,7 @@ def ledger() -> Iterator[Feed]:
             except DecodeError:
                 return False  # gRPC ends the stream itself
             before = counted()
-            arrived = receive(message, START_US, None)
+            arrived = arrival(message, START_US).read()
             [outcome] = Committer(engine, ZoneInfo("UTC"), None).commit([arrived], START_US)
             after = counted()
             if outcome.verdict is Verdict.REFUSED:
