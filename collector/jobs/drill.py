@@ -109,7 +109,7 @@ def _drilled(name: JobName, rows: Sequence[Row], members: Members, found: Alloca
     pods = {pod: _pod(pod, of_pods[pod.name, pod.uid], found) for pod in members.pods if (pod.name, pod.uid) in of_pods}
     course = course_of(list(pods))
     teams = tuple(sorted({team for row in rows for team in _named(row, found, By.TEAM)}))
-    job = Job(name, teams, members.known, course, *_sum(pods.values()))
+    job = Job(name, teams, *_sum(pods.values()), members.known, course)
     attempts = tuple(_attempt(one, pods) for one in course.attempts)
     return Drilled(job, tuple(pods.values()), attempts)
 

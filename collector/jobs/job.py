@@ -1,7 +1,7 @@
 """One workload, one row: what its pods come to in a period, in time and money, and how it went."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -23,15 +23,21 @@ _KEYS = (By.CLUSTER, By.NAMESPACE, By.WORKLOAD, By.TEAM)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A workload. `teams` are those that its namespace belonged to, in a text each; empty is unknown."""
+class JobUse:
+    """What a workload had. `teams` are those that its namespace belonged to, in a text each; empty is unknown."""
 
     name: JobName
     teams: tuple[str, ...]
-    known: Known | None
-    course: Course
     amounts: Amounts
     money: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Job(JobUse):
+    """A workload, with how it is known and how it went."""
+
+    known: Known | None
+    course: Course
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +53,26 @@ def read_jobs(connection: Connection, zone: ZoneInfo, query: Query) -> Jobs:
 
     How it is grouped, stepped and spread is left out of account. `zone` is the billing time zone.
     """
-    asked = of_pods(query, _KEYS)
-    members = read_members(connection, zone, asked)
-    found = read_allocation(connection, zone, asked)
+    uses, found = read_uses(connection, zone, query)
+    return Jobs(_told(uses, read_members(connection, zone, of_pods(query, _KEYS))), found)
+
+
+def read_uses(connection: Connection, zone: ZoneInfo, query: Query) -> tuple[list[JobUse], Allocation]:
+    """What they had, without their pods, of which a fleet's month has ten times as many; raises QueryError."""
+    found = read_allocation(connection, zone, of_pods(query, _KEYS))
     rows: dict[JobName, list[Row]] = defaultdict(list)
     for row in found.rows:
         rows[JobName(*row.keys[:3])].append(row)
-    return Jobs(tuple(_job(name, rows[name], members[name]) for name in sorted(rows)), found)
+    return [_use(name, rows[name]) for name in sorted(rows)], found
+
+
+def read_some(connection: Connection, zone: ZoneInfo, query: Query, uses: Sequence[JobUse]) -> tuple[Job, ...]:
+    """How some of a query's workloads went, in the order that they are given in; raises QueryError."""
+    if not uses:
+        return ()
+    within = Clause(By.NAMESPACE, Operator.IS, tuple(sorted({one.name.namespace for one in uses})))
+    asked = of_pods(replace(query, where=Filter((*query.where.clauses, within))), _KEYS)
+    return _told(uses, read_members(connection, zone, asked, [one.name for one in uses]))
 
 
 def of_pods(query: Query, by: Sequence[By], step: Step | None = None) -> Query:
@@ -63,7 +82,14 @@ def of_pods(query: Query, by: Sequence[By], step: Step | None = None) -> Query:
     return replace(query, by=tuple(by), step=step, where=where, spread=Spread.NONE)
 
 
-def _job(name: JobName, rows: Sequence[Row], members: Members) -> Job:
+def _use(name: JobName, rows: Sequence[Row]) -> JobUse:
     teams = tuple(sorted({row.keys[3] for row in rows}))
-    amounts, money = summed(row.amounts for row in rows), total(row.money for row in rows)
-    return Job(name, teams, members.known, course_of(members.pods), amounts, money)
+    return JobUse(name, teams, summed(row.amounts for row in rows), total(row.money for row in rows))
+
+
+def _told(uses: Iterable[JobUse], members: Mapping[JobName, Members]) -> tuple[Job, ...]:
+    return tuple(_job(one, members[one.name]) for one in uses)
+
+
+def _job(one: JobUse, members: Members) -> Job:
+    return Job(one.name, one.teams, one.amounts, one.money, members.known, course_of(members.pods))

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import TypeVar
 
 from gputally.accounting.states import State
-from gputally.collector.jobs.job import Job
+from gputally.collector.jobs.job import Job, JobUse
+from gputally.collector.jobs.read_pods import JobName
 
 _IDLE = list(State).index(State.IDLE)
+
+Use = TypeVar("Use", bound=JobUse)
 
 
 class Sort(StrEnum):
@@ -24,16 +28,31 @@ class Sort(StrEnum):
     NAME = "name"
 
 
+# What cannot be told by what they had.
+BY_COURSE = frozenset({Sort.ATTEMPTS, Sort.START})
+
+
 def ordered(jobs: Iterable[Job], sort: Sort) -> list[Job]:
     """The workloads in order; what is unknown comes last, and equal ones by idle time and name."""
-    return sorted(jobs, key=lambda job: (_ORDERS[sort](job), -job.amounts.idle_us, job.name))
+    if sort not in BY_COURSE:
+        return by_use(jobs, sort)
+    return sorted(jobs, key=lambda job: (_COURSES[sort](job), *_equal(job)))
+
+
+def by_use(jobs: Iterable[Use], sort: Sort) -> list[Use]:
+    """The same by what they had; raises KeyError where the order needs their course."""
+    return sorted(jobs, key=lambda job: (_USES[sort](job), *_equal(job)))
+
+
+def _equal(job: JobUse) -> tuple[int, JobName]:
+    return -job.amounts.idle_us, job.name
 
 
 def _most(value: float | None) -> float:
     return 1 if value is None else -value
 
 
-_ORDERS: dict[Sort, Callable[[Job], object]] = {
+_USES: dict[Sort, Callable[[JobUse], object]] = {
     Sort.IDLE_COST: lambda job: _most(job.money.of_state(_IDLE)),
     Sort.COST: lambda job: _most(job.money.cost),
     Sort.HOURS: lambda job: -job.amounts.capacity_us,
@@ -41,7 +60,9 @@ _ORDERS: dict[Sort, Callable[[Job], object]] = {
     Sort.IDLE: lambda job: -job.amounts.idle_us,
     Sort.UNOBSERVED: lambda job: -job.amounts.unobserved_us,
     Sort.EFFICIENCY: lambda job: _most(job.amounts.efficiency),
+    Sort.NAME: lambda job: job.name[1:],
+}
+_COURSES: dict[Sort, Callable[[Job], object]] = {
     Sort.ATTEMPTS: lambda job: -len(job.course.attempts),
     Sort.START: lambda job: -job.course.start_us,
-    Sort.NAME: lambda job: job.name[1:],
 }

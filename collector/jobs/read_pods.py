@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Select, Subquery, and_, func, select, union_all
+from sqlalchemy import Connection, Select, Subquery, and_, func, select, true, tuple_, union_all
 
 from gputally.accounting.ledger_hour import hour_end
 from gputally.collector.allocation import whose
@@ -49,18 +49,22 @@ class Members:
     known: Known | None
 
 
-def read_members(connection: Connection, zone: ZoneInfo, query: Query) -> Mapping[JobName, Members]:
-    """What a query about pods finds of them, as far as the database decides it; raises TooMany."""
+def read_members(
+    connection: Connection, zone: ZoneInfo, query: Query, only: Sequence[JobName] | None = None
+) -> Mapping[JobName, Members]:
+    """What a query about pods finds of them, as far as the database decides it; of some workloads `only`, where they
+    are given. Raises TooMany.
+    """
     rows: dict[JobName, dict[tuple[str, str], list[Any]]] = defaultdict(lambda: defaultdict(list))
-    for row in _rows(connection, query):
+    for row in _rows(connection, query, only):
         rows[JobName(row.cluster, row.namespace, row.label)][row.pod, row.pod_uid].append(row)
     state = read_state(connection)
     gone_us = state.booked_until_us - state.absent_after_us
     return {name: _members(list(of.values()), zone, gone_us) for name, of in rows.items()}
 
 
-def _rows(connection: Connection, query: Query) -> Iterator[Any]:
-    for count, row in enumerate(connection.execute(_statement(connection, query).limit(MAX_PODS + 1)), start=1):
+def _rows(connection: Connection, query: Query, only: Sequence[JobName] | None) -> Iterator[Any]:
+    for count, row in enumerate(connection.execute(_statement(connection, query, only).limit(MAX_PODS + 1)), start=1):
         if count > MAX_PODS:
             raise TooMany("window", "too many pods: ask for a shorter window, or for fewer namespaces")
         yield row
@@ -141,11 +145,12 @@ _LEARNT = tuple(
 )
 
 
-def _statement(connection: Connection, query: Query) -> Select[*tuple[Any, ...]]:
+def _statement(connection: Connection, query: Query, only: Sequence[JobName] | None) -> Select[*tuple[Any, ...]]:
     """First and last hours by ids, which are cheap to group by; then the pods' own times, and names."""
     held = _timed(_held(connection, query))
     names = (node.c.cluster, owner.c.namespace, whose.name(owner, pod_workload).label("label"))
     times = (held.c[name] for name in ("first_us", "last_us", "held_from_us", "held_until_us"))
+    chosen = true() if only is None else tuple_(*names).in_(only)
     return (
         select(*names, node.c.name.label("node"), owner.c.pod, owner.c.pod_uid, *times)
         .add_columns(_NEWEST.c[1].label("newest_us"), *_LEARNT)
@@ -153,7 +158,7 @@ def _statement(connection: Connection, query: Query) -> Select[*tuple[Any, ...]]
         .join(_NEWEST, _NEWEST.c.id == held.c.node_id)
         .join(owner, owner.c.id == held.c.owner_id)
         .outerjoin(pod_workload, whose.learnt(node, owner, pod_workload))
-        .where(query.where.whose())
+        .where(query.where.whose(), chosen)
         .order_by(*names, owner.c.pod, owner.c.pod_uid)
     )
 

@@ -19,7 +19,7 @@ from gputally.collector.allocation.steps import Step
 from gputally.collector.allocation.table import Row
 from gputally.collector.budgets import Scope
 from gputally.collector.burn import Burn, burns
-from gputally.collector.jobs.job import Job, of_pods, read_jobs
+from gputally.collector.jobs.job import of_pods
 from gputally.collector.jobs.order import Sort
 from gputally.collector.jobs.read_pods import JobName
 from gputally.collector.jobs.wasted import read_losses
@@ -83,7 +83,7 @@ class Found(NamedTuple):
     labels: Mapping[whose.Holder, str]
     spells: Sequence[Spell]
     burns: Sequence[Burn]
-    jobs: Sequence[Job]
+    listed: work.Listed
     losses: Losses
     lenses: tuple[LensLine, ...]
 
@@ -109,9 +109,8 @@ async def namespace(asked: Asked) -> Page:
         "figures": _figures(amounts, money, found.month.currency),
         "days": _days(found.month, asked),
         "table": work.table(
-            found.jobs,
+            found.listed,
             given.sort,
-            found.month.currency,
             asked,
             month=given.month,
             link=partial(_sorted, path, kept),
@@ -142,7 +141,7 @@ def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, con
         whose.read_labels(connection, standings),
         spells,
         burning,
-        read_jobs(connection, asked.zone, query).jobs,
+        work.read_listed(connection, asked.zone, query, given.sort),
         losses(whole.total, lost, whole.currency, given.month, namespace=name),
         lenses(read_lenses(connection, asked.zone, query).rows, whole.currency, given.month),
     )

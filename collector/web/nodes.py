@@ -57,13 +57,13 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A page of nodes: `first` to `last` of `count`, with the ways to the pages around it."""
+    """A page of nodes: `first` to `last` of `number`, with the ways to the pages around it."""
 
     headings: tuple[Heading, ...]
     rows: tuple[Row, ...]
     first: int
     last: int
-    count: int
+    number: int
     earlier: str | None
     later: str | None
 

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
+from sqlalchemy import Connection
+
+from gputally.collector.allocation.allocation import Allocation
+from gputally.collector.allocation.query import Query
 from gputally.collector.jobs.attempts import Attempt
 from gputally.collector.jobs.course import Course
-from gputally.collector.jobs.job import Job
-from gputally.collector.jobs.order import Sort, ordered
+from gputally.collector.jobs.job import Job, JobUse, read_jobs, read_some, read_uses
+from gputally.collector.jobs.order import BY_COURSE, Sort, by_use, ordered
 from gputally.collector.jobs.pod import JobPod
 from gputally.collector.web import links, usage, words
 from gputally.collector.web.asked import Asked
@@ -43,22 +48,34 @@ class Table(NamedTuple):
     left_out: int
 
 
+class Listed(NamedTuple):
+    """Workloads in order: what all of them had, and how those went that a page has room for."""
+
+    uses: Sequence[JobUse]
+    shown: Sequence[Job]
+    allocation: Allocation
+
+
+def read_listed(connection: Connection, zone: ZoneInfo, query: Query, sort: Sort) -> Listed:
+    """A query's workloads; raises QueryError. Nothing is asked of the pods of those that are not shown."""
+    if sort in BY_COURSE:
+        every = read_jobs(connection, zone, query)
+        jobs = ordered(every.jobs, sort)
+        return Listed(jobs, jobs[:MOST_ROWS], every.allocation)
+    found, allocation = read_uses(connection, zone, query)
+    uses = by_use(found, sort)
+    return Listed(uses, read_some(connection, zone, query, uses[:MOST_ROWS]), allocation)
+
+
 def table(
-    jobs: Sequence[Job],
-    sort: Sort,
-    currency: str,
-    asked: Asked,
-    *,
-    month: str | None,
-    link: Callable[[Sort], str] | None = None,
-    most: int = MOST_ROWS,
+    listed: Listed, sort: Sort, asked: Asked, *, month: str | None, link: Callable[[Sort], str] | None = None
 ) -> Table:
-    """The workloads in order. `month` is what rows lead to (None: this one); `link` is where a heading leads."""
-    found = ordered(jobs, sort)
-    several = len({job.name.cluster for job in jobs}) > 1
-    rows, total = usage.lines([_usage(job, month, several=several) for job in found], currency)
-    lines = [_line(job, row, asked, month) for job, row in zip(found[:most], rows[:most], strict=True)]
-    return Table(_headings(sort, currency, link), tuple(lines), total, max(0, len(found) - most))
+    """The workloads in words. `month` is what rows lead to (None: this one); `link` is where a heading leads."""
+    several = len({job.name.cluster for job in listed.uses}) > 1
+    currency = listed.allocation.currency
+    rows, total = usage.lines([_usage(job, month, several=several) for job in listed.uses], currency)
+    lines = [_line(job, row, asked, month) for job, row in zip(listed.shown, rows, strict=False)]
+    return Table(_headings(sort, currency, link), tuple(lines), total, len(listed.uses) - len(lines))
 
 
 def span(of: Course | Attempt | JobPod, asked: Asked) -> Span:
@@ -89,7 +106,7 @@ def members(ranks: int | None, pods: int, nodes: int) -> str:
     return f"{many} on {words.number(nodes, 'node')}"
 
 
-def _usage(job: Job, month: str | None, *, several: bool) -> Usage:
+def _usage(job: JobUse, month: str | None, *, several: bool) -> Usage:
     name = f"{job.name.cluster}: {job.name.label}" if several else job.name.label
     return Usage(name, links.workload(job.name, month=month), job.amounts, job.money)
 

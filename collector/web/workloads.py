@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.query import Query
-from gputally.collector.jobs.job import Jobs, read_jobs
 from gputally.collector.jobs.order import Sort
 from gputally.collector.statement.month import Month
 from gputally.collector.web import links, words, work
@@ -38,20 +37,19 @@ async def workloads(asked: Asked) -> Page:
         "pending": found.allocation.ground.pending,
         **asked.frame,
         "whole": asked.scope.whole,
-        "table": work.table(
-            found.jobs, given.sort, currency, asked, month=given.month, link=partial(_sorted, given.month, kept)
-        ),
+        "table": work.table(found, given.sort, asked, month=given.month, link=partial(_sorted, given.month, kept)),
         "currency": currency,
         "given": given,
     }
     return Page("workloads.html", f"Workloads, {words.month(month.name)}", links.WORKLOADS, values)
 
 
-def _read(asked: Asked, given: WorkloadsParameters, month: Month, connection: Connection) -> tuple[Jobs, str]:
+def _read(asked: Asked, given: WorkloadsParameters, month: Month, connection: Connection) -> tuple[work.Listed, str]:
     only = ((By.NAMESPACE, given.namespace), (By.TEAM, given.team))
     where = Filter(tuple(Clause(key, Operator.IS, (name,)) for key, name in only if name is not None))
     query = Query(month.period, asked.zone, where=where, scope=asked.scope)
-    return read_jobs(connection, asked.zone, query), asked.service.status_of(connection, month.period)
+    listed = work.read_listed(connection, asked.zone, query, given.sort)
+    return listed, asked.service.status_of(connection, month.period)
 
 
 def _sorted(month: str | None, kept: dict[str, str | None], sort: Sort) -> str:
