@@ -1,6 +1,6 @@
 """A message in a pipe: its length, then its bytes.
 
-As `multiprocessing.connection` has it, whose loading would be a tenth of the agent's start.
+As `multiprocessing.connection` has it, whose loading takes 5 ms of the 70 until a probe is made.
 """
 
 import os
