@@ -46,7 +46,7 @@ def figures(*, quick: bool) -> list[Figure]:
 
 
 def _compile() -> None:
-    """As an installed agent is, and as what is beside it is: to compile its modules at each start adds more than half."""
+    """As an installed agent is, and what is beside it: to compile its modules at each start adds more than half."""
     for folder in (Path(root) for root in gputally.__path__):
         for part in folder.iterdir():
             compileall.compile_dir(part, quiet=1)
