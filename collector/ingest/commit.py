@@ -101,11 +101,10 @@ class Committer:
         self._engine = engine
         self._zone = zone
         self._max_age_us = max_age_us
-        self._nodes = Identities(schema.node, ("cluster", "name"), _NODES, ("cluster",))
-        self._devices = Identities(schema.device, ("uuid", "model"), _DEVICES, ("model",))
+        self._nodes = Identities(schema.node, ("cluster", "name"), _NODES)
+        self._devices = Identities(schema.device, ("uuid", "model"), _DEVICES)
         owner = ("kind", "namespace", "pod", "container", "pod_uid", "first_seen_us", "user", "unit")
-        repeated = ("kind", "namespace", "container", "user", "unit")
-        self._owners = Identities(schema.owner, owner, _OWNERS, repeated)
+        self._owners = Identities(schema.owner, owner, _OWNERS)
         self._identities = (self._nodes, self._devices, self._owners)
         # As long as the door remembers a layout, so that none is looked up for two windows that follow each other.
         self._numbers: WeakKeyDictionary[Layout, Numbers] = WeakKeyDictionary()

@@ -1,6 +1,5 @@
 """Ids of nodes, devices and owners: made when first seen, and remembered once they are committed."""
 
-import sys
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -34,13 +33,12 @@ class Identities:
 
     An id found in a transaction is remembered only once `keep` says that it was committed; `forget` drops it, and
     all others too: after an error nothing is taken for granted. `size` bounds what is remembered, oldest use first out;
-    fewer than a fleet has at one time are as good as none. Texts of `repeated` columns are kept once for all keys.
+    fewer than a fleet has at one time are as good as none. Keys are kept as they were given.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str], size: int, repeated: Sequence[str] = ()) -> None:
+    def __init__(self, table: Table, columns: Sequence[str], size: int) -> None:
         self._table = table
         self._columns = tuple(columns)
-        self._repeated = [name in repeated for name in columns]
         self._size = size
         self._known: OrderedDict[Key, int] = OrderedDict()
         self._fresh: dict[Key, int] = {}
@@ -81,17 +79,11 @@ class Identities:
             return {}
         if is_sqlite(connection):
             rows = (row for chunk in _chunks(keys) for row in connection.execute(self._find, {"keys": chunk}))
-            return {self._kept(key): id_ for id_, *key in rows}
+            given = {key: key for key in keys}
+            return {given[*key]: id_ for id_, *key in rows}
         arrays = tuple(list(column) for column in zip(*keys, strict=True))
-        return {
-            self._kept(keys[place - 1]): id_ for id_, place in connection.exec_driver_sql(self._find_by_arrays, arrays)
-        }
-
-    def _kept(self, key: Sequence[str | int]) -> Key:
-        return tuple(
-            sys.intern(value) if repeats and isinstance(value, str) else value
-            for value, repeats in zip(key, self._repeated, strict=True)
-        )
+        found = connection.exec_driver_sql(self._find_by_arrays, arrays)
+        return {keys[place - 1]: id_ for id_, place in found}
 
 
 def _chunks(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:

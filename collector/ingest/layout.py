@@ -1,5 +1,6 @@
 """What a node's windows have in common for as long as nothing moves there: the tables, and who is on which line."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,7 @@ Holder: TypeAlias = tuple[int, int, int, int]
 
 PLACES = ("device", "partition", "owner", "basis", "reason", "source")
 _T = TypeVar("_T")
+_SHORT = 64  # places: longer columns are as many bytes as there are of them
 _KINDS = frozenset(kind.value for kind in OwnerKind)
 _holder = attrgetter("owner", "partition", "share_numerator", "share_denominator")
 
@@ -61,13 +63,25 @@ class Layout:
         return places
 
 
+def shared(values: Iterable[_T]) -> tuple[_T, ...]:
+    """The values as a tuple, which is the same object for all that are equal and short: nodes of a kind have a dozen
+    such columns in common. Not for values that equal those of another type."""
+    found = tuple(values)
+    return _first_of(found) if len(found) <= _SHORT else found
+
+
+@lru_cache(4096)
+def _first_of(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    return values
+
+
 def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
     """The layout of a window whose lines have the columns `found`, which are checked already; raises IndexError,
     ValueError or ZeroDivisionError where it contradicts itself."""
     owners = [_owner(owner) for owner in message.owners]
     if not _KINDS.issuperset(owner[0] for owner in owners):
         raise ValueError("an owner of no known kind")
-    partitions = list(message.partitions)
+    partitions = shared(map(sys.intern, message.partitions))
     edges = [_edges(device, len(owners), len(partitions)) for device in message.devices]
     zeros = (0,) * message.lines.count
     *lines, unmetered = (column[:] if column else zeros for column in (*found[: len(PLACES)], found[-1]))
@@ -75,10 +89,10 @@ def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
         _check_places(lines, (len(edges), len(partitions), len(owners), len(BASES), len(REASONS), len(SOURCES)))
     order = _order(lines[0])
     hides_idle, hides_dynamic = (_hidden(lines[0], unmetered, known, order) for known in _metered(message))
-    device, partition, owner, basis, reason, source = (_in_order(column, order) for column in lines)
+    device, partition, owner, basis, reason, source = (shared(_in_order(column, order)) for column in lines)
     return Layout(
         [device.uuid for device in message.devices],
-        codec.models(message),
+        shared(map(sys.intern, codec.models(message))),
         [device.energy_estimated for device in message.devices],
         [start for start, _ in edges],
         [end for _, end in edges],
@@ -99,22 +113,22 @@ def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
 
 
 def _owner(owner: pb.Owner) -> Key:
-    """The columns of its table."""
+    """The columns of its table; texts that many owners have are one object."""
     return (
-        owner.kind,
-        owner.namespace,
+        sys.intern(owner.kind),
+        sys.intern(owner.namespace),
         owner.pod,
-        owner.container,
+        sys.intern(owner.container),
         codec.pod_uid(owner),
         owner.first_seen_us,
-        owner.user,
-        owner.unit,
+        sys.intern(owner.user),
+        sys.intern(owner.unit),
     )
 
 
 def _profiles(profiles: Sequence[str], partitions: Sequence[str]) -> Sequence[str]:
     if not profiles:
-        return [""] * len(partitions)
+        return shared("" for _ in partitions)
     known = {name: profile for name, profile in zip(partitions, profiles, strict=True) if profile}
     return [known.get(name, "") for name in partitions]
 
@@ -131,7 +145,7 @@ def _holders(holders: Iterable[pb.Holder], owners: int, partitions: int) -> tupl
         if owner >= owners or partition >= partitions:
             raise IndexError("a holder outside the tables")
         found.append((owner, partition, *_share(numerator, denominator)))
-    return tuple(found)
+    return shared(found)
 
 
 @lru_cache(1024)  # a fleet has a few dozen

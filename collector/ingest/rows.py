@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from gputally.collector.database.coded import BASIS, REASON, SOURCE
 from gputally.collector.ingest.columns import WindowColumns
 from gputally.collector.ingest.identities import Key
-from gputally.collector.ingest.layout import Holder, Layout
+from gputally.collector.ingest.layout import Holder, Layout, shared
 from gputally.proto.columns import BASES, REASONS, SOURCES, STATES
 
 _Value: TypeAlias = int | str | None
@@ -52,11 +52,11 @@ def number(layout: Layout, device_ids: Mapping[Key, int], owner_ids: Mapping[Key
         [devices[place] for place in layout.device],
         [owners[place] for place in layout.owner],
         (
-            [_BASES[place] for place in layout.basis],
-            [_REASONS[place] for place in layout.reason],
-            [_SOURCES[place] for place in layout.source],
-            [layout.partitions[place] for place in layout.partition],
-            [layout.profiles[place] for place in layout.partition],
+            shared(_BASES[place] for place in layout.basis),
+            shared(_REASONS[place] for place in layout.reason),
+            shared(_SOURCES[place] for place in layout.source),
+            shared(layout.partitions[place] for place in layout.partition),
+            shared(layout.profiles[place] for place in layout.partition),
         ),
     )
 

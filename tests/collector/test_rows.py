@@ -15,6 +15,7 @@ from gputally.collector.database.coded import Coded
 from gputally.collector.database.seldom import Seldom
 from gputally.collector.ingest.columns import WindowColumns, read
 from gputally.collector.ingest.identities import Key, owner_key
+from gputally.collector.ingest.layout import shared
 from gputally.collector.ingest.rows import Numbered, device_rows, line_rows, number
 from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
@@ -103,3 +104,10 @@ def _line(line: Line) -> dict[str, Any]:
         "reason": line.key.reason.value,
         "source": line.source.value,
     }
+
+
+def test_columns_that_are_alike_are_one_object_and_long_ones_are_not_kept() -> None:
+    """Nodes of a kind have them in common; a column of thousands of lines would be kept after its layout is gone."""
+    assert shared([1, 2]) is shared((1, 2))
+    assert shared(range(65)) == tuple(range(65))
+    assert shared(range(65)) is not shared(range(65))
