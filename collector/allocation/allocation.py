@@ -4,10 +4,11 @@ Every row has one kind of owner, so that time nobody held never hides in a names
 and money as fractions, so I5 (disjoint periods add up) and I6 (every grouping has the same total) hold exactly.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Select, func, select
 
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.cells import read_rows
@@ -16,19 +17,19 @@ from gputally.collector.allocation.money import Money
 from gputally.collector.allocation.nodes import read_nodes_alike
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.places import count_places
-from gputally.collector.allocation.plan import detail
-from gputally.collector.allocation.query import Query, Scope
-from gputally.collector.allocation.read_plan import read_plan
+from gputally.collector.allocation.plan import SummedDay, detail
+from gputally.collector.allocation.query import Query, Scope, Spread
+from gputally.collector.allocation.read_plan import plan_with, read_days
 from gputally.collector.allocation.sheet import Sheet
 from gputally.collector.allocation.table import Row, Table
 from gputally.collector.database import schema
 from gputally.collector.database.engine import reading
-from gputally.collector.ledger.content_hash import ledger_hash
+from gputally.collector.ledger.content_hash import hashed, ledger_hash
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.queues.stakes import read_stakes
 from gputally.collector.rates.card import Quantity
 from gputally.collector.rates.changes import Changes
-from gputally.collector.rates.pricing import PRICES, Pricer, read_pricer
+from gputally.collector.rates.pricing import PRICES, Pricer, read_prices
 
 MAX_CUTS = 20_000  # by changes of carbon alone, each for every place: more would slow down what costs are asked for
 
@@ -76,34 +77,58 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
 
 def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
     """The same from the ledger as it is; all of it sees one state of the database."""
-    ground = Ground(ledger_hash(connection, query), pending_in(connection, query.period, query.scope))
-    return _read(connection, billing, query, ground)
+    days = read_days(connection, query.period)
+    return _read(connection, billing, query, days, _ground(connection, query, days))
 
 
 def read_usage(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Row, ...]:
     """Its rows alone: for answers that are made of several, and say themselves which ledger they are of."""
-    return _read(connection, billing, query, Ground("", 0)).rows
+    return _read(connection, billing, query, read_days(connection, query.period), Ground("", 0)).rows
 
 
-def _read(connection: Connection, billing: ZoneInfo, query: Query, ground: Ground) -> Allocation:
+def _ground(connection: Connection, query: Query, days: Sequence[SummedDay]) -> Ground:
+    """In one statement, whatever the tables are."""
+    told = (*hashed(connection, query, days), _pending(query.period, query.scope))
+    *sums, waiting = connection.execute(select(*(each.scalar_subquery() for each in told))).one()
+    return Ground(ledger_hash(sums), waiting)
+
+
+def _read(
+    connection: Connection, billing: ZoneInfo, query: Query, days: Sequence[SummedDay], ground: Ground
+) -> Allocation:
     pricer, changes = _changes(connection, billing, query)
     needed = detail({*query.keys, *query.where.keys}, by_node=pricer.asks_labels)
-    plan = read_plan(connection, query.period, [step.start_us for step in query.steps()], changes, needed)
+    starts = [step.start_us for step in query.steps()]
+    plan = plan_with(connection, query.period, starts, changes, needed, days)
     nodes = read_nodes_alike(connection, pricer, query.period)
     sheet = Sheet(query, pricer, plan.pieces.edges, nodes.representatives)
-    for sums in read_rows(connection, query, plan, nodes):
+    for sums in read_rows(connection, query, plan, nodes, _apart(query, pricer)):
         sheet.add(sums)
     table = sheet.table(read_stakes(connection, query.steps(), query.spread))
     return Allocation(query, pricer.currency or "", table, sheet.whole, table.costs.total(), ground, sheet.everything)
 
 
+def _apart(query: Query, pricer: Pricer) -> frozenset[By]:
+    """Where time was, as far as prices, teams and who takes what is spread depend on it."""
+    asked = {key for key in (By.CLUSTER, By.MODEL, By.PROFILE, By.NAMESPACE) if pricer.asks(key.value)}
+    if pricer.asks_labels:
+        asked.add(By.CLUSTER)
+    if pricer.asks_whose or _asks_teams(query) or query.spread is not Spread.NONE:
+        asked |= {By.CLUSTER, By.NAMESPACE}
+    return frozenset({*asked, By.KIND})
+
+
+def _asks_teams(query: Query) -> bool:
+    return By.TEAM in query.keys or By.TEAM in query.where.keys
+
+
 def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Pricer, Changes]:
     """When rates and teams change: with carbon's, or without where it changes so often that there would be no sums."""
-    pricer = read_pricer(connection, billing, query.as_of_us)
+    pricer = read_prices(connection, billing, query.as_of_us, of_teams=_asks_teams(query))
     changes = changes_of(pricer, query)
     if not pricer.has(Quantity.CARBON):
         return pricer, changes
-    money = read_pricer(connection, billing, query.as_of_us, PRICES)
+    money = read_prices(connection, billing, query.as_of_us, PRICES, of_teams=_asks_teams(query))
     of_money = changes_of(money, query)
     of_carbon = {*changes.all} - {*of_money.all, *(step.start_us for step in query.steps())}
     few = not of_carbon or len(of_carbon) * count_places(connection, query.period) <= MAX_CUTS
@@ -112,15 +137,18 @@ def _changes(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[P
 
 def changes_of(pricer: Pricer, query: Query) -> Changes:
     """When prices, and teams where they are asked for, become others within the query's period."""
-    teams = By.TEAM in query.keys or By.TEAM in query.where.keys
-    return pricer.changes(query.period.start_us, query.period.end_us, of_teams=teams)
+    return pricer.changes(query.period.start_us, query.period.end_us, of_teams=_asks_teams(query))
 
 
 def pending_in(connection: Connection, period: Period, scope: Scope) -> int:
     """Pairs that wait; for who sees some namespaces only the hours of them: how many nodes there are is not theirs."""
+    return connection.execute(_pending(period, scope)).scalar_one()
+
+
+def _pending(period: Period, scope: Scope) -> Select[int]:
     mark, node = schema.dirty_hour.c, schema.node.c
     counted = func.count() if scope.namespaces is None else func.count(mark.hour_us.distinct())
     within = select(counted).select_from(schema.dirty_hour.join(schema.node))
     if scope.clusters is not None:
         within = within.where(node.cluster.in_(sorted(scope.clusters)))
-    return connection.execute(within.where(mark.hour_us >= period.start_us, mark.hour_us < period.end_us)).scalar_one()
+    return within.where(mark.hour_us >= period.start_us, mark.hour_us < period.end_us)

@@ -1,5 +1,6 @@
 """The ledger as an answer needs it: summed by the database as far as prices and teams let it, a statement a table."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     Subquery,
     and_,
@@ -53,13 +55,16 @@ SOURCES: Mapping[Detail, Source] = {
     Detail.POSTING: POSTINGS,
 }
 _PLACE = (By.CLUSTER, By.MODEL, By.PROFILE, By.NAMESPACE, By.KIND)
-# A fleet's month is summed in memory: PostgreSQL's own 4 MB would sort it on disk. Its newest days are in memory, too:
-# by PostgreSQL's own price of a look into an index it would read the owners of all months for those of a day.
-_ROOM = text("SELECT set_config('work_mem', '128MB', true), set_config('random_page_cost', '1.1', true)")
-_HASHED, _AS_USUAL = (text(f"SET LOCAL enable_sort = {on}") for on in ("off", "on"))
+# A fleet's month is summed in memory: PostgreSQL's own 4 MB would sort it on disk. Sums are hashed, not sorted by
+# names, of which PostgreSQL expects more than there are. Newest days are in memory, too: a look into an index takes as
+# long as eight rows that are read in order, and not as a hundred: it would read the owners of all months for a day's.
+_SETTINGS = {"work_mem": "128MB", "enable_sort": "off", "random_page_cost": "1.1", "cpu_tuple_cost": "0.03"}
+_IN_MEMORY = text("SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()))
+_AS_USUAL = text("SET LOCAL enable_sort = on")
 _FITS = "fits"  # by its name, because a text in it is another parameter in each place that it stands
 _CLASS = "class_"  # likewise
 _WHOSE = "whose_"  # likewise; no column is called so
+_UNTOLD: ColumnElement[str] = literal_column("''")
 
 
 # What stands before the names in a row.
@@ -95,28 +100,24 @@ def place_of(row: SumRow, representatives: Sequence[str]) -> Key:
     return Key(cluster, representatives[number], model, profile, namespace if kind == _POD else None)
 
 
-def read_rows(connection: Connection, query: Query, plan: Plan, nodes: Nodes) -> Iterator[Sequence[SumRow]]:
-    """Sums of a query's period, part by part; raises TooMany."""
+def read_rows(
+    connection: Connection, query: Query, plan: Plan, nodes: Nodes, apart: frozenset[By] = frozenset(_PLACE)
+) -> Iterator[Sequence[SumRow]]:
+    """Sums of a query's period, part by part; raises TooMany. Of the places in a row's head those not `apart` are
+    empty, or not summed up.
+    """
     columns = tuple(key for key in query.keys if key in READ)
     left = MAX_CELLS
     if not is_sqlite(connection):
-        connection.execute(_ROOM)
-    for part in plan.parts:
-        rows = _fetch(connection, _statement(query, columns, plan.pieces, part, nodes).limit(left + 1))
+        connection.execute(_IN_MEMORY)
+    for part in plan.parts:  # not through a cursor, which is planned for few rows
+        rows = connection.execute(_statement(query, columns, plan.pieces, part, nodes, apart).limit(left + 1)).all()
         left -= len(rows)
         if left < 0:
             raise TooMany("aggregate", "too many rows: ask for a shorter window, a longer step, or fewer keys")
         yield rows
-
-
-def _fetch(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequence[SumRow]:
-    """Not through a cursor, which is planned for few rows; not sorted by names, of which PostgreSQL expects more."""
-    if is_sqlite(connection):
-        return connection.execute(statement).all()
-    connection.execute(_HASHED)
-    rows = connection.execute(statement).all()
-    connection.execute(_AS_USUAL)
-    return rows
+    if not is_sqlite(connection):
+        connection.execute(_AS_USUAL)
 
 
 def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:
@@ -126,7 +127,7 @@ def in_scope(period: Period, scope: Scope) -> ColumnElement[bool]:
 
 @lru_cache(maxsize=64)
 def _statement(
-    query: Query, columns: tuple[By, ...], pieces: Pieces, part: Part, nodes: Nodes
+    query: Query, columns: tuple[By, ...], pieces: Pieces, part: Part, nodes: Nodes, apart: frozenset[By]
 ) -> Select[*tuple[Any, ...]]:
     """Hours by ids first, which takes a database a tenth of the time that sums by names take; then by names.
 
@@ -134,37 +135,62 @@ def _statement(
     """
     source = SOURCES[part.detail]
     own = [source.columns[key] for key in columns if key in source.columns and _is_own(source, key)]
-    ids = _by_ids(query, own, pieces, part)
+    alike = _alike(query, pieces, part)
+    ids = _by_ids(query, own, pieces, part, alike)
     if part.detail is Detail.NAMESPACE:
-        return _of_places(source, ids, columns)
+        return _of_places(source, ids, columns, alike)
 
     def named(key: By) -> ColumnElement[Any]:
         if key in WHOSE:
             return whose.NAMES[key](schema.owner, pod_workload).label(_WHOSE + key)
         return ids.c[source.columns[key].name] if _is_own(source, key) else source.columns[key]
 
-    before, after = [ids.c.piece, *map(named, _PLACE)], list(map(named, columns))
-    grouped = [text(_WHOSE + key) if key in WHOSE else named(key) for key in columns]
-    number = nodes.number(schema.node.c.id).label(_CLASS)
-    statement = (
-        select(number, *before, _matches(query, ids), *after, *_sums(ids.c))
-        .join_from(ids, schema.node, schema.node.c.id == ids.c.node_id)
-        .join(schema.device, schema.device.c.id == ids.c.device_id)
-        .join(schema.owner, schema.owner.c.id == ids.c.owner_id)
-        .group_by(*([text(_CLASS)] if nodes.alike else []), *before, text(_FITS), *grouped)
-    )
-    if WHOSE.isdisjoint(columns) and not query.where.asks_whose:
-        return statement
-    statement = statement.outerjoin(pod_workload, whose.learnt(schema.node, schema.owner, pod_workload))
+    places = [named(key) if key in apart else _UNTOLD for key in _PLACE]
+    number, fits = nodes.number(schema.node.c.id).label(_CLASS), _matches(query, _told("matches", ids, alike))
+    statement = select(number, _told("piece", ids, alike), *places, fits, *map(named, columns), *_sums(ids.c))
+    told = (*(key for key in _PLACE if key in apart), *columns)
+    grouped = [text(_WHOSE + key) if key in WHOSE else named(key) for key in told]
+    varying: list[Any] = [text(_CLASS)] if nodes.alike else []
+    varying += [] if "piece" in alike else [ids.c.piece]
+    varying += [] if "matches" in alike else [text(_FITS)]
+    statement = statement.group_by(*varying, *grouped)
+    asks_whose = query.where.asks_whose or not WHOSE.isdisjoint(columns)
+    read = {source.columns[key].table for key in told if key not in WHOSE}
+    needed = {*read, *([schema.node] if nodes.alike or asks_whose else []), schema.owner}
+    joined: FromClause = ids
+    for table, pointer in source.pointers.items():
+        joined = joined.join(table, table.c.id == ids.c[pointer.name]) if table in needed else joined
+    if not asks_whose:
+        return statement.select_from(joined)
+    joined = joined.outerjoin(pod_workload, whose.learnt(schema.node, schema.owner, pod_workload))
+    statement = statement.select_from(joined)
     return statement if query.spread is not Spread.NONE else statement.where(query.where.whose())
 
 
-def _of_places(source: Source, ids: Subquery, columns: Sequence[By]) -> Select[*tuple[Any, ...]]:
+def _alike(query: Query, pieces: Pieces, part: Part) -> Mapping[str, ColumnElement[Any]]:
+    """What is the same of all rows of a part: the piece where it has one, and that they fit where others stay away."""
+    found: dict[str, ColumnElement[Any]] = {}
+    first, last = (bisect_right(pieces.edges, us) - 1 for us in (part.spans[0].start_us, part.spans[-1].end_us - 1))
+    if first == last:
+        found["piece"] = literal_column(str(first))
+    if query.spread is Spread.NONE:
+        found["matches"] = literal_column("1")
+    return found
+
+
+def _told(name: str, ids: Subquery, alike: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
+    return alike[name] if name in alike else ids.c[name]
+
+
+def _of_places(
+    source: Source, ids: Subquery, columns: Sequence[By], alike: Mapping[str, ColumnElement[Any]]
+) -> Select[*tuple[Any, ...]]:
     """A place is all that these sums are told by, so names cannot sum them up further."""
     ((names, pointer),) = source.pointers.items()
     told = [source.columns[key] for key in (*_PLACE, *columns)]
     about, after = told[: len(_PLACE)], told[len(_PLACE) :]
-    named = select(literal_column("-1").label(_CLASS), ids.c.piece, *about, ids.c.matches.label(_FITS), *after)
+    piece, matches = (_told(name, ids, alike) for name in ("piece", "matches"))
+    named = select(literal_column("-1").label(_CLASS), piece, *about, matches.label(_FITS), *after)
     return named.add_columns(*(ids.c[name] for name in SUMMED)).join_from(ids, names, names.c.id == ids.c[pointer.name])
 
 
@@ -172,21 +198,24 @@ def _is_own(source: Source, key: By) -> bool:
     return source.columns[key].table is source.table
 
 
-def _matches(query: Query, ids: Subquery) -> ColumnElement[int]:
+def _matches(query: Query, matches: ColumnElement[int]) -> ColumnElement[int]:
     """Whether the filter lets sums in; where the platform is spread, what it does not let in is needed as well."""
     if query.spread is Spread.NONE or not query.where.asks_whose:
-        return ids.c.matches.label(_FITS)
-    return case((query.where.whose(), ids.c.matches), else_=literal_column("0")).label(_FITS)
+        return matches.label(_FITS)
+    return case((query.where.whose(), matches), else_=literal_column("0")).label(_FITS)
 
 
-def _by_ids(query: Query, own: Sequence[Column[Any]], pieces: Pieces, part: Part) -> Subquery:
+def _by_ids(
+    query: Query, own: Sequence[Column[Any]], pieces: Pieces, part: Part, alike: Mapping[str, ColumnElement[Any]]
+) -> Subquery:
     """The rows in scope summed by piece, ids and those of their own columns that are asked for."""
     source = SOURCES[part.detail]
     fits = source.holds(query.where)
     spread = query.spread is not Spread.NONE
     # What is spread comes from rows that do not fit the filter, too.
-    matches = case((fits, literal_column("1")), else_=literal_column("0")) if spread else literal_column("1")
+    matches = case((fits, literal_column("1")), else_=literal_column("0"))
     groups = {"piece": piece(source, pieces), "matches": matches}
+    groups = {name: column for name, column in groups.items() if name not in alike}
     own = [*own, *([source.columns[By.PROFILE]] if _is_own(source, By.PROFILE) else [])]
     groups |= {column.name: column for column in (*source.pointers.values(), *own)}
     labelled = [column.label(name) for name, column in groups.items()]

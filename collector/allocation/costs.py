@@ -90,19 +90,23 @@ def _columns(rows: Sequence[Sequence[int]]) -> Sequence[Column]:
 _NO_ROWS: Sequence[list[Sequence[int]]] = [[]] * len(Money._fields)
 
 
-def spent(groups: Groups[Any], prices: Sequence[Prices], by_state_us: Sequence[Column], energy_mj: Column) -> Costs:
-    """What groups of sums cost, of which each has prices of its own; nothing is shared yet.
+def spent(
+    groups: Groups[Any],
+    prices: Sequence[Prices],
+    by_state_us: Sequence[Column],
+    times_us: Sequence[Column],
+    energy_mj: Column,
+) -> Costs:
+    """What groups of sums cost, each at prices of its own; nothing is shared yet.
 
-    The time of a sum is always known, its energy may not be.
+    The time of a sum is always known, its energy may not be. `times_us` is that of the groups.
     """
-    gpu_hour, energy, overhead, carbon = map(list, zip(*prices, strict=True)) if prices else ([], [], [], [])
-    priced, unpriced = _by_price(gpu_hour, by_state_us)
+    gpu_hour, energy, overhead, carbon = ([each[at] for each in prices] for at in range(len(Prices._fields)))
     paid = [price or 0 for price in gpu_hour]
-    costs = ([*map(mul, column, paid)] if any(column) else column for column in by_state_us)
+    by_state = [groups.sums(list(map(mul, column, paid)) if any(column) else column) for column in by_state_us]
     return Costs(
-        [groups.sums(column) for column in costs],
-        [groups.sums(column) for column in priced],
-        [groups.sums(column) for column in unpriced],
+        by_state,
+        *_by_price(groups, gpu_hour, by_state_us, times_us),
         groups.sums(_times(energy_mj, energy)),
         groups.sums(_times(energy_mj, overhead)),
         [0] * len(groups),
@@ -111,13 +115,15 @@ def spent(groups: Groups[Any], prices: Sequence[Prices], by_state_us: Sequence[C
     )
 
 
-def _by_price(prices: Column, by_state_us: Sequence[Column]) -> tuple[Sequence[Column], Sequence[Column]]:
-    """Time that has a price, and time that has none."""
-    nothing = [0] * len(prices)
+def _by_price(
+    groups: Groups[Any], prices: Column, by_state_us: Sequence[Column], times_us: Sequence[Column]
+) -> tuple[Sequence[Column], Sequence[Column]]:
+    """The time of groups that has a price, and the time that has none."""
     if None not in prices:
-        return by_state_us, [nothing] * len(by_state_us)
+        return times_us, [[0] * len(groups)] * len(times_us)
     has, lacks = [price is not None for price in prices], [price is None for price in prices]
-    return [[*map(mul, column, has)] for column in by_state_us], [[*map(mul, column, lacks)] for column in by_state_us]
+    priced, unpriced = ([groups.sums(list(map(mul, column, of))) for column in by_state_us] for of in (has, lacks))
+    return priced, unpriced
 
 
 def _times(amounts: Column, prices: Column) -> Column:

@@ -79,8 +79,20 @@ def total(parts: Iterable[Money]) -> Money:
     if not rows:
         return NOTHING
     by_state, priced, unpriced, energy, overhead, shared, carbon, no_factor_mj = zip(*rows, strict=True)
-    apart = (tuple(map(sum, zip(*of, strict=True))) for of in (by_state, priced, unpriced))
-    return Money(*apart, sum_of(energy), sum_of(overhead), sum(shared), sum_of(carbon), sum(no_factor_mj))
+    return Money(
+        _by_state(by_state),
+        _by_state(priced),
+        _by_state(unpriced),
+        sum_of(energy),
+        sum_of(overhead),
+        sum(shared),
+        sum_of(carbon),
+        sum(no_factor_mj),
+    )
+
+
+def _by_state(rows: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*rows, strict=True)))
 
 
 def column(costs: Sequence[int | None], shown: slice = _ALL) -> list[str | None]:

@@ -33,10 +33,22 @@ def read_days(connection: Connection, period: Period) -> list[SummedDay]:
 
 def read_plan(connection: Connection, period: Period, starts: Sequence[int], changes: Changes, needed: Detail) -> Plan:
     """How to read a period whose steps begin at `starts`, with at least this much detail."""
+    return plan_with(connection, period, starts, changes, needed, read_days(connection, period))
+
+
+def plan_with(
+    connection: Connection,
+    period: Period,
+    starts: Sequence[int],
+    changes: Changes,
+    needed: Detail,
+    summed: Sequence[SummedDay],
+) -> Plan:
+    """The same where the period's summed days are known."""
     cut_at = pieces(starts, changes)
     if needed is Detail.POSTING:
         return Plan(cut_at, parts(period, needed, ()))
-    days = whole_days(period, cut_at.common, read_days(connection, period))
+    days = whole_days(period, cut_at.common, summed)
     return Plan(cut_at, parts(period, needed, days, _cuts(connection, changes, days)))
 
 

@@ -4,16 +4,16 @@ All of it goes column by column: a fleet's answer is made of thousands of sums, 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.amounts import Amounts, of_states
 from gputally.collector.allocation.cells import HEAD, SumRow, amounts_of, place_of
 from gputally.collector.allocation.columns import Column, Groups, picked, sum_of
-from gputally.collector.allocation.costs import Costs, spent
+from gputally.collector.allocation.costs import spent
 from gputally.collector.allocation.grouping import READ, By
 from gputally.collector.allocation.money import Prices, prices_of
 from gputally.collector.allocation.query import Query, Spread
@@ -112,10 +112,14 @@ class Sheet:
         """The rows, step by step; within one the largest capacity first. `stakes`: what spreading by quota goes by."""
         sums = self._shown()
         groups = Groups(sums.keys())
-        groups.put_in_order(_order(groups.keys, [groups.sums(column) for column in sums.values[:_STATES]]))
+        times = [groups.sums(column) for column in sums.values[:_STATES]]
+        order = _order(groups.keys, times)
+        groups.put_in_order(order)
+        times = [picked(column, order) for column in times]
         shared = self._shared(sums, groups, stakes)
-        costs = replace(_costs(groups, sums), shared=[each.cost for each in shared])
-        amounts = _columns([groups.sums(column) for column in sums.values], len(groups))
+        costs = spent(groups, sums.prices, sums.values[:_STATES], times, sums.energy_mj)
+        costs = replace(costs, shared=[each.cost for each in shared])
+        amounts = _columns([*times, *map(groups.sums, sums.values[_STATES:])], len(groups))
         step, owners, names, fits = zip(*groups.keys, strict=True) if groups.keys else ((), (), (), ())
         table = Table([self._steps[at] for at in step], names, owners, amounts, costs, [each.us for each in shared])
         return table if all(fits) else table.picked(range(fits.index(False)))
@@ -146,19 +150,21 @@ class Sheet:
     def _prices(self, head: Sequence[Sequence[Any]]) -> Sequence[Prices]:
         """Of each sum; looked up once for all that have the same."""
         asked = list(zip(*head[: _WHOSE if self._pricer.asks_whose else _WHICH], strict=True))
-        found = {about: prices_of(self._pricer.rate(*self._place(about))) for about in set(asked)}
-        return [found[about] for about in asked]
+        return _looked_up(asked, lambda about: prices_of(self._pricer.rate(*self._place([*about, *_NOBODYS][:_WHOSE]))))
 
     def _teams(self, head: Sequence[Sequence[Any]]) -> Sequence[str]:
-        asked = list(zip(*head[:_WHOSE], strict=True))
-        found = {about: self._pricer.team(*self._place(about)) or "" for about in set(asked)}
-        return [found[about] for about in asked]
+        _, piece, cluster, _, _, namespace, owner, _ = head
+        asked = list(zip(piece, cluster, namespace, owner, strict=True))
+
+        def team(of: tuple[Any, ...]) -> str:
+            at, where, *whose = of
+            return self._pricer.team(*self._place([-1, at, where, "", "", *whose])) or ""
+
+        return _looked_up(asked, team)
 
     def _place(self, about: SumRow) -> tuple[Key, int]:
-        """What a price depends on, and when; `about` is the beginning of a sum's row."""
-        nobodys = ("", OwnerKind.PLATFORM.value)
-        row: SumRow = [*about, *nobodys]
-        return place_of(row[:_WHOSE], self._representatives), self._edges[row[1]]
+        """What prices and teams depend on, and when; `about` is the beginning of a sum's row."""
+        return place_of(about, self._representatives), self._edges[about[1]]
 
     def _shown(self) -> _Sums:
         """The time of the states that are asked for; where each has rows of its own, that of each by itself."""
@@ -195,7 +201,17 @@ _STATES = len(State)
 _TEXTS = [state.value for state in State]
 _ENERGY, _MEMORY = SUMMED.index("energy_mj"), SUMMED.index("memory_high")
 _WHICH, _WHOSE = 5, 7  # columns of HEAD that prices depend on: without, and with, those that say whose it is
+_NOBODYS = ("", OwnerKind.PLATFORM.value)
 _NOT_SHARED = Shared()
+
+_Asked = TypeVar("_Asked", bound=Hashable)
+_Found = TypeVar("_Found")
+
+
+def _looked_up(asked: Sequence[_Asked], look_up: Callable[[_Asked], _Found]) -> Sequence[_Found]:
+    """Each once, however often it is asked for."""
+    found = {each: look_up(each) for each in set(asked)}
+    return [found[each] for each in asked]
 
 
 def _order(keys: Sequence[_Place], by_state_us: Sequence[Column]) -> Sequence[int]:
@@ -203,10 +219,6 @@ def _order(keys: Sequence[_Place], by_state_us: Sequence[Column]) -> Sequence[in
     every = zip(keys, map(sum, zip(*by_state_us, strict=True)), strict=True)
     order = [(not fits, step, -us, owner, names) for (step, owner, names, fits), us in every]
     return sorted(range(len(keys)), key=order.__getitem__)
-
-
-def _costs(groups: Groups[Any], sums: _Sums) -> Costs:
-    return spent(groups, sums.prices, sums.values[:_STATES], sums.energy_mj)
 
 
 def _parts(sums: _Sums, groups: Groups[_Place], keys: Sequence[_Key]) -> Iterator[Part]:
@@ -217,7 +229,8 @@ def _parts(sums: _Sums, groups: Groups[_Place], keys: Sequence[_Key]) -> Iterato
     takers = [namespace if owner == OwnerKind.POD else None for namespace, owner in owned]
     apart = Groups(zip(mine.cluster, takers, rows, strict=True))
     times = [apart.sums(column) for column in mine.values[:_STATES]]
-    every = zip(apart.keys, map(sum, zip(*times, strict=True)), _costs(apart, mine).cost, strict=True)
+    costs = spent(apart, mine.prices, mine.values[:_STATES], times, mine.energy_mj)
+    every = zip(apart.keys, map(sum, zip(*times, strict=True)), costs.cost, strict=True)
     for (cluster, namespace, row), us, cost in every:
         yield Part((keys[row].step, cluster), namespace, keys[row], us, cost or 0)  # without a price nothing is spread
 

@@ -22,9 +22,16 @@ def answer_text(answer: models.AllocationAnswer, columns: Mapping[str, Sequence[
 
 def rows_text(columns: Mapping[str, Sequence[Any]]) -> str:
     """The rows with commas between them."""
-    texts = [_TEXTS.get(name, _numbers)(columns[name]) for name in models.Row.model_fields]
-    row = "{" + ",".join(f'"{name}":%s' for name in models.Row.model_fields) + "}"
-    return ",".join([row % values for values in zip(*texts, strict=True)])
+    texts = {name: _TEXTS.get(name, _numbers)(columns[name]) for name in models.Row.model_fields}
+    alike = {name: of[0] for name, of in texts.items() if name != "keys" and len(set(of)) == 1}
+    row = "{" + ",".join(f'"{name}":{_literal(alike[name]) if name in alike else "%s"}' for name in texts) + "}"
+    varying = [of for name, of in texts.items() if name not in alike]
+    return ",".join([row % values for values in zip(*varying, strict=True)])
+
+
+def _literal(text: object) -> str:
+    """As part of a template."""
+    return str(text).replace("%", "%%")
 
 
 def _numbers(values: Sequence[Any]) -> Sequence[Any]:
@@ -42,14 +49,25 @@ def _spans(values: Sequence[models.Span]) -> Sequence[str]:
     return [texts[id(value)] for value in values]
 
 
+def _names(values: Sequence[Mapping[str, str]]) -> Sequence[str]:
+    """Objects of texts."""
+    return ["{" + ",".join([f"{_JSON(key)}:{_JSON(name)}" for key, name in value.items()]) + "}" for value in values]
+
+
+def _repeated(values: Sequence[str]) -> Sequence[str]:
+    """Texts of which there are few."""
+    texts = {value: _JSON(value) for value in set(values)}
+    return [texts[value] for value in values]
+
+
 def _qualities(values: Sequence[models.Quality | None]) -> Sequence[str]:
     return ["null" if value is None else value.model_dump_json() for value in values]
 
 
 _TEXTS: Mapping[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
     "step": _spans,
-    "keys": lambda values: [_JSON(value) for value in values],
-    "owner": lambda values: [_JSON(value) for value in values],
+    "keys": _names,
+    "owner": _repeated,
     "quality": _qualities,
     **{name: _decimals for name, field in models.Row.model_fields.items() if field.annotation == models.Cost},
 }

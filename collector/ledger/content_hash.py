@@ -7,15 +7,15 @@ and PostgreSQL hash differently: what is frozen for ever has a content hash of i
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation.cells import SOURCES
-from gputally.collector.allocation.plan import Detail, Part, detail, parts, whole_days
+from gputally.collector.allocation.plan import Detail, Part, SummedDay, detail, parts, whole_days
 from gputally.collector.allocation.query import Query
-from gputally.collector.allocation.read_plan import read_days
 from gputally.collector.allocation.whose import learnt
 from gputally.collector.database import schema
 from gputally.collector.database.fingerprint import fingerprint
@@ -29,15 +29,16 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
 )
 
 
-def ledger_hash(connection: Connection, query: Query) -> str:
-    """64 hexadecimal digits for the ledger of the query's period that the asker may see and the filter lets in."""
-    needed = detail(query.where.keys)
-    days = whole_days(query.period, (query.period.start_us,), read_days(connection, query.period))
-    found = [
-        int(connection.execute(_statement(connection, query, part)).scalar_one() or 0)
-        for part in parts(query.period, needed, days)
-    ]
-    return hashlib.sha256(str(sum(found)).encode()).hexdigest()
+def ledger_hash(sums: Iterable[int | None]) -> str:
+    """64 hexadecimal digits for the sums that `hashed` tells."""
+    return hashlib.sha256(str(sum(map(int, filter(None, sums)))).encode()).hexdigest()
+
+
+def hashed(connection: Connection, query: Query, days: Sequence[SummedDay]) -> Sequence[Select[int]]:
+    """What sums the rows of the query's period that the asker may see and the filter lets in; `days` are its own."""
+    of_days = whole_days(query.period, (query.period.start_us,), days)
+    found = parts(query.period, detail(query.where.keys), of_days)
+    return [_statement(connection, query, part) for part in found]
 
 
 def _statement(connection: Connection, query: Query, part: Part) -> Select[int]:

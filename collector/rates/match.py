@@ -72,9 +72,15 @@ class Book:
         self._shelves = {quantity: _shelves(card.rules, quantity) for quantity in Quantity}
         self._namespaces = {rule.match.namespace for rule in card.rules}
         self._teams = {rule.match.team for rule in card.rules}
+        self._asks = frozenset(name for rule in card.rules for name, asked in rule.match.plain if asked is not None)
         self._labels = {name for rule in card.rules for name, _ in rule.match.node_labels}
         self._found: dict[tuple[Quantity, Use], tuple[Shelf, ...]] = {}
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
+
+    @property
+    def asks(self) -> frozenset[str]:
+        """The plain fields of a match that any rule names."""
+        return self._asks
 
     @property
     def asks_namespaces(self) -> bool:

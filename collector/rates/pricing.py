@@ -23,7 +23,7 @@ from gputally.collector.rates.card import Quantity, Rule, Use
 from gputally.collector.rates.changes import Changes, by_name
 from gputally.collector.rates.match import Book
 from gputally.collector.rates.parse import parse_card
-from gputally.collector.teams import Assignment, TeamBook, read_teams
+from gputally.collector.teams import Assignment, TeamBook, TeamMapping, read_teams
 
 PRICES = (Quantity.GPU_HOUR, Quantity.KWH, Quantity.PUE)  # carbon may change every hour, which money does not
 
@@ -104,6 +104,10 @@ class Pricer:
     def asks_whose(self) -> bool:
         """Whether a price may depend on whose namespace or team it is."""
         return self.book is not None and (self.book.asks_namespaces or self.book.asks_teams)
+
+    def asks(self, name: str) -> bool:
+        """Whether a price may depend on a field of a key, by its name."""
+        return self.book is not None and name in self.book.asks
 
     def has(self, quantity: Quantity) -> bool:
         """Whether the card has any rule of a quantity."""
@@ -244,6 +248,23 @@ def read_pricer(
     applied = current(connection, Kind.RATES, as_of_us)
     book = None if applied is None else _book(applied.content, zone)
     nodes, teams = read_nodes(connection, zone, as_of_us), read_teams(connection, zone, as_of_us)
+    return Pricer(applied, book, nodes, teams, quantities)
+
+
+def read_prices(
+    connection: Connection,
+    zone: ZoneInfo,
+    as_of_us: int | None = None,
+    quantities: Sequence[Quantity] = tuple(Quantity),
+    *,
+    of_teams: bool,
+) -> Pricer:
+    """The same for rates alone, and `of_teams` for teams: labels and teams that no rule asks for are not read."""
+    applied = current(connection, Kind.RATES, as_of_us)
+    book = None if applied is None else _book(applied.content, zone)
+    nodes = read_nodes(connection, zone, as_of_us) if book and book.asks_labels else LabelHistory({})
+    asks_teams = of_teams or (book is not None and book.asks_teams)
+    teams = read_teams(connection, zone, as_of_us) if asks_teams else TeamBook(TeamMapping(), LabelHistory({}))
     return Pricer(applied, book, nodes, teams, quantities)
 
 

@@ -19,7 +19,8 @@ def rule(value: int) -> Rule:
 
 
 def spent(rate: Rate, *by_state_us: int, energy_mj: int | None = None) -> Money:
-    [money] = spent_by(Groups([()]), [prices_of(rate)], [[us] for us in by_state_us], [energy_mj]).rows()
+    times_us = [[us] for us in by_state_us]
+    [money] = spent_by(Groups([()]), [prices_of(rate)], times_us, times_us, [energy_mj]).rows()
     return money
 
 
