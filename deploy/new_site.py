@@ -78,6 +78,8 @@ resources:
   - "{deploy}/collector/base"
   {trial}- "{deploy}/collector/overlays/postgres-trial"  # no backup: for a trial only
   # - "{deploy}/daemonset/overlays/dra"  # GPUs are claimed by dynamic resource allocation
+  # - "{deploy}/collector/overlays/workloads"  # reports name workloads for certain: may read what owns pods
+  # - "{deploy}/collector/overlays/queues"  # quotas of Kueue's and Volcano's queues
   # - "{deploy}/daemonset/overlays/podmonitor"  # Prometheus Operator, from here ...
   # - "{deploy}/collector/overlays/servicemonitor"
   # - "{deploy}/collector/overlays/prometheusrule"  # ... to here

@@ -208,7 +208,7 @@ def _kept(texts: Mapping[str, str] | None) -> dict[str, str]:
 
 
 @contextmanager
-def errors(kind: str, verbs: str = "get, list and watch") -> Iterator[None]:
+def errors(kind: str, verbs: str = "list and watch") -> Iterator[None]:
     """The package's errors, urllib3's and those of an answer that cannot be read, as ClusterError or VersionGone."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError

@@ -42,6 +42,14 @@ def test_it_has_all_that_the_pods_need(objects: list[Object]) -> None:
     assert settings["data"] == {"cluster": "prod", "timezone": "Europe/Berlin"}
 
 
+def test_everything_that_can_be_added_is_named_in_it(folder: Path) -> None:
+    """Behind a #. The other ways to the driver exclude each other, and cert-manager's takes more than a line."""
+    text = (folder / "kustomization.yaml").read_text()
+    overlays = {f"{path.parent.parent.name}/overlays/{path.name}" for path in DEPLOY.glob("*/overlays/*")}
+    overlays -= {f"daemonset/overlays/{driver}" for driver in ("gpu-operator", "gke")}
+    assert {each for each in overlays if f'/{each}"' not in text} == {"collector/overlays/cert-manager"}
+
+
 def test_pods_refer_to_settings_by_what_they_hold(objects: list[Object]) -> None:
     """So that a changed setting restarts them, and a renewed certificate does not."""
     (settings,) = (each for each in of_kind(objects, "ConfigMap") if "cluster" in each["data"])

@@ -220,6 +220,9 @@ def granted(folder: str, name: str) -> set[tuple[str, str, str]]:
     }
 
 
+FOLLOW = {"list", "watch"}
+
+
 def resources(folder: str, name: str) -> set[str]:
     return {resource for _, resource, _ in granted(folder, name)}
 
@@ -232,6 +235,13 @@ def named_in(folder: str, pattern: str) -> set[str]:
 def test_the_agent_may_see_what_its_code_asks_for() -> None:
     assert resources("daemonset/base", "gputally-agent") == named_in("agent", r'"/api/v1/(\w+)"')
     assert resources("daemonset/overlays/dra", "gputally-agent-dra") == named_in("agent/kube", r'"(resource\w+s)"')
+
+
+def test_the_agent_follows_and_asks_for_nothing_by_its_name() -> None:
+    """Every path in its code is one of a collection: what a `get` would allow, nobody asks for."""
+    for folder, name in (("daemonset/base", "gputally-agent"), ("daemonset/overlays/dra", "gputally-agent-dra")):
+        assert {verb for _, _, verb in granted(folder, name)} == FOLLOW
+    assert named_in("agent", r'"/api/v1/\w+/') == set()
 
 
 def test_the_collector_may_read_every_kind_that_a_rule_knows_as_an_owner() -> None:
@@ -251,9 +261,7 @@ def listed() -> set[str]:
 
 def test_the_collector_may_see_the_queues_whose_quotas_it_knows() -> None:
     rights = granted("collector/overlays/queues", "gputally-collector-queues")
-    assert rights == {
-        (group, str(kind), verb) for kind, (group, _) in QUEUES.items() for verb in ("get", "list", "watch")
-    }
+    assert rights == {(group, str(kind), verb) for kind, (group, _) in QUEUES.items() for verb in FOLLOW}
     assert set(QUEUES) == set(QUEUED)
 
 
@@ -262,6 +270,11 @@ def test_the_collector_may_see_what_its_code_asks_for() -> None:
     rights = granted("collector/base", "gputally-collector")
     watched = {str(kind) for kind in ObjectKind if kind not in QUEUED}
     assert {resource for _, resource, _ in rights} == reviews | watched | listed()
+    by_name = {f"{kind}s" for kind in named_in("collector", r"\.read_namespaced_(\w+)\b")}
+    assert {(resource, verb) for _, resource, verb in rights if resource not in reviews} == {
+        *((each, verb) for each in watched | listed() for verb in FOLLOW),
+        *((each, "get") for each in by_name),
+    }
     assert {(resource, verb) for _, resource, verb in rights if resource in reviews} == {
         (each, "create") for each in reviews
     }
