@@ -27,7 +27,7 @@ from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
 from gputally.collector.jobs.attempts import attempts_of
 from gputally.collector.jobs.drill import Drilled, of_workload, read_job
-from gputally.collector.jobs.job import Job, read_jobs
+from gputally.collector.jobs.job import Job, read_jobs, read_some, read_uses
 from gputally.collector.jobs.pod import Outcome
 from gputally.collector.jobs.read_pods import told_apart
 from gputally.collector.ledger.postings import settle
@@ -195,3 +195,16 @@ def test_workloads_sum_to_what_pods_had_in_any_history(
         (one,) = [each for each in drilled(engine, job.name.label, job.name.namespace) if each.job.name == job.name]
         assert one.job == job
         assert summed(use.amounts for use in one.pods) == job.amounts
+
+
+def test_some_workloads_are_told_as_among_all(gang: Engine) -> None:
+    """Without those that are not asked for, in the order that they are asked in."""
+    query = Query(DAY, UTC)
+    with reading(gang) as connection:
+        every = read_jobs(connection, UTC, query).jobs
+        uses, found = read_uses(connection, UTC, query)
+        assert read_some(connection, UTC, query, uses) == every
+        assert read_some(connection, UTC, query, uses[::-1][:1]) == every[-1:]
+        assert read_some(connection, UTC, query, []) == ()
+    assert [(one.name, one.amounts, one.money) for one in uses] == [(one.name, one.amounts, one.money) for one in every]
+    assert summed(one.amounts for one in uses) == found.amounts
