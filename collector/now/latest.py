@@ -1,5 +1,6 @@
 """What the nodes said last: the lines of each node's newest window, and the parts of devices that they stand for."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -171,6 +172,14 @@ def _standing(row: Any) -> Standing:
         Amounts(*states),
         memory,
     )
+
+
+def gpus(standings: Iterable[Standing]) -> Fraction:
+    """How many GPUs parts are together; the parts of windows that are as long are added up before they are divided."""
+    by_length: dict[int, int] = defaultdict(int)
+    for one in standings:
+        by_length[one.end_us - one.start_us] += one.amounts.capacity_us
+    return sum((Fraction(us, length_us) for length_us, us in by_length.items() if length_us), Fraction(0))
 
 
 def unmeasured(standings: Iterable[Standing]) -> int:

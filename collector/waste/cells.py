@@ -5,12 +5,14 @@ The sums follow those of `allocation.cells`: by ids first, then by names.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    FromClause,
     Row,
     Select,
     Subquery,
@@ -34,7 +36,7 @@ from gputally.collector.database import schema
 from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema_waste import idle_part
 from gputally.collector.database.schema_workload import pod_workload
-from gputally.collector.ledger.state import read_state
+from gputally.collector.ledger.state import State, read_state
 from gputally.collector.rates.pricing import Key
 from gputally.collector.waste.division import Share
 from gputally.collector.waste.division_sql import kinds
@@ -91,10 +93,32 @@ def _cell(row: Sequence[Any], representatives: Sequence[str], names: int) -> Cel
 
 
 def _statement(
-    connection: Connection, query: Query, columns: Sequence[By], cut_at: Pieces, nodes: Nodes
+    connection: Connection, query: Query, columns: tuple[By, ...], cut_at: Pieces, nodes: Nodes
+) -> Select[*tuple[Any, ...]]:
+    state = read_state(connection)
+    if is_sqlite(connection):
+        return _of_lives(query, columns, cut_at, nodes, kept(connection, lives(_asked(query), state)))
+    return _kept_statement(query, columns, cut_at, nodes, state)
+
+
+@lru_cache(maxsize=64)
+def _kept_statement(
+    query: Query, columns: tuple[By, ...], cut_at: Pieces, nodes: Nodes, state: State
+) -> Select[*tuple[Any, ...]]:
+    """Kept for dashboards, as those of the allocation are: it is long."""
+    return _of_lives(query, columns, cut_at, nodes, lives(_asked(query), state))
+
+
+def _asked(query: Query) -> Subquery:
+    """The containers that have parts."""
+    return select(idle_part.c.owner_id, idle_part.c.node_id).where(_within(query)).distinct().subquery("asked")
+
+
+def _of_lives(
+    query: Query, columns: tuple[By, ...], cut_at: Pieces, nodes: Nodes, life: FromClause
 ) -> Select[*tuple[Any, ...]]:
     own = [_own(key) for key in columns if _is_own(key)]
-    ids = _by_ids(connection, query, own, cut_at)
+    ids = _by_ids(query, own, cut_at, life)
 
     def named(key: By) -> ColumnElement[Any]:
         if key in WHOSE:
@@ -117,12 +141,9 @@ def _statement(
     return statement.outerjoin(pod_workload, learnt).where(query.where.whose())
 
 
-def _by_ids(connection: Connection, query: Query, own: Sequence[Column[Any]], cut_at: Pieces) -> Subquery:
+def _by_ids(query: Query, own: Sequence[Column[Any]], cut_at: Pieces, life: FromClause) -> Subquery:
     """The kinds of the parts in scope, summed by piece and ids."""
     within = _within(query)
-    asked = select(idle_part.c.owner_id, idle_part.c.node_id).where(within).distinct().subquery("asked")
-    found = lives(asked, read_state(connection))
-    life = kept(connection, found) if is_sqlite(connection) else found
     same = and_(*(life.c[name] == idle_part.c[name] for name in ("owner_id", "node_id", "device_id", "partition")))
     groups = {"piece": piece(_PARTS, cut_at)}
     groups |= {column.name: column for column in (*_PARTS.pointers.values(), idle_part.c.profile, *own)}

@@ -2,12 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 from gputally.collector.jobs.read_pods import JobName
 from gputally.collector.now import names, whose
-from gputally.collector.now.latest import Standing, held
+from gputally.collector.now.latest import Standing, gpus, held
 from gputally.collector.now.pods import known, rate
 from gputally.collector.rates.pricing import Pricer
 from gputally.collector.web import links, words
@@ -45,15 +44,16 @@ def waste(
     idle = idle_now(standings, now_us)
     if not idle:
         return None
-    by_work: dict[JobName, Fraction] = defaultdict(Fraction)
+    by_work: dict[JobName, list[Standing]] = defaultdict(list)
     for one in idle:
-        by_work[JobName(one.cluster, one.namespace, whose.label_of(one, labels))] += one.share
-    most = sorted(by_work.items(), key=lambda item: (-item[1], item[0]))[:_FEW]
+        by_work[JobName(one.cluster, one.namespace, whose.label_of(one, labels))].append(one)
+    shares = {work: gpus(parts) for work, parts in by_work.items()}
+    most = sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:_FEW]
     return Waste(
-        names.count(sum(by_work.values(), Fraction(0))),
-        names.count(sum((one.share for one in held(standings) if not one.silent(now_us)), Fraction(0))),
+        names.count(gpus(idle)),
+        names.count(gpus(one for one in held(standings) if not one.silent(now_us))),
         _per_hour([rate(one, pricer, now_us) for one in idle], pricer.currency or ""),
-        tuple(Holder(work.label, work.namespace, links.workload(work), names.count(gpus)) for work, gpus in most),
+        tuple(Holder(work.label, work.namespace, links.workload(work), names.count(share)) for work, share in most),
     )
 
 
