@@ -20,7 +20,9 @@ from gputally.collector.rates.pricing import Key, Pricer
 DAY_US = 24 * HOUR_US
 WEEK_US = 7 * DAY_US
 MOST_ROWS = 200_000  # of one question to the database, some 100 MB
-_WORK_MEM = "128MB"  # a fleet's week is summed in memory; PostgreSQL's own 4 MB would sort it on disk
+# A fleet's week is summed in memory: PostgreSQL expects more sums than there are, and would sort all rows on disk.
+_HASHED = text("SELECT set_config('work_mem', '128MB', true), set_config('enable_sort', 'off', true)")
+_AS_USUAL = text("SET LOCAL enable_sort = on")
 _AT_ONCE = 20_000  # names in one statement: below what either database takes as parameters
 
 Item = TypeVar("Item")
@@ -63,12 +65,18 @@ class Asked:
         return and_(true(), *conditions)
 
 
-def rows_of(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:
-    """What a statement finds; raises QueryError where that is too much to answer at once."""
+def rows_of(connection: Connection, statement: Select[*tuple[Any, ...]], times: int = 1) -> Sequence[Any]:
+    """What a statement finds, in no order; raises QueryError where that is too much to answer at once.
+
+    `times` is how many rows of one pod and device there may be.
+    """
+    most = MOST_ROWS * times
     if not is_sqlite(connection):
-        connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
-    rows = connection.execute(statement.limit(MOST_ROWS + 1)).all()
-    if len(rows) > MOST_ROWS:
+        connection.execute(_HASHED)
+    rows = connection.execute(statement.limit(most + 1)).all()
+    if not is_sqlite(connection):
+        connection.execute(_AS_USUAL)
+    if len(rows) > most:
         raise QueryError("namespace", "too many pods to look at: ask for one namespace")
     return rows
 

@@ -1,7 +1,6 @@
 """What pods held in the last week, in time and money, by the model, device and partition that they held."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -14,11 +13,10 @@ from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.filter import Clause, Filter, Operator
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.money import Money
-from gputally.collector.allocation.query import Query, TooMany
+from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.table import Row
 
 _STATES = tuple(State)
-_NAMED = 1_000  # UIDs in a statement
 
 
 class PodKey(NamedTuple):
@@ -54,37 +52,6 @@ def read_held(connection: Connection, asked: Asked, uids: Sequence[str]) -> Iter
         for row in read_usage(connection, asked.zone, query):
             if row.owner == OwnerKind.POD:
                 yield _held(row, [row.keys[place] for place in places])
-
-
-def read_together(
-    connection: Connection, asked: Asked, wanted: Collection[tuple[str, ...]], partition: str, keys: tuple[By, ...]
-) -> Iterator[Row]:
-    """What pods held of one kind of partition, each by other keys; raises QueryError.
-
-    `wanted` are values of these keys, each with a pod's UID behind them. Many are picked out here: a statement with
-    their names takes longer than the rows of all others, unless these are too many.
-    """
-    uids = sorted({uid for *_, uid in wanted})
-    try:
-        rows = _by_uid(connection, asked, partition, keys, uids if len(uids) <= _NAMED else ())
-    except TooMany:
-        if len(uids) <= _NAMED:
-            raise
-        rows = (row for some in pieces(uids) for row in _by_uid(connection, asked, partition, keys, some))
-    return (replace(row, keys=row.keys[:-1]) for row in rows if row.owner == OwnerKind.POD and row.keys in wanted)
-
-
-def _by_uid(
-    connection: Connection, asked: Asked, partition: str, keys: tuple[By, ...], uids: Sequence[str]
-) -> Iterable[Row]:
-    """Rows whose keys are these and the UID; of all pods where no UIDs are given."""
-    clauses = [Clause(By.PARTITION, Operator.IS, (partition,))]
-    if uids:
-        clauses.append(Clause(By.POD_UID, Operator.IS, tuple(uids)))
-    query = Query(asked.week, asked.zone, (*keys, By.POD_UID), where=Filter(tuple(clauses)), scope=asked.scope)
-    places = [query.keys.index(key) for key in (*keys, By.POD_UID)]
-    rows = read_usage(connection, asked.zone, query)
-    return (replace(row, keys=tuple(row.keys[place] for place in places)) for row in rows)
 
 
 def _held(row: Row, names: Sequence[str]) -> Held:

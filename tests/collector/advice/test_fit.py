@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.advice.fit import Use, fit
+from gputally.collector.advice.fit import fit
 from gputally.collector.advice.mig import GIGABYTE, board_of
+from gputally.collector.advice.use import Use
 
 H100 = "NVIDIA H100 80GB HBM3"
 A30 = "NVIDIA A30"

@@ -21,10 +21,9 @@ from tests.watched_pods import learn
 from typer.testing import CliRunner
 
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.collector.advice import held
+from gputally.collector.advice import asked
 from gputally.collector.advice.advice import Advice, Fit, IdleNotebook, Kind, OffHours, Unused
 from gputally.collector.advice.read import AdviceQuery, read_advice
-from gputally.collector.allocation import cells
 from gputally.collector.allocation.filter import parse_filter
 from gputally.collector.allocation.query import QueryError, Scope
 from gputally.collector.cli import advise
@@ -32,6 +31,8 @@ from gputally.collector.cli.main import app as command
 from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.schema import device, posting
 from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak
+from gputally.collector.files.applied import Kind as Applied
+from gputally.collector.files.applied import apply_file
 from gputally.collector.ledger.postings import settle
 
 LATER_US = NOW_US + 60_000_000
@@ -203,22 +204,26 @@ def test_a_profile_is_priced_by_the_gpus_that_it_would_do_for(engine: Engine) ->
     assert [one.spent.us for one in found] == [6 * DAY_US * 6 // 7] * 2
 
 
-def test_pods_of_a_fleet_that_are_too_many_are_asked_for_by_name(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_pods_than_can_be_looked_at_are_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     with writing(engine) as connection:
         ledger = Ledger(connection)
-        ledger.book("tiny", 6, lambda _: LIGHT)
         for at in range(3):
-            ledger.book(f"train-{at}", 6, lambda _: BUSY)
-    found = advice(engine)
-    monkeypatch.setattr(held, "_NAMED", 0)
-    assert advice(engine) == found
-    monkeypatch.setattr(cells, "MAX_CELLS", 2)  # the pod's own days and the newest one
-    assert advice(engine) == found
-    monkeypatch.setattr(cells, "MAX_CELLS", 0)
-    with pytest.raises(QueryError, match="too many rows"):
-        advice(engine)
+            ledger.book(f"tiny-{at}", 6, lambda _: LIGHT)
+    query = AdviceQuery(LATER_US, kinds=(Kind.MIG,))
+    assert len(advice(engine, query)) == 3
+    monkeypatch.setattr(asked, "MOST_ROWS", 2)
+    with pytest.raises(QueryError, match="too many pods"):
+        advice(engine, query)
+
+
+def test_hours_of_a_week_have_the_prices_that_held_in_them(engine: Engine) -> None:
+    with writing(engine) as connection:
+        Ledger(connection).book("tiny", 6, lambda _: LIGHT)
+    rule = "  - {match: {model: NVIDIA H100 80GB HBM3}, valid_from: 2026-07-18, per_gpu_hour: 1.80}\n"
+    apply_file(engine, Applied.RATES, advised.CARD + rule.encode(), "ann@laptop", NOW_US)
+    (found,) = advice(engine, AdviceQuery(LATER_US, kinds=(Kind.MIG,)))
+    whole = HOUR_US * (86 * 3_600_000_000 + 58 * 1_800_000_000)  # from the 14th, 10:00 to the 20th, 10:00
+    assert (found.spent.us, found.spent.cost) == (144 * HOUR_US * 6 // 7, whole * 6 // 7)
 
 
 _HOURS = st.sampled_from([BUSY, LIGHT, IDLE, LIGHT._replace(memory=None), Hour(0, 0, HOUR_US), None])
