@@ -78,8 +78,9 @@ class Totals:
 
 def write_focus(ground: Ground, path: Path, options: Options) -> Totals:
     """Write the file and its metadata beside it; raises Unpriced, before anything is written, and NotFocus."""
-    figures, skipped = Figures(), Skipped()
-    settle(figures.roundings, lambda asking: _look(ground, figures, asking, skipped))
+    figures, skips = Figures(), list[Skipped]()
+    settle(figures.roundings, lambda asking: skips.append(_look(ground, figures, asking)))
+    skipped = skips[-1]  # each look finds the same
     if skipped.by_name and not options.skip_unpriced:
         raise Unpriced(skipped.hours)
     totals, sha256 = _write_rows(ground, path, options, figures)
@@ -93,12 +94,12 @@ def metadata_path(path: Path) -> Path:
     return path.with_name(path.name + ".metadata.json")
 
 
-def _look(ground: Ground, figures: Figures, asking: Sequence[Rounding], skipped: Skipped) -> None:
-    """One reading of all lines. What is skipped is counted in the first of them, when all roundings still ask."""
-    count = skipped if len(asking) == len(figures.roundings) else Skipped()
-    charger = Charger(ground.month.start_us)
+def _look(ground: Ground, figures: Figures, asking: Sequence[Rounding]) -> Skipped:
+    """One reading of all lines; what is skipped."""
+    charger, skipped = Charger(ground.month.start_us), Skipped()
     for block in ground.blocks():
-        figures.look(charger.charges(block, count), asking)
+        figures.look(charger.charges(block, skipped), asking)
+    return skipped
 
 
 def _write_rows(ground: Ground, path: Path, options: Options, figures: Figures) -> tuple[Totals, str]:

@@ -13,12 +13,13 @@ from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocate
 
 from gputally.accounting.keys import LineKey
 from gputally.accounting.ledger_hour import HOUR_US
-from gputally.accounting.line import Line, Window
+from gputally.accounting.line import DeviceWindow, Line, Window
 from gputally.accounting.states import Basis, Source
 from gputally.collector.exports.focus import Options, Unpriced, metadata_path, write_focus
 from gputally.collector.exports.focus_check import check_file
 from gputally.collector.exports.focus_columns import Version, columns
 from gputally.collector.exports.focus_row import Biller
+from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.statement.ground import ground
 from gputally.collector.statement.month import Month
 
@@ -138,6 +139,46 @@ def test_what_is_skipped_stands_in_the_metadata(engine: Engine, tmp_path: Path) 
     assert exported + skipped["Microseconds"] == 4 * MINUTE_US
     assert metadata["x_File"]["Sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert [column["ColumnName"] for column in metadata["Schema"]["ColumnDefinition"]] == list(rows[0])
+
+
+def test_what_is_skipped_is_counted_once_however_often_the_lines_are_looked_at(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two remainders told apart at a time, no figure is settled by the first look."""
+
+    def parts(at: int) -> DeviceWindow:
+        line = reserved(pod(f"ns-{at}"), HALF + at, HALF - at, energy_mj=5_001 + 7 * at, energy_idle_mj=3_000 + 11 * at)
+        return device(line, uuid=f"GPU-{at}")
+
+    book(engine, [window(*map(parts, range(20)), device(reserved(pod(), MINUTE_US, 0), uuid="L4", model="NVIDIA L4"))])
+    apply(engine)
+    _, path = written(engine, tmp_path, Options(skip_unpriced=True))
+    before = path.read_bytes(), metadata_path(path).read_bytes()
+    assert json.loads(before[1])["x_Skipped"]["Microseconds"] == MINUTE_US
+    monkeypatch.setattr("gputally.collector.statement.rounding.MOST_BUCKETS", 2)
+    written(engine, tmp_path, Options(skip_unpriced=True))
+    assert (path.read_bytes(), metadata_path(path).read_bytes()) == before
+
+
+CALLED_NOTHING = b"""\
+version: 1
+namespaces:
+  - {namespace: "null", team: NA, cost_center: "None", valid_from: 2026-01-01}
+"""
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_who_is_called_by_a_word_for_nothing_is_called_so(engine: Engine, tmp_path: Path, version: Version) -> None:
+    """The specification wants no such word in the place of what is unknown; these are names."""
+    named = window(device(reserved(pod("null", "null"), HALF, HALF)), cluster="NA", node="null")
+    book(engine, [named, window(device(reserved(pod("nan", "none"), HALF, HALF), uuid="GPU-1"))])
+    apply(engine)
+    apply_file(engine, Kind.TEAMS, CALLED_NOTHING, "ann@laptop", 2)
+    rows, path = written(engine, tmp_path, Options(version))
+    assert check_file(path, version) == []
+    names = {(row["BillingAccountId"], row["SubAccountName"], row["x_Team"], row["x_CostCenter"]) for row in rows}
+    assert names == {("NA", "null", "NA", "None"), ("east", "nan", "", "")}
+    assert {row["x_Pod"] for row in rows} == {"null", "none"}
 
 
 def test_a_correction_is_billed_now_and_charged_when_it_was(filled: Engine, tmp_path: Path) -> None:
