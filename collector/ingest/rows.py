@@ -45,10 +45,11 @@ def number(layout: Layout, device_ids: Mapping[Key, int], owner_ids: Mapping[Key
     names = [_joined(*name) for name in zip(layout.partitions, layout.profiles, strict=True)]
     start = [_holders(holders, owners, names) for holders in layout.start_holders]
     edges = zip(start, layout.start_holders, layout.end_holders, strict=True)
+    end = [text if last is first else _holders(last, owners, names) for text, first, last in edges]
     return Numbers(
         devices,
         start,
-        [text if last is first else _holders(last, owners, names) for text, first, last in edges],
+        start if end == start else end,
         [devices[place] for place in layout.device],
         [owners[place] for place in layout.owner],
         (

@@ -203,11 +203,10 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         reader = self._start_reader(stream, context)
         try:
             while not (stream.error or (reader.done() and not stream.progress.waiting)):
-                stream.changed.clear()
                 if ack := stream.progress.news():
                     yield ack
                 else:
-                    await stream.changed.wait()
+                    await stream.change()
             if ack := stream.progress.news():
                 yield ack
             if stream.error:
@@ -234,7 +233,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         reader = asyncio.ensure_future(self._read(stream, context))
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
-        reader.add_done_callback(lambda _: stream.changed.set())
+        reader.add_done_callback(lambda _: stream.wake())
         if self._draining:
             reader.cancel()
         return reader
@@ -311,7 +310,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         while self._outcomes:
             stream, sequence, outcome = self._outcomes.popleft()
             stream.progress.settled(sequence, outcome.refusal)
-            stream.changed.set()
+            stream.wake()
         self._turns.serve()
 
 
@@ -321,15 +320,25 @@ class _Stream:
 
     progress: Progress = field(default_factory=Progress)
     skew: Skew = field(default_factory=Skew)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
     identity: Identity | None = None  # who it was at the beginning; None: nobody asks, or not yet
     is_identified: bool = False
     error: Exception | None = None  # what ends it
+    waiter: "asyncio.Future[None] | None" = None
 
     def fail(self, error: Exception) -> None:
         """End the conversation; what has no outcome yet comes again in another one."""
         self.error = error
-        self.changed.set()
+        self.wake()
+
+    async def change(self) -> None:
+        """Wait until it is woken. One task may: an event, for any number, takes ten times as much memory."""
+        self.waiter = asyncio.get_running_loop().create_future()
+        await self.waiter
+
+    def wake(self) -> None:
+        """Something is new that whoever waits has not looked at."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 def farewell(identity: Identity | None, now_us: int) -> tuple[tuple[str, str | bytes], ...]:
