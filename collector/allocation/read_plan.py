@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import Column, Connection, bindparam, func, select
 
 from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation.period import Period
@@ -22,12 +22,16 @@ from gputally.collector.database.schema import node, owner
 from gputally.collector.database.schema_day import posting_day, summed_day
 from gputally.collector.rates.changes import Changes
 
+_DAYS = (
+    select(summed_day.c.day_us, summed_day.c.end_us, summed_day.c.sealed)
+    .where(summed_day.c.day_us >= bindparam("start"), summed_day.c.end_us <= bindparam("end"))
+    .order_by(summed_day.c.day_us)
+)
+
 
 def read_days(connection: Connection, period: Period) -> list[SummedDay]:
     """The summed days that lie in a period."""
-    found = select(summed_day.c.day_us, summed_day.c.end_us, summed_day.c.sealed)
-    within = summed_day.c.day_us >= period.start_us, summed_day.c.end_us <= period.end_us
-    rows = connection.execute(found.where(*within).order_by(summed_day.c.day_us))
+    rows = connection.execute(_DAYS, {"start": period.start_us, "end": period.end_us})
     return [SummedDay(start_us, end_us, sealed == 1) for start_us, end_us, sealed in rows]
 
 

@@ -75,15 +75,15 @@ class Service:
             return question(connection)
 
 
-def service_of(request: Request) -> Service:
-    """The service that the application was made with."""
+async def service_of(request: Request) -> Service:
+    """The service that the application was made with. Not a plain function, which would be run on another thread."""
     found: Service = request.app.state.service
     return found
 
 
 async def reader_of(request: Request) -> Reader:
     """Who asks; raises Unauthenticated, Forbidden, Undecided."""
-    return await service_of(request).readers.authenticate(request.headers.get("Authorization"))
+    return await (await service_of(request)).readers.authenticate(request.headers.get("Authorization"))
 
 
 def scope_of(reader: Reader) -> Scope:
