@@ -20,6 +20,7 @@ from gputally.agent.backoff import Backoff
 from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles, Credentials, CredentialsUnusable
 from gputally.agent.snapshot import StreamState
 from gputally.agent.spool.spool import Spool, SpoolReport
+from gputally.agent.timer_slack import may_wake_late
 from gputally.proto import telemetry_pb2 as pb
 from gputally.proto.certificate import validity
 
@@ -30,6 +31,7 @@ BATCH_WINDOWS = 512
 IN_FLIGHT_BATCHES = 8  # unacknowledged at one time; the collector's flow control may allow fewer
 BACKLOG_WINDOWS = 16  # more that wait when a connection begins go compressed: windows of one node are much alike
 _RENEWED = "our credentials were renewed"
+_LATE_US = 1_000_000  # of gRPC's timers, of which those that matter take 20 s or more: its threads wake together
 _CANCEL_S = 5.0  # how long the thread may take to let go once the deadline of close() has passed
 
 _METHOD = f"/{pb.DESCRIPTOR.services_by_name['Telemetry'].full_name}/Stream"
@@ -158,6 +160,7 @@ class Stream:
     # What follows runs in the stream's thread.
 
     def _run(self) -> None:
+        may_wake_late(_LATE_US)  # gRPC's threads are started by this one
         try:
             asyncio.run(self._live())
         except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -310,3 +310,25 @@ def test_a_killed_agent_loses_no_window_and_the_next_one_goes_on(node: Node) -> 
     windows = [codec.decode(pb.Window.FromString(payload)) for payload in got.values()]
     assert windows[: len(kept)] == [codec.decode(pb.Window.FromString(payload)) for payload in kept.values()]
     check(windows)
+
+
+GRPC = ("event_engine", "lifeguard", "grpc_global_tim")  # as it calls its threads
+
+
+@pytest.mark.skipif(not Path("/proc/self/timerslack_ns").exists(), reason="no such setting on this system")
+def test_threads_of_grpc_may_wake_late_and_so_together_and_ours_wake_in_time(node: Node) -> None:
+    """A stream that says nothing costs half as much, and no sample is late for it."""
+    with FakeCollectorRunning() as collector, node.agent("--collector", collector.address) as agent:
+        collector.wait_for(lambda: bool(collector.ledger.windows))
+        threads = {int(task.name): (task / "comm").read_text().strip() for task in tasks_of(agent.process.pid)}
+        assert {slack_ns(thread) for thread, name in threads.items() if name in GRPC} == {1_000_000_000}
+        assert slack_ns(agent.process.pid) == slack_ns(probe_of(agent).pid) < 1_000_000
+
+
+def tasks_of(pid: int) -> Iterable[Path]:
+    return Path(f"/proc/{pid}/task").iterdir()
+
+
+def slack_ns(thread: int) -> int:
+    """How late a thread may wake."""
+    return int(Path(f"/proc/{thread}/timerslack_ns").read_text())
