@@ -147,7 +147,7 @@ def test_what_is_skipped_is_counted_once_however_often_the_lines_are_looked_at(
     """With two remainders told apart at a time, no figure is settled by the first look."""
 
     def parts(at: int) -> DeviceWindow:
-        line = reserved(pod(f"ns-{at}"), HALF + at, HALF - at, energy_mj=5_001 + 7 * at, energy_idle_mj=3_000 + 11 * at)
+        line = reserved(pod(f"ns-{at}"), HALF + at, HALF - at, energy_mj=5_001 + 7 * at, energy_idle_mj=3_000 + 13 * at)
         return device(line, uuid=f"GPU-{at}")
 
     book(engine, [window(*map(parts, range(20)), device(reserved(pod(), MINUTE_US, 0), uuid="L4", model="NVIDIA L4"))])
