@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import TypeVar
 
 _T = TypeVar("_T")
-_POLL_S = 0.05
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.02, 0.25  # apart: what takes long is looked at less often, as each look takes its time
 
 
 def wait_until(found: Callable[[], _T], within_s: float, what: str) -> _T:
-    """The first true value of `found`; fails with `what` when none comes in time."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
+    """The first true value of `found`; fails with `what` when none comes in time.
+
+    It looks a last time when the time is over: a machine that stood still is no reason to fail.
+    """
+    end, pause_s, is_over = time.monotonic() + within_s, _FIRST_LOOK_S, False
+    while not is_over:
+        is_over = time.monotonic() >= end
         value = found()
         if value:
             return value
-        time.sleep(_POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, _LAST_LOOK_S)
     raise AssertionError(f"waited {within_s} s for {what}")
 
 

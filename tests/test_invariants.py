@@ -279,7 +279,7 @@ def the_wire_changes_nothing(node: Node) -> None:
         assert encode(window, "agent", "boot", 1) == sent
 
 
-@settings(thorough, max_examples=300)
+@settings(thorough, max_examples=200)
 @given(histories(), st.sampled_from([MINUTE, MINUTE, 20 * S, S]), st.booleans())
 def test_whatever_a_node_lives_through_its_windows_keep_the_rules(
     events: list[Event], window_us: int, kubernetes: bool
