@@ -1,22 +1,20 @@
 """Notebooks that nobody has used for days, and that go on holding their GPUs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection
 
 from gputally.accounting.states import OwnerKind
 from gputally.collector.advice.advice import Advice, IdleNotebook, Kind, Spent
-from gputally.collector.advice.asked import DAY_US, Asked, pieces
-from gputally.collector.database.schema import node, owner
-from gputally.collector.database.schema_workload import pod_workload
+from gputally.collector.advice.asked import DAY_US, Asked
 from gputally.collector.now.latest import Standing, read_latest
 from gputally.collector.now.pods import known
 from gputally.collector.now.spells import Spell, read_spells
+from gputally.collector.now.whose import Holder, read_labels
 
 IDLE_US = 3 * DAY_US
-_PARTS_AT_ONCE = 5_000  # each is two parameters
 KINDS = ("Notebook",)  # also of rules that a user adds, such as one for JupyterHub
 
 
@@ -52,9 +50,9 @@ def read_notebooks(connection: Connection, asked: Asked) -> list[Advice]:
     """Of the notebooks that hold something now."""
     held: dict[_Pod, list[Standing]] = defaultdict(list)
     latest = [one for one in read_latest(connection, asked.now_us, asked.scope) if one.kind is OwnerKind.POD]
-    labels = _labels(connection, latest)
+    labels = read_labels(connection, latest, KINDS)
     for one in latest:
-        if label := labels.get((one.part.node_id, one.part.owner_id)):
+        if label := labels.get(Holder.of(one.part)):
             held[_Pod(one.cluster, one.namespace, one.pod, label)].append(one)
     # One that computes on any part of what it holds is not idle, and needs no look into the past.
     idle = {pod: standings for pod, standings in held.items() if all(one.idle for one in standings)}
@@ -70,25 +68,3 @@ def _advice(asked: Asked, pod: _Pod, spells: Sequence[Spell], details: IdleNoteb
     us, unpriced_us = (sum(getattr(one, name) for one in spells) for name in ("idle_us", "unpriced_us"))
     spent = Spent(us, known(one.cost for one in spells), unpriced_us)
     return Advice(Kind.NOTEBOOK, asked.subject(pod.cluster, pod.namespace, pod.label, [pod.name]), spent, details)
-
-
-def _labels(connection: Connection, latest: Iterable[Standing]) -> Mapping[tuple[int, int], str]:
-    """The notebooks among the owners of parts, by node and owner."""
-    parts = sorted({(one.part.node_id, one.part.owner_id) for one in latest})
-    found: dict[tuple[int, int], str] = {}
-    for some in pieces(parts, _PARTS_AT_ONCE):
-        learnt = and_(
-            pod_workload.c.cluster == node.c.cluster,
-            pod_workload.c.namespace == owner.c.namespace,
-            pod_workload.c.pod_uid == owner.c.pod_uid,
-        )
-        query = (
-            select(node.c.id, owner.c.id, pod_workload.c.label)
-            .join_from(pod_workload, node, node.c.cluster == pod_workload.c.cluster)
-            .join(owner, learnt)
-            .where(pod_workload.c.kind.in_(KINDS), owner.c.id.in_(sorted({part[1] for part in some})))
-            .where(node.c.id.in_(sorted({part[0] for part in some})))
-        )
-        wanted = set(some)
-        found |= {(at, of): label for at, of, label in connection.execute(query) if (at, of) in wanted}
-    return found

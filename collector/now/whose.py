@@ -1,15 +1,16 @@
 """Whose work the parts of devices are at this moment: the workload that was learnt of each pod, else the pod itself."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from gputally.collector.allocation import whose
 from gputally.collector.database.schema import owner
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.now.latest import Part, Standing
 
+_ALL = true()
 _AT_ONCE = 2_000  # owners in one statement: below what either database takes as parameters
 
 
@@ -25,9 +26,15 @@ class Holder(NamedTuple):
         return cls(part.node_id, part.owner_id)
 
 
-def read_labels(connection: Connection, standings: Iterable[Standing]) -> Mapping[Holder, str]:
-    """The workloads' names, as reports have them; holders of which nothing was learnt are left out."""
-    found = _learnt(connection, standings, pod_workload.c.label)
+def read_labels(
+    connection: Connection, standings: Iterable[Standing], kinds: Sequence[str] = ()
+) -> Mapping[Holder, str]:
+    """The workloads' names, as reports have them; holders of which nothing was learnt are left out.
+
+    `kinds` of workloads; none: of all.
+    """
+    of_kinds = pod_workload.c.kind.in_(kinds) if kinds else true()
+    found = _learnt(connection, standings, pod_workload.c.label, of_kinds)
     return {holder: label for holder, label in found.items() if label is not None}
 
 
@@ -40,7 +47,9 @@ def read_ended(connection: Connection, standings: Iterable[Standing], now_us: in
     return frozenset(holder for holder, us in found.items() if us is not None and us <= now_us)
 
 
-def _learnt(connection: Connection, standings: Iterable[Standing], fact: ColumnElement[Any]) -> Mapping[Holder, Any]:
+def _learnt(
+    connection: Connection, standings: Iterable[Standing], fact: ColumnElement[Any], where: ColumnElement[bool] = _ALL
+) -> Mapping[Holder, Any]:
     """What was learnt of each holder's pod."""
     clusters = {Holder.of(one.part): one.cluster for one in standings}
     facts: dict[tuple[int, str], Any] = {}
@@ -50,7 +59,7 @@ def _learnt(connection: Connection, standings: Iterable[Standing], fact: ColumnE
         query = (
             select(owner.c.id, pod_workload.c.cluster, fact)
             .join_from(owner, pod_workload, whose.of_pod(owner, pod_workload))
-            .where(owner.c.id.in_(wanted[at : at + _AT_ONCE]), pod_workload.c.cluster.in_({*clusters.values()}))
+            .where(owner.c.id.in_(wanted[at : at + _AT_ONCE]), pod_workload.c.cluster.in_({*clusters.values()}), where)
         )
         facts |= {(owner_id, cluster): found for owner_id, cluster, found in connection.execute(query)}
     named = ((holder, (holder.owner_id, cluster)) for holder, cluster in clusters.items())
