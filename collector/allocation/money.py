@@ -1,6 +1,6 @@
 """What the rows of an answer cost: exact integers, as `collector.rates.cost` counts them, until they are printed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gputally.accounting.states import State
@@ -108,13 +108,12 @@ def grams(carbons: Sequence[int | None], shown: slice = _ALL) -> list[str | None
 def _column(amounts: Sequence[int | None], scale: int, shown: slice) -> list[str | None]:
     if not any(amounts):
         return [None if amount is None else _ZERO for amount in amounts[shown]]
-    known = iter(rounded([amount for amount in amounts if amount is not None], DIGITS, scale))
-    return [None if units is None else printed(units) for units in _replaced(amounts, known)[shown]]
-
-
-def _replaced(amounts: Sequence[int | None], known: Iterator[int]) -> list[int | None]:
-    """The same with others in the place of what is known."""
-    return [None if amount is None else next(known) for amount in amounts]
+    told = [amount is not None for amount in amounts]
+    first, end, _ = shown.indices(len(told))
+    before = sum(told[:first])
+    of_known = slice(before, before + sum(told[first:end]))
+    known = iter(rounded([amount for amount in amounts if amount is not None], DIGITS, scale, of_known))
+    return [printed(next(known)) if is_known else None for is_known in told[first:end]]
 
 
 def printed(units: int) -> str:

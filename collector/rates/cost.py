@@ -14,6 +14,7 @@ from gputally.accounting.states import OwnerKind
 from gputally.collector.rates.card import NANO
 
 SCALE = HOUR_US * NANO
+_ALL = slice(None)
 CARBON_SCALE = SCALE * NANO  # of these are one gram of CO₂e
 
 
@@ -65,17 +66,23 @@ def in_currency(cost: int) -> Fraction:
     return Fraction(cost, SCALE)
 
 
-def rounded(costs: Sequence[int], digits: int = 2, scale: int = SCALE) -> list[int]:
+def rounded(costs: Sequence[int], digits: int = 2, scale: int = SCALE, shown: slice = _ALL) -> list[int]:
     """Costs in units of 10⁻ᵈⁱᵍⁱᵗˢ whose sum is the exact sum rounded once, halves up; `scale` of them are one.
 
     By largest remainder, equal ones to the earlier; negative costs (corrections) are rounded down and take part alike.
+    All costs decide, and those `shown` are told.
     """
     unit = scale // 10**digits
-    floors = [cost // unit for cost in costs]
-    total = (2 * sum(costs) + unit) // (2 * unit)
-    missing = total - sum(floors)
-    if missing:
-        rests = [cost % unit for cost in costs]
-        for at in sorted(range(len(costs)), key=rests.__getitem__, reverse=True)[:missing]:
-            floors[at] += 1
-    return floors
+    rests = [cost % unit for cost in costs]
+    whole = sum(costs)
+    missing = (2 * whole + unit) // (2 * unit) - (whole - sum(rests)) // unit
+    least = sorted(rests, reverse=True)[missing - 1] if missing else unit  # that is rounded up
+    equal = missing - sum(rest > least for rest in rests)  # of those as large as that, the first ones
+    first = shown.indices(len(costs))[0]
+    equal -= rests[:first].count(least)
+    found = []
+    for cost, rest in zip(costs[shown], rests[shown], strict=True):
+        up = rest > least or (rest == least and equal > 0)
+        equal -= rest == least
+        found.append(cost // unit + up)
+    return found
