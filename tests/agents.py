@@ -126,7 +126,7 @@ def port_of(agent: Running) -> int:
 def get(port: int, path: str) -> tuple[int, str]:
     """Status and body of one of the agent's pages."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -73,7 +73,7 @@ class Collector:
 
     def received(self) -> int:
         """Windows that arrived, committed or not."""
-        with urllib.request.urlopen(f"http://{self.web}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.web}/metrics", timeout=30) as answer:
             rows = answer.read().decode().splitlines()
         return int(float(next(row.split()[1] for row in rows if row.startswith("gputally_ingest_windows_total"))))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent import futures
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ from tests.spools import Clock, open_spool, recent
 from gputally.agent.credentials import PLAIN_TEXT, CredentialFiles, CredentialsUnusable
 from gputally.agent.stream import Stream
 from gputally.proto import telemetry_pb2_grpc as rpc
+from gputally.proto.certificate import validity
 
 
 class TlsCollector(FakeCollector):
@@ -102,9 +104,11 @@ def test_a_rotated_token_begins_a_new_stream_and_loses_nothing(world: World) -> 
 def test_a_rotated_certificate_begins_a_new_stream(world: World) -> None:
     world.stream.start()
     world.send()
-    world.authority.issue(dns=["gpu-1"]).write(world.folder, "node")
+    new = world.authority.issue(dns=["gpu-1"], ends_in=timedelta(days=9))
+    new.write(world.folder, "node")
     world.send()
     wait_until(lambda: len({certificate for _, certificate in world.collector.presented}) == 2)
+    assert world.stream.state.certificate == validity(new.certificate), "its end is what /metrics tells"
     assert world.collector.ledger.duplicates == 0
     assert world.stream.state.error == ""
 

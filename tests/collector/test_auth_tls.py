@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.certificates import Authority, replace_file
 
-from gputally.collector.auth.tls import ServerTls, TlsError
+from gputally.collector.auth.tls import ServerTls, TlsError, validity_of
 
 
 def files(folder: Path, authority: Authority, name: str = "localhost") -> ServerTls:
@@ -95,3 +96,15 @@ def test_a_key_with_a_passphrase_is_refused_instead_of_asked_for(tmp_path: Path)
     key.write_bytes(loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret))
     with pytest.raises(TlsError, match="encrypted"):
         ServerTls(certificate, key)
+
+
+def test_the_validity_is_that_of_the_file_as_it_is_now(tmp_path: Path) -> None:
+    """Asked at each scrape, because a renewed file is served from the next handshake on; none is not known."""
+    authority, ends = Authority(), []
+    for days in (1, 9):
+        certificate, _ = authority.issue(dns=["n"], ends_in=timedelta(days=days)).write(tmp_path, "tls")
+        found = validity_of(certificate)
+        ends.append(found.ends_s if found else 0)
+    assert ends[1] - ends[0] == pytest.approx(8 * 86_400, abs=60)
+    assert validity_of(None) is None
+    assert validity_of(tmp_path / "gone") is None
