@@ -63,11 +63,11 @@ def read_members(
     return {name: _members(list(of.values()), zone, gone_us) for name, of in rows.items()}
 
 
-def _rows(connection: Connection, query: Query, only: Sequence[JobName] | None) -> Iterator[Any]:
-    for count, row in enumerate(connection.execute(_statement(connection, query, only).limit(MAX_PODS + 1)), start=1):
-        if count > MAX_PODS:
-            raise TooMany("window", "too many pods: ask for a shorter window, or for fewer namespaces")
-        yield row
+def _rows(connection: Connection, query: Query, only: Sequence[JobName] | None) -> Sequence[Any]:
+    rows = connection.execute(_statement(connection, query, only).limit(MAX_PODS + 1)).all()
+    if len(rows) > MAX_PODS:
+        raise TooMany("window", "too many pods: ask for a shorter window, or for fewer namespaces")
+    return rows
 
 
 def _members(pods: Sequence[Sequence[Any]], zone: ZoneInfo, gone_us: int) -> Members:

@@ -107,7 +107,7 @@ def read_latest(
         query = query.where(owner.c.kind == OwnerKind.POD.value, owner.c.namespace == namespace)
     if nodes is not None:
         query = query.where(node.c.id.in_(sorted(nodes)))
-    return [_standing(row) for row in connection.execute(query)]
+    return [_standing(row) for row in connection.execute(query).all()]
 
 
 def newest_lines() -> FromClause:

@@ -38,7 +38,7 @@ class NodeNow:
 
 def read_nodes_now(connection: Connection, now_us: int, scope: Scope) -> list[NodeNow]:
     """The nodes that were heard of in the last day, by cluster and name."""
-    return [_node(row) for row in connection.execute(_QUERY.where(visible(now_us, scope)))]
+    return [_node(row) for row in connection.execute(_QUERY.where(visible(now_us, scope))).all()]
 
 
 def _query() -> Select[*tuple[Any, ...]]:

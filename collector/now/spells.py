@@ -169,7 +169,7 @@ def _posted(
     for some in _pieces(sorted(owners), _OWNERS_AT_ONCE):
         within = posting.c.hour_us.between(starts[0], starts[-1])
         query = select(*keys, *sums).where(within, posting.c.owner_id.in_(some))
-        for *part, hour_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)):
+        for *part, hour_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)).all():
             found[Part(*part)].append(Stretch(hour_us, calendar.end(hour_us), used, idle_us, unobserved))
     return found
 
@@ -215,7 +215,7 @@ def _windows_of(
     query = select(*keys, *sums).join_from(window, line, line.c.window_id == window.c.id)
     query = query.where(window.c.node_id.in_(sorted(nodes)), line.c.owner_id.in_(sorted(owners)))
     query = query.where(window.c.start_us >= start_us, window.c.start_us < end_us)
-    for row in connection.execute(query.group_by(*keys)):
+    for row in connection.execute(query.group_by(*keys)).all():
         yield Part(*row[:4]), Stretch(*row[4:])
 
 
