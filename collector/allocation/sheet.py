@@ -20,7 +20,7 @@ from gputally.collector.allocation.query import Query, Spread
 from gputally.collector.allocation.sources import LOW_BITS, SUMMED
 from gputally.collector.allocation.spread import NO_STAKES, Part, Shared, Stakes, spread
 from gputally.collector.allocation.table import Table
-from gputally.collector.rates.pricing import Key, Pricer
+from gputally.collector.rates.pricing import Key, Pricer, Rate
 
 _Place: TypeAlias = tuple[int, str, tuple[str, ...], bool]  # as in `_Key`, which takes longer to make
 
@@ -150,21 +150,21 @@ class Sheet:
     def _prices(self, head: Sequence[Sequence[Any]]) -> Sequence[Prices]:
         """Of each sum; looked up once for all that have the same."""
         asked = list(zip(*head[: _WHOSE if self._pricer.asks_whose else _WHICH], strict=True))
-        return _looked_up(asked, lambda about: prices_of(self._pricer.rate(*self._place([*about, *_NOBODYS][:_WHOSE]))))
+        return _looked_up(asked, lambda about: prices_of(self._rate([*about, *_NOBODYS][:_WHOSE])))
 
     def _teams(self, head: Sequence[Sequence[Any]]) -> Sequence[str]:
         _, piece, cluster, _, _, namespace, owner, _ = head
-        asked = list(zip(piece, cluster, namespace, owner, strict=True))
+        edges, team = self._edges, self._pricer.team
 
-        def team(of: tuple[Any, ...]) -> str:
-            at, where, *whose = of
-            return self._pricer.team(*self._place([-1, at, where, "", "", *whose])) or ""
+        def of(asked: tuple[int, str, str, str]) -> str:
+            at, cluster, namespace, owner = asked
+            return team(Key(cluster, "", "", "", namespace), edges[at]) or "" if owner == OwnerKind.POD else ""
 
-        return _looked_up(asked, team)
+        return _looked_up(list(zip(piece, cluster, namespace, owner, strict=True)), of)
 
-    def _place(self, about: SumRow) -> tuple[Key, int]:
-        """What prices and teams depend on, and when; `about` is the beginning of a sum's row."""
-        return place_of(about, self._representatives), self._edges[about[1]]
+    def _rate(self, about: SumRow) -> Rate:
+        """Of the place and time that the beginning of a sum's row tells."""
+        return self._pricer.rate(place_of(about, self._representatives), self._edges[about[1]])
 
     def _shown(self) -> _Sums:
         """The time of the states that are asked for; where each has rows of its own, that of each by itself."""
