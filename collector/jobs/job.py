@@ -54,7 +54,7 @@ def read_jobs(connection: Connection, zone: ZoneInfo, query: Query) -> Jobs:
     How it is grouped, stepped and spread is left out of account. `zone` is the billing time zone.
     """
     uses, found = read_uses(connection, zone, query)
-    return Jobs(_told(uses, read_members(connection, zone, of_pods(query, _KEYS))), found)
+    return Jobs(read_some(connection, zone, query, uses, every=True), found)
 
 
 def read_uses(connection: Connection, zone: ZoneInfo, query: Query) -> tuple[list[JobUse], Allocation]:
@@ -66,10 +66,17 @@ def read_uses(connection: Connection, zone: ZoneInfo, query: Query) -> tuple[lis
     return [_use(name, rows[name]) for name in sorted(rows)], found
 
 
-def read_some(connection: Connection, zone: ZoneInfo, query: Query, uses: Sequence[JobUse]) -> tuple[Job, ...]:
-    """How some of a query's workloads went, in the order that they are given in; raises QueryError."""
+def read_some(
+    connection: Connection, zone: ZoneInfo, query: Query, uses: Sequence[JobUse], *, every: bool = False
+) -> tuple[Job, ...]:
+    """How some of a query's workloads went, in the order that they are given in; raises QueryError.
+
+    `every`: they are all that there are, which need not be looked for by their names.
+    """
     if not uses:
         return ()
+    if every:
+        return _told(uses, read_members(connection, zone, of_pods(query, _KEYS)))
     within = Clause(By.NAMESPACE, Operator.IS, tuple(sorted({one.name.namespace for one in uses})))
     asked = of_pods(replace(query, where=Filter((*query.where.clauses, within))), _KEYS)
     return _told(uses, read_members(connection, zone, asked, [one.name for one in uses]))

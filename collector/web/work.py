@@ -64,7 +64,8 @@ def read_listed(connection: Connection, zone: ZoneInfo, query: Query, sort: Sort
         return Listed(jobs, jobs[:MOST_ROWS], every.allocation)
     found, allocation = read_uses(connection, zone, query)
     uses = by_use(found, sort)
-    return Listed(uses, read_some(connection, zone, query, uses[:MOST_ROWS]), allocation)
+    shown = read_some(connection, zone, query, uses[:MOST_ROWS], every=len(uses) <= MOST_ROWS)
+    return Listed(uses, shown, allocation)
 
 
 def table(
