@@ -50,7 +50,7 @@ def _query() -> Select[*tuple[Any, ...]]:
     unused = or_(cast(line.c.used_us, BigInteger) * 100 < held_us, line.c.used_us == 0)
     idle_us = case((unused & (line.c.idle_us > 0) & (owner.c.kind == OwnerKind.POD.value), held_us), else_=0)
     return (
-        select(*names, *models, *map(func.sum, (*states, idle_us)))
+        select(*names, *models, *(cast(func.sum(us), BigInteger) for us in (*states, idle_us)))
         .select_from(newest_lines())
         .group_by(node.c.id, window.c.id)
         .order_by(node.c.cluster, node.c.name)

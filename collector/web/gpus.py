@@ -1,6 +1,6 @@
 """The GPUs: of a fleet node by node, of a few nodes device by device with who has it, as of each newest window."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache, partial
 from itertools import groupby
@@ -80,10 +80,11 @@ async def gpus(asked: Asked) -> Page:
     found = await asked.service.read(partial(_read, asked, given))
     parts = {of: list(each) for of, each in groupby(found.parts, key=lambda one: one.part.node_id)}
     link = partial(_link, given)
+    alone = given.node is not None and bool(parts)  # so many clusters may have a node of that name that they are rows
     values = {
-        "sums": _sums(one for one in found.nodes if not one.silent(asked.now_us)),
-        "table": None if given.node else table(found.chosen, given.page, given.sort, given.only, asked, link),
-        "choices": None if given.node else choices(found.nodes, given.only, given.sort, asked.now_us, link),
+        "sums": _sums([one for one in found.nodes if not one.silent(asked.now_us)]),
+        "table": None if alone else table(found.chosen, given.page, given.sort, given.only, asked, link),
+        "choices": None if alone else choices(found.nodes, given.only, given.sort, asked.now_us, link),
         "nodes": [_node(parts[one.id], asked) for one in found.chosen if one.id in parts],
         "size": _size(found.nodes),
         **asked.frame,
@@ -110,7 +111,8 @@ def _link(given: GpusParameters, only: Only | None, sort: Sort, page: int) -> st
     """The same with others of what is chosen by links; without what is a default."""
     number = str(page) if page > 1 else None
     by = None if sort is Sort.NAME else sort.value
-    return links.link(links.GPUS, cluster=given.cluster, only=only and only.value, sort=by, page=number)
+    named = {"cluster": given.cluster, "node": given.node}
+    return links.link(links.GPUS, **named, only=only and only.value, sort=by, page=number)
 
 
 def _node(standings: Sequence[Standing], asked: Asked) -> Node:
@@ -177,8 +179,10 @@ def _size(nodes: Sequence[NodeNow]) -> str:
     return f"{gpus} on {words.number(len(nodes), 'node')}" if nodes else ""
 
 
-def _sums(nodes: Iterable[NodeNow]) -> list[tuple[str, str, str]]:
-    """GPUs by what they are now: (state, GPUs, part of all)."""
-    times = [sum(of_state) for of_state in zip(*(one.states_us for one in nodes), strict=True)] or [0] * len(State)
+def _sums(nodes: Sequence[NodeNow]) -> list[tuple[str, str, str]]:
+    """GPUs by what they are now: (state, GPUs, part of all); of no node nothing is known."""
+    if not nodes:
+        return [(state.value, words.UNKNOWN, "") for state in State]
+    times = [sum(of_state) for of_state in zip(*(one.states_us for one in nodes), strict=True)]
     columns = zip(State, words.hours(times), times, strict=True)
     return [(state.value, text, words.percent(us, sum(times))) for state, text, us in columns]

@@ -86,7 +86,8 @@ def _counted(name: str) -> tuple[tuple[str, int], ...]:
 
 
 def table(nodes: Sequence[NodeNow], page: int, sort: Sort, only: Only | None, asked: Asked, link: Link) -> Table:
-    """A page of nodes that are in order."""
+    """A page of nodes that are in order; past the last it is the last, as a fleet shrinks."""
+    page = min(page, max(1, -(-len(nodes) // NODES_A_PAGE)))
     first = (page - 1) * NODES_A_PAGE
     shown = nodes[first : first + NODES_A_PAGE]
     return Table(

@@ -35,6 +35,7 @@ def test_a_gpu_is_an_hour_of_one_state_or_of_several(engine: Engine) -> None:
     assert (one.gpus, one.states_us, one.held_idle_us) == (3, (half, half + HOUR_US, HOUR_US, 0, 0), HOUR_US)
     assert (one.model, other.model, other.gpus) == ("NVIDIA H100 80GB HBM3", "", 2)
     assert other.held_idle_us == HOUR_US  # less than 1 % of it was used
+    assert {type(us) for node in (one, other) for us in (*node.states_us, node.held_idle_us)} == {int}  # no decimals
 
 
 def test_nodes_add_up_to_their_parts(engine: Engine) -> None:

@@ -1,14 +1,21 @@
 """The table of nodes: in the order that is asked for, page by page, narrowed to those that have what is looked for."""
 
+import re
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import Engine
+from tests.collector.web.fixtures import pages, text
+from tests.statements import book
+from tests.windows import window
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.states import State
 from gputally.collector.now.latest import FRESH_US
 from gputally.collector.now.nodes import NodeNow
+from gputally.collector.web.gpus import IN_DETAIL
 from gputally.collector.web.nodes import NODES_A_PAGE, Only, Sort, choices, fits, ordered, table
 
 NOW_US = 1_782_907_200_000_000
@@ -27,6 +34,11 @@ class At:
 
 
 AT: Any = At()
+
+
+def words_of(html: str) -> str:
+    """What is read of a page."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
 def link(only: Only | None, sort: Sort, page: int) -> str:
@@ -73,15 +85,38 @@ def test_choices_say_how_many_there_are_and_lead_nowhere_empty() -> None:
 
 def test_pages_hold_every_node_once() -> None:
     many = ordered((replace(BUSY, name=f"node-{at}") for at in range(2 * NODES_A_PAGE + 7)), Sort.NAME, NOW_US)
-    pages: list[Any] = [table(many, page, Sort.NAME, None, AT, link) for page in (1, 2, 3, 4)]
+    pages: list[Any] = [table(many, page, Sort.NAME, None, AT, link) for page in (1, 2, 3)]
     assert [row.name for page in pages for row in page.rows] == [f"node-{at}" for at in range(len(many))]
-    assert [(page.first, page.last, page.number) for page in pages[:3]] == [
+    assert [(page.first, page.last, page.number) for page in pages] == [
         (1, 50, 107),
         (51, 100, 107),
         (101, 107, 107),
     ]
-    assert [(page.earlier, page.later) for page in pages[:3]] == [
+    assert [(page.earlier, page.later) for page in pages] == [
         (None, "None/name/2"),
         ("None/name/1", "None/name/3"),
         ("None/name/2", None),
     ]
+
+
+def test_past_the_last_page_is_the_last() -> None:
+    """Who kept the link while the fleet shrank is not told that there are no nodes."""
+    assert table(ALL, 10_000, Sort.NAME, None, AT, link) == table(ALL, 1, Sort.NAME, None, AT, link)
+    assert table([], 2, Sort.NAME, None, AT, link).earlier is None
+
+
+def test_a_node_whose_name_many_clusters_have_is_a_row_for_each(engine: Engine) -> None:
+    book(engine, [window(cluster=f"c-{at}", start_us=NOW_US - 60_000_000) for at in range(IN_DETAIL + 1)])
+    with pages(engine, now_us=lambda: NOW_US) as app:
+        found = words_of(text(app, "/gpus", node="node-a"))
+        assert [name for name in (f"c-{at}" for at in range(IN_DETAIL + 1)) if name not in found] == []
+        assert "No such node" in words_of(text(app, "/gpus", cluster="c-1", node="node-a", only="silent"))
+
+
+def test_where_all_nodes_are_silent_no_state_has_a_number(engine: Engine) -> None:
+    """Not 0.0 GPUs: nobody knows."""
+    book(engine, [window(start_us=NOW_US - 60_000_000)])
+    with pages(engine, now_us=lambda: NOW_US + FRESH_US + 1) as app:
+        sums = re.search(r"<dl.*?</dl>", text(app, "/gpus"), re.DOTALL)
+    assert sums is not None
+    assert words_of(sums[0]) == " ".join(f"{state.value} unknown" for state in State)
