@@ -24,7 +24,7 @@ from gputally.collector.api.server import HttpServer
 from gputally.collector.api.service import Service
 from gputally.collector.api.status import Standing, status_app, status_routes
 from gputally.collector.auth.build import agents_of, grpc_tls, http_tls, readers_of
-from gputally.collector.auth.tls import ServerTls, validity_of
+from gputally.collector.auth.tls import ServerTls
 from gputally.collector.cluster.build import rules_of, watches_of
 from gputally.collector.cluster.watch import ClusterWatch
 from gputally.collector.command_line import read_settings
@@ -105,10 +105,11 @@ async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
     month = MonthWatch(lambda: read_month(engine, settings.zone, _now_us()), _monotonic_us)
     notifier = notifier_of(settings, engine, os.environ, _now_us)
     ingest = Ingest(writer, _now_us, agents_of(settings))
+    tls = grpc_tls(settings)
 
     def work() -> Work:
         told = notifier.stats() if notifier else NotifyStats()
-        certificate = validity_of(settings.tls_cert_file)
+        certificate = tls.validity if tls else None
         return Work(ingest.stats(), writer.stats(), settler.settled, retention.removed, told, tasks(), certificate)
 
     tasks = partial(_tasks, settler, watches)
@@ -119,7 +120,7 @@ async def _run(settings: CollectorSettings, rules: RuleBook) -> None:
             for part in (writer, settler, *watches, month, notifier):
                 if part:
                     part.start()
-            await _serve_streams(settings, ingest, doors, database, stop)
+            await _serve_streams(settings.grpc_listen, tls, ingest, doors, database, stop)
         _close(month, watches, notifier)
         settler.close(DRAIN_S)
         if not await asyncio.to_thread(writer.close, DRAIN_S):
@@ -151,10 +152,10 @@ def _close(month: MonthWatch, watches: Sequence[ClusterWatch[Any]], notifier: No
 
 
 async def _serve_streams(
-    settings: CollectorSettings, ingest: Ingest, doors: "_Doors", database: Database, stop: asyncio.Event
+    listen: Address, tls: ServerTls | None, ingest: Ingest, doors: "_Doors", database: Database, stop: asyncio.Event
 ) -> None:
     server = make_server(ingest)
-    address = _listen(server, settings.grpc_listen, grpc_tls(settings))
+    address = _listen(server, listen, tls)
     await server.start()
     gc.collect()
     gc.freeze()  # what is there now stays: to look through it again and again takes a quarter of what windows cost

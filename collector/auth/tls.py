@@ -43,6 +43,18 @@ class ServerTls:
         self._material = self._load()
         self._problem = ""
 
+    @property
+    def validity(self) -> Validity | None:
+        """From when until when the certificate is good that the next client is shown; None where that cannot be read.
+
+        It may be asked from any thread, and changes nothing.
+        """
+        try:
+            shown = self._load()
+        except TlsError:
+            shown = self._material
+        return validity(shown.certificate)
+
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For a gRPC server; the files are looked at before each handshake."""
         return grpc.dynamic_ssl_server_credentials(
@@ -107,14 +119,6 @@ class ServerTls:
         except OSError as error:
             raise TlsError(f"{self._clients_file} holds no certificates: {_reason(error)}") from error
         return context
-
-
-def validity_of(certificate_file: Path | None) -> Validity | None:
-    """From when until when the certificate in that file is good; None where there is none, or it cannot be read."""
-    try:
-        return validity(certificate_file.read_bytes()) if certificate_file else None
-    except OSError:
-        return None
 
 
 def _configuration(material: _Material) -> grpc.ServerCertificateConfiguration:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.certificates import Authority, replace_file
 
-from gputally.collector.auth.tls import ServerTls, TlsError, validity_of
+from gputally.collector.auth.tls import ServerTls, TlsError
 
 
 def files(folder: Path, authority: Authority, name: str = "localhost") -> ServerTls:
@@ -98,13 +99,30 @@ def test_a_key_with_a_passphrase_is_refused_instead_of_asked_for(tmp_path: Path)
         ServerTls(certificate, key)
 
 
-def test_the_validity_is_that_of_the_file_as_it_is_now(tmp_path: Path) -> None:
-    """Asked at each scrape, because a renewed file is served from the next handshake on; none is not known."""
-    authority, ends = Authority(), []
-    for days in (1, 9):
-        certificate, _ = authority.issue(dns=["n"], ends_in=timedelta(days=days)).write(tmp_path, "tls")
-        found = validity_of(certificate)
-        ends.append(found.ends_s if found else 0)
-    assert ends[1] - ends[0] == pytest.approx(8 * 86_400, abs=60)
-    assert validity_of(None) is None
-    assert validity_of(tmp_path / "gone") is None
+def test_the_validity_is_that_of_the_certificate_that_the_next_client_is_shown(tmp_path: Path) -> None:
+    """A renewed one is shown from the next handshake on, and one that does not fit its key never: told as renewed, it
+    would end without a warning."""
+    authority = Authority()
+    pair, renewed, lone = (authority.issue(dns=["n"], ends_in=timedelta(days=days)) for days in (1, 9, 90))
+    tls = ServerTls(*pair.write(tmp_path, "tls"))
+    assert _days_left(tls) == 1
+    renewed.write(tmp_path, "tls")
+    assert _days_left(tls) == 9
+    assert tls._fetch() is not None  # the next handshake of gRPC
+    replace_file(tmp_path / "tls.crt", lone.certificate)
+    assert _days_left(tls) == 9
+    (tmp_path / "tls.crt").unlink()
+    assert _days_left(tls) == 9
+
+
+def test_to_ask_for_the_validity_takes_no_renewal_from_the_next_handshake(tmp_path: Path) -> None:
+    authority = Authority()
+    tls = files(tmp_path, authority)
+    authority.issue(dns=["localhost"]).write(tmp_path, "tls")
+    assert tls.validity
+    assert tls._fetch() is not None
+
+
+def _days_left(tls: ServerTls) -> int:
+    assert tls.validity
+    return round((tls.validity.ends_s - time.time()) / 86_400)
