@@ -1,5 +1,6 @@
 """Agents known by their projected service-account tokens, which name the node that their pod runs on."""
 
+import asyncio
 from collections.abc import Collection
 
 from gputally.collector.auth.agent import Call, Identity
@@ -29,6 +30,13 @@ class TokenAgents:
         token = presented_token(_authorization(call))
         if token.count(".") != 2:  # a JWT has three parts: nothing else is worth a question to the API server
             raise Unauthenticated("this is no service account's token")
+        decided = asyncio.ensure_future(self._decide(token))
+        decided.add_done_callback(_heard)
+        return await asyncio.shield(
+            decided
+        )  # whoever asked may leave before a refusal comes, which counts all the same
+
+    async def _decide(self, token: str) -> Identity:
         try:
             identity = self._identity(await self._reviews.user(token))
         except Undecided:
@@ -46,6 +54,11 @@ class TokenAgents:
         if user.username not in self._usernames:
             raise Forbidden(f"{user.username} is not a service account of agents (--agent-service-accounts)")
         return Identity(self._cluster, node_of(user))
+
+
+def _heard(decided: "asyncio.Future[Identity]") -> None:
+    if not decided.cancelled():
+        decided.exception()  # told to whoever still waits; nobody may
 
 
 def username(account: str) -> str:

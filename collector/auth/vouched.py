@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gputally.collector.auth.agent import Identity
 from gputally.collector.auth.memo import SIZE
 
+_NEVER_S = 1 << 53  # past it a float cannot tell seconds apart
 LONGEST_S = 3600.0  # after the last time that it was vouched for, however long the token lasts
 
 
@@ -74,7 +75,7 @@ def expiry_s(token: str) -> int | None:
     except (ValueError, RecursionError, binascii.Error):
         return None
     expires_s = claims.get("exp") if isinstance(claims, dict) else None
-    return expires_s if isinstance(expires_s, int) else None
+    return expires_s if isinstance(expires_s, int) and 0 <= expires_s < _NEVER_S else None
 
 
 def _key(token: str) -> bytes:

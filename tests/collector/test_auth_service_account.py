@@ -107,6 +107,29 @@ def test_an_outage_of_the_api_server_sends_nobody_away_whose_token_is_good(api: 
     asyncio.run(story())
 
 
+def test_a_refusal_counts_though_whoever_asked_has_left(api: Api) -> None:
+    """Else a token that was revoked would be believed in an outage, if only each of its calls is broken off early."""
+    token = jwt({"exp": int(api.now_s) + 600})
+    api.reviews.tokens[token] = Token(node="gpu-1", expires_s=api.now_s + 600)
+
+    async def story() -> None:
+        agents, call = door(api), Sent(bearer(token))
+        await agents.identify(call)
+        api.now_s += KEPT_S
+        api.reviews.tokens[token] = Token(node="gpu-1", invalidated=True)
+        asked = asyncio.ensure_future(agents.identify(call))
+        await asyncio.sleep(0)
+        asked.cancel()
+        while len(asyncio.all_tasks()) > 1:  # what goes on without it
+            await asyncio.sleep(0)
+        api.away = True
+        api.now_s += KEPT_S
+        with pytest.raises(Undecided):
+            await agents.identify(call)
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
