@@ -122,6 +122,7 @@ def test_a_refusal_counts_though_whoever_asked_has_left(api: Api) -> None:
         asked.cancel()
         while len(asyncio.all_tasks()) > 1:  # what goes on without it
             await asyncio.sleep(0)
+        await asyncio.sleep(0)  # who waits for the last of them is told
         api.away = True
         api.now_s += KEPT_S
         with pytest.raises(Undecided):
