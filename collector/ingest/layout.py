@@ -65,7 +65,8 @@ class Layout:
 
 def shared(values: Iterable[_T]) -> tuple[_T, ...]:
     """The values as a tuple, which is the same object for all that are equal and short: nodes of a kind have a dozen
-    such columns in common. Not for values that equal those of another type."""
+    such columns in common. Not for values that equal those of another type, nor for texts of any length: thousands of
+    columns are kept, whoever still has them."""
     found = tuple(values)
     return _first_of(found) if len(found) <= _SHORT else found
 
@@ -81,7 +82,7 @@ def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
     owners = [_owner(owner) for owner in message.owners]
     if not _KINDS.issuperset(owner[0] for owner in owners):
         raise ValueError("an owner of no known kind")
-    partitions = shared(map(sys.intern, message.partitions))
+    partitions = _names(message.partitions)
     edges = [_edges(device, len(owners), len(partitions)) for device in message.devices]
     zeros = (0,) * message.lines.count
     *lines, unmetered = (column[:] if column else zeros for column in (*found[: len(PLACES)], found[-1]))
@@ -92,7 +93,7 @@ def layout_of(message: pb.Window, found: Sequence[Sequence[int]]) -> Layout:
     device, partition, owner, basis, reason, source = (shared(_in_order(column, order)) for column in lines)
     return Layout(
         [device.uuid for device in message.devices],
-        shared(map(sys.intern, codec.models(message))),
+        _names(codec.models(message)),
         [device.energy_estimated for device in message.devices],
         [start for start, _ in edges],
         [end for _, end in edges],
@@ -124,6 +125,12 @@ def _owner(owner: pb.Owner) -> Key:
         sys.intern(owner.user),
         sys.intern(owner.unit),
     )
+
+
+def _names(texts: Iterable[str]) -> tuple[str, ...]:
+    """Texts that many nodes have, each one object for as long as somebody has it. They are not looked at yet: a sender
+    may make them as long as a message."""
+    return tuple(map(sys.intern, texts))
 
 
 def _profiles(profiles: Sequence[str], partitions: Sequence[str]) -> Sequence[str]:

@@ -291,6 +291,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
                 received = came.read(self._layouts)
             except Exception as error:  # noqa: BLE001 - for its own stream: this is the turn of others as well
                 stream.fail(error)
+                self._loop.call_soon(self._turns.serve)  # its room is free, and no outcome will say so
             else:
                 self._writes.submit(received, self._teller(stream, came.sequence))
 

@@ -1,5 +1,6 @@
 """A message read by columns says what it says line by line, and contradicts itself in the same words."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import fields, replace
 from random import Random
@@ -124,6 +125,20 @@ def test_a_layout_that_alone_is_too_large_leaves_those_that_are_known() -> None:
     large = pb.Window(node="b", partitions=["gpu" * 400]).SerializeToString()
     assert layouts.read(large).layout is not layouts.read(large).layout
     assert layouts.read(small).layout is known
+
+
+def test_of_long_names_nothing_is_kept_but_with_their_layout() -> None:
+    """A sender may make them as long as a message, and another one in each."""
+    layouts = Layouts(1000, most_bytes=1000)
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            name = f"{number:x<1000000}"
+            message = pb.Window(partitions=[name], devices=[pb.Device(uuid="GPU", model=name)])
+            layouts.read(message.SerializeToString())
+        assert tracemalloc.get_traced_memory()[0] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_count_without_columns_takes_no_memory() -> None:

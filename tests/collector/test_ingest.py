@@ -303,8 +303,8 @@ def test_a_sequence_that_comes_twice_waits_for_both() -> None:
     assert progress.news() == pb.Ack(committed_through=1)
 
 
-def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong may come to light in the turn of another one."""
+def break_node_b(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have its windows break their reader."""
     read_sound = Layouts.read
 
     def read_most(layouts: Layouts, content: bytes) -> WindowColumns:
@@ -313,6 +313,11 @@ def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: p
         return read_sound(layouts, content)
 
     monkeypatch.setattr(Layouts, "read", read_most)
+
+
+def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong may come to light in the turn of another one."""
+    break_node_b(monkeypatch)
 
     async def scenario(door: Door) -> None:
         async with door.agent() as one, door.agent() as other:
@@ -324,3 +329,24 @@ def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: p
             assert (await one.ack()).committed_through == 2
 
     run(scenario)
+
+
+def test_a_window_that_breaks_its_reader_gives_its_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is committed for it, which would make the others' turn."""
+    break_node_b(monkeypatch)
+    monkeypatch.setattr("gputally.collector.ingest.arrivals.PAUSE_S", 0.3)
+
+    async def scenario(door: Door) -> None:
+        async with door.agent() as one, door.agent() as other:
+            await one.send(messages(minutes(1)))
+            await door.until(lambda: len(door.writer.queue) == 1)
+            door.writer.commit()
+            assert (await one.ack()).committed_through == 1
+            await other.send(messages(minutes(1, node="node-b")))
+            await door.until(lambda: door.ingest.stats().windows == 2)
+            await one.send(messages(minutes(2)[1:], first=2))
+            await door.until(lambda: len(door.writer.queue) == 1)
+            door.writer.commit()
+            assert (await one.ack()).committed_through == 2
+
+    run(scenario, size=1)
