@@ -140,7 +140,8 @@ class ClusterWatch(Generic[T]):
 
         A kind that the collector may not see, and can do without, is left out.
         """
-        return {kind.value: self._error(kind) for kind in self._threads if kind not in self._refused}
+        found = {kind: self._error(kind) for kind in self._threads}
+        return {kind.value: error for kind, error in found.items() if error or kind not in self._refused}
 
     @property
     def last_error(self) -> str:

@@ -91,6 +91,9 @@ def test_each_kind_is_told_by_itself_and_a_right_that_is_missing_is_no_error() -
     cluster.trouble = Refused("403")
     optional.follow(ObjectKind.POD, lambda: False)
     assert optional.errors == {}
+    optional.start()
+    optional.close(10)
+    assert optional.errors == {"pods": "watch-pods has ended"}  # nobody asks for the right any more
 
 
 def test_what_can_be_done_without_is_asked_for_in_vain_once_aloud(caplog: pytest.LogCaptureFixture) -> None:
