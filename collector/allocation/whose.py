@@ -68,12 +68,17 @@ def led_into(workload: FromClause) -> ColumnElement[str]:
 
 
 def cluster_queue(workload: FromClause) -> ColumnElement[str]:
-    """The queue that has the quota: that which a LocalQueue leads into, else the one that the pod names; else empty.
+    """The queue that has the quota: that which a LocalQueue leads into, else the one that the pod names; else empty."""
+    return func.coalesce(led_into(workload), claimed_queue(workload))
+
+
+def claimed_queue(workload: FromClause) -> ColumnElement[str]:
+    """The queue with a quota that a pod names itself, else empty.
 
     Only Kueue has queues of two kinds: of all others it is the queue itself.
     """
     itself = case((of_kueue(workload), _NOBODY), else_=workload.c.queue)
-    return func.coalesce(led_into(workload), workload.c.cluster_queue, itself, _NOBODY)
+    return func.coalesce(workload.c.cluster_queue, itself, _NOBODY)
 
 
 def _claim(column: str) -> Callable[[FromClause, FromClause], ColumnElement[Any]]:

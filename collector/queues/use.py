@@ -6,22 +6,42 @@ For each queue and ledger hour, with the time of whole GPUs that its pods reserv
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import CTE, BigInteger, Connection, Row, Select, and_, case, cast, func, literal_column, select, text
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.accounting.keys import WHOLE_GPU
 from gputally.accounting.ledger_hour import hour_end
 from gputally.accounting.states import Basis, OwnerKind
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.cells import in_scope
-from gputally.collector.allocation.grouping import of_posting
+from gputally.collector.allocation.cells import SOURCES, rows_of
+from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
+from gputally.collector.allocation.plan import Detail, Part, parts, whole_days
 from gputally.collector.allocation.query import QueryError, Scope
+from gputally.collector.allocation.read_plan import read_days
+from gputally.collector.allocation.sources import POSTINGS
 from gputally.collector.database import schema
 from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema_workload import pod_workload
@@ -29,10 +49,14 @@ from gputally.collector.queues.quota_time import Held, QueueKey, QuotaHistory, r
 
 MAX_CELLS = 200_000  # pairs of hour and queue, some 100 MB
 NOBODY = QueueKey("", "", "")
-_WORK_MEM = "128MB"  # a fleet's month is summed in memory; PostgreSQL's own 4 MB would sort it on disk
 
-_posting = schema.posting.c
+# A fleet's month is summed in memory: PostgreSQL's own 4 MB would sort it on disk. It takes queues, whose number it
+# cannot know, for one, so it would compare each posting with each pod, and sort all that it finds. To be kept from that
+# counts as so dear that it would compile the statement first, for a second.
+_USUAL = {"enable_nestloop": "on", "enable_sort": "on", "jit": "on"}
+_SETTINGS = {**dict.fromkeys(_USUAL, "off"), "work_mem": "128MB"}
 _TIMES = ("used_us", "idle_us", "unobserved_us", "whole_us")
+_Statement: TypeAlias = CompoundSelect[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +98,9 @@ class QueueUse:
 
 
 class _Cell(NamedTuple):
-    """One hour of one queue."""
+    """Time of one queue: of the whole period, or only what it had of whole GPUs in one hour."""
 
-    hour_us: int
+    hour_us: int | None
     cluster: str
     system: str
     queue: str
@@ -96,10 +120,12 @@ def read_use(connection: Connection, zone: ZoneInfo, period: Period, now_us: int
     quotas = QuotaHistory({})
     if scope.namespaces is None:
         quotas = read_quotas(connection, period.start_us, until_us, scope.clusters)
+    quota_us = {key: quotas.time_us(key, period.start_us, until_us) for key in quotas.queues}
+    compared = [key for key, us in quota_us.items() if us is not None]
     cells: defaultdict[QueueKey, list[_Cell]] = defaultdict(list)
-    for cell in _cells(connection, period, scope):
+    for cell in _cells(connection, period, scope, compared):
         cells[_key(cell)].append(cell)
-    found = (_use(key, cells[key], quotas, period, until_us, zone) for key in {*cells, *quotas.queues})
+    found = (_use(key, cells[key], quota_us.get(key), quotas, until_us, zone) for key in {*cells, *quotas.queues})
     return tuple(sorted(found, key=lambda use: (use.key.cluster, -use.reserved_us, use.key)))
 
 
@@ -108,96 +134,124 @@ def _key(cell: _Cell) -> QueueKey:
 
 
 def _use(
-    key: QueueKey, cells: Sequence[_Cell], quotas: QuotaHistory, period: Period, until_us: int, zone: ZoneInfo
+    key: QueueKey, cells: Sequence[_Cell], quota_us: int | None, quotas: QuotaHistory, until_us: int, zone: ZoneInfo
 ) -> QueueUse:
-    sums = {name: sum(getattr(cell, name) for cell in cells) for name in _TIMES}
-    claimed_us = sum(cell.used_us + cell.idle_us + cell.unobserved_us for cell in cells if cell.claimed)
-    quota_us = quotas.time_us(key, period.start_us, until_us)
-    borrowed_us = None if quota_us is None else _borrowed(key, cells, quotas, until_us, zone)
+    whole = [cell for cell in cells if cell.hour_us is None]
+    sums = {name: sum(getattr(cell, name) for cell in whole) for name in _TIMES}
     return QueueUse(
         key,
         **sums,
-        claimed_us=claimed_us,
+        claimed_us=sum(cell.used_us + cell.idle_us + cell.unobserved_us for cell in whole if cell.claimed),
         quota_us=quota_us,
-        borrowed_us=borrowed_us,
+        borrowed_us=None if quota_us is None else _borrowed(key, cells, quotas, until_us, zone),
         quotas=quotas.at(key, until_us - 1),  # the end is not in the period any more
     )
 
 
 def _borrowed(key: QueueKey, cells: Sequence[_Cell], quotas: QuotaHistory, until_us: int, zone: ZoneInfo) -> int:
     """Hour by hour, what its pods reserved beyond the quota."""
-    by_hour: defaultdict[int, int] = defaultdict(int)
-    for cell in cells:
-        by_hour[cell.hour_us] += cell.whole_us
+    hours = ((cell.hour_us, cell.whole_us) for cell in cells if cell.hour_us is not None)
     return sum(
         max(0, whole_us - (quotas.time_us(key, hour_us, min(hour_end(hour_us, zone), until_us)) or 0))
-        for hour_us, whole_us in by_hour.items()
+        for hour_us, whole_us in hours
     )
 
 
-def _cells(connection: Connection, period: Period, scope: Scope) -> Iterator[_Cell]:
-    for count, row in enumerate(_rows(connection, _statement(period, scope)), start=1):
+def _cells(connection: Connection, period: Period, scope: Scope, compared: Sequence[QueueKey]) -> Iterator[_Cell]:
+    days = whole_days(period, (period.start_us,), read_days(connection, period))
+    statement = _statement(parts(period, Detail.POSTING_DAY, days), period, scope, compared)
+    for count, row in enumerate(_rows(connection, statement), start=1):
         if count > MAX_CELLS:
             raise QueryError("window", "too many queues and hours: ask for a shorter window")
         yield _Cell(*row)
 
 
-def _rows(connection: Connection, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
-    """PostgreSQL takes the sums, whose size it cannot know, for a few rows, and would compare each with each queue."""
+def _rows(connection: Connection, statement: _Statement) -> Sequence[Row[*tuple[Any, ...]]]:
     few = statement.limit(MAX_CELLS + 1)
     if is_sqlite(connection):
         return connection.execute(few).all()
-    connection.execute(text(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
-    connection.execute(text("SET LOCAL enable_nestloop = off"))
+    _set(connection, _SETTINGS)
     found = connection.execute(few).all()
-    connection.execute(text("SET LOCAL enable_nestloop = on"))
+    _set(connection, _USUAL)
     return found
 
 
-def _statement(period: Period, scope: Scope) -> Select[*tuple[Any, ...]]:
-    """Sums by ids first, then by queues; whose queue an owner was in is asked once, not for each of its hours."""
-    ids = _by_ids(period, scope)
-    queued = _queued(ids)
-    node = schema.node.c
-    groups = [
-        *(ids.c.hour_us, node.cluster),
-        *(func.coalesce(queued.c[name], literal_column("''")).label(f"the_{name}") for name in ("system", "queue")),
-        func.coalesce(queued.c.claimed, literal_column("1")).label("the_claimed"),
-    ]
-    return (
-        select(*groups, *(_sum(ids.c[name]) for name in _TIMES))
-        .join_from(ids, schema.node, node.id == ids.c.node_id)
-        .outerjoin(queued, and_(queued.c.owner_id == ids.c.owner_id, queued.c.cluster == node.cluster))
-        .group_by(ids.c.hour_us, node.cluster, *map(text, ("the_system", "the_queue", "the_claimed")))
-    )
+def _set(connection: Connection, settings: Mapping[str, str]) -> None:
+    told = (func.set_config(name, value, True) for name, value in settings.items())
+    connection.execute(select(*told))
 
 
-def _by_ids(period: Period, scope: Scope) -> CTE:
-    held = [func.coalesce(_posting[name], literal_column("0")) for name in _TIMES[:3]]
-    whole = case((_posting.partition == WHOLE_GPU, sum(held, literal_column("0"))), else_=0)
-    sums = [_sum(one).label(name) for one, name in zip((*held, whole), _TIMES, strict=True)]
-    ids = (_posting.hour_us, _posting.node_id, _posting.owner_id)
-    of_pods = of_posting(schema.owner.c.kind, schema.owner.c.kind == OwnerKind.POD.value)
-    reserved = and_(in_scope(period, scope), of_pods, _posting.basis == Basis.RESERVATION.value)
-    return select(*ids, *sums).where(reserved).group_by(*ids).cte("ids").prefix_with("MATERIALIZED")
+def _statement(found: Sequence[Part], period: Period, scope: Scope, compared: Sequence[QueueKey]) -> _Statement:
+    """Sums of the period from days, where they are summed; only what is compared with a quota is read hour by hour."""
+    queued = _queued(_learnt(_by_ids(found, scope)))
+    sums = _by_queues(queued)
+    return union_all(sums, _by_hours(queued, period, compared)) if compared else union_all(sums)
 
 
-def _queued(ids: CTE) -> CTE:
-    """The queue of each owner that has time, by cluster."""
-    owner = schema.owner.c
-    learnt = (pod_workload.c.pod_uid == owner.pod_uid, pod_workload.c.namespace == owner.namespace)
+def _by_ids(found: Sequence[Part], scope: Scope) -> CTE:
+    """Sums by ids first, each pair of node and owner once, so that names are looked up once for each of them."""
+    rows = union_all(*(_reserved(part, scope) for part in found)).subquery().c
+    ids = (rows.node_id, rows.owner_id)
+    sums = (_sum(rows[name]).label(name) for name in _TIMES)
+    return select(*ids, *sums).group_by(*ids).cte("ids").prefix_with("MATERIALIZED")
+
+
+def _reserved(part: Part, scope: Scope) -> Select[*tuple[Any, ...]]:
+    """What pods reserved."""
+    source = SOURCES[part.detail]
+    row = source.table.c
+    whole = case((row.partition == WHOLE_GPU, _held(row)), else_=literal_column("0"))
+    of_pods = source.among(By.KIND, [OwnerKind.POD.value]), row.basis == Basis.RESERVATION.value
+    times = (row.used_us, row.idle_us, row.unobserved_us, whole.label("whole_us"))
+    return select(row.node_id, row.owner_id, *times).where(rows_of(part), source.visible(scope), *of_pods)
+
+
+def _learnt(ids: CTE) -> CTE:
+    """The sums by ids with what pods say of their queues, and where a LocalQueue led: that is looked up once."""
+    node, owner, pod = schema.node, schema.owner, pod_workload.c
+    said = (pod.queue, pod.cluster_queue, pod.sources, whose.led_into(pod_workload).label("led_into"))
     found = (
-        select(
-            owner.id.label("owner_id"),
-            pod_workload.c.cluster,
-            whose.system(pod_workload).label("system"),
-            whose.cluster_queue(pod_workload).label("queue"),
-            case((whose.led_into(pod_workload).is_(None), 1), else_=0).label("claimed"),
-        )
-        .join_from(schema.owner, pod_workload, and_(*learnt))
-        .where(owner.id.in_(select(ids.c.owner_id)))
+        select(*ids.c, node.c.cluster, *said)
+        .join_from(ids, node, node.c.id == ids.c.node_id)
+        .join(owner, owner.c.id == ids.c.owner_id)
+        .outerjoin(pod_workload, whose.learnt(node, owner, pod_workload))
     )
-    return found.cte("queued").prefix_with("MATERIALIZED")
+    return found.cte("learnt").prefix_with("MATERIALIZED")
+
+
+def _queued(learnt: CTE) -> CTE:
+    """The sums by ids with their queues, empty where none is known."""
+    row = learnt.c
+    names = (
+        whose.system(learnt).label("system"),
+        func.coalesce(row.led_into, whose.claimed_queue(learnt)).label("queue"),
+        case((row.led_into.is_(None), 1), else_=0).label("claimed"),
+    )
+    ids = (row.node_id, row.owner_id, row.cluster)
+    return select(*ids, *names, *(row[name] for name in _TIMES)).cte("queued").prefix_with("MATERIALIZED")
+
+
+def _by_queues(queued: CTE) -> Select[*tuple[Any, ...]]:
+    names = [queued.c[name] for name in ("cluster", "system", "queue", "claimed")]
+    return select(cast(null(), BigInteger), *names, *(_sum(queued.c[name]) for name in _TIMES)).group_by(*names)
+
+
+def _by_hours(queued: CTE, period: Period, keys: Sequence[QueueKey]) -> Select[*tuple[Any, ...]]:
+    """What some queues had of whole GPUs, from postings: the sum of a day does not say in which hour it was."""
+    row, queue = schema.posting.c, [queued.c[name] for name in QueueKey._fields]
+    of_queue = and_(queued.c.node_id == row.node_id, queued.c.owner_id == row.owner_id)
+    whole = row.partition == WHOLE_GPU, row.basis == Basis.RESERVATION.value
+    return (
+        select(row.hour_us, *queue, *repeat(literal_column("0", BigInteger), 4), _sum(_held(row)))
+        .join_from(schema.posting, queued, of_queue)
+        .where(POSTINGS.within((period,)), *whole, tuple_(*queue).in_(keys))
+        .group_by(row.hour_us, *queue)
+    )
+
+
+def _held(row: Any) -> ColumnElement[int]:
+    held: ColumnElement[int] = row.used_us + row.idle_us + row.unobserved_us
+    return held
 
 
 def _sum(time: ColumnElement[int]) -> ColumnElement[int]:

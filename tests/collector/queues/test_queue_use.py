@@ -124,10 +124,27 @@ def test_a_reader_sees_its_own_time_and_not_what_others_had_of_the_quota(engine:
 
 
 def test_too_many_hours_and_queues_are_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CELLS", 1)
+    """Hours are only read of queues that have a quota."""
+    monkeypatch.setattr(module, "MAX_CELLS", 2)
     book(engine, *held("a"), *held("b", hour=1))
+    queued(engine, "a")
+    queued(engine, "b")
+    assert len(use(engine)) == 1
+    know(engine, cluster_queue(), local_queue())
     with pytest.raises(QueryError, match="shorter window"):
         use(engine)
+
+
+def test_what_is_borrowed_in_two_periods_is_borrowed_in_both_together(engine: Engine) -> None:
+    """Whether a day is read from its sum or not, and where a period has both, with a pod that is in both parts."""
+    june, midnight_us = "2026-06-01T00:00:00Z", START_US
+    book(engine, *held("many", gpus=2, hour=-2, minutes=120), *held("many", gpus=2, minutes=150))
+    queued(engine, "many")
+    know(engine, cluster_queue(nominal="1", created=june), local_queue(created=june))
+    edges = (midnight_us - HOUR_US, midnight_us, midnight_us + 24 * HOUR_US)
+    [before], [after], [both] = (use(engine, period=Period(edges[a], edges[b])) for a, b in ((0, 1), (1, 2), (0, 2)))
+    assert (before.borrowed_us, after.borrowed_us, both.borrowed_us) == (HOUR_US, 2 * HOUR_US, 3 * HOUR_US)
+    assert both.reserved_us == before.reserved_us + after.reserved_us
 
 
 quotas = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4 * 60)), max_size=3)
