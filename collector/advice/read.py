@@ -17,7 +17,8 @@ from gputally.collector.allocation.filter import EVERYTHING, Filter
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import WHOLE, QueryError, Scope
-from gputally.collector.rates.pricing import PRICES, read_pricer
+from gputally.collector.rates.card import Quantity
+from gputally.collector.rates.pricing import read_pricer
 
 KEYS = (By.CLUSTER, By.NAMESPACE, By.TEAM, By.WORKLOAD)  # that advice can be told apart by
 _READERS: Mapping[Kind, Callable[[Connection, Asked], Sequence[Advice]]] = {
@@ -69,7 +70,7 @@ class Advised:
 def read_advice(connection: Connection, zone: ZoneInfo, query: AdviceQuery) -> Advised:
     """From what is settled; `zone` is the billing time zone. Raises QueryError."""
     query.check()
-    pricer = read_pricer(connection, zone, None, PRICES)
+    pricer = read_pricer(connection, zone, None, (Quantity.GPU_HOUR,))  # energy may change its price every hour
     asked = Asked(zone, query.now_us, query.seen, pricer)
     found = [one for kind in query.kinds or Kind for one in _READERS[kind](connection, asked)]
     rows = sorted((one for one in found if _fits(query.where, one)), key=order)

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 from tests import advised
 from tests.advised import BUSY, DAY_US, IDLE, LIGHT, NOW_US, UTC, Hour, Ledger
 from tests.collector.api.fixtures import TOKENS, get
@@ -224,6 +224,20 @@ def test_hours_of_a_week_have_the_prices_that_held_in_them(engine: Engine) -> No
     (found,) = advice(engine, AdviceQuery(LATER_US, kinds=(Kind.MIG,)))
     whole = HOUR_US * (86 * 3_600_000_000 + 58 * 1_800_000_000)  # from the 14th, 10:00 to the 20th, 10:00
     assert (found.spent.us, found.spent.cost) == (144 * HOUR_US * 6 // 7, whole * 6 // 7)
+
+
+def test_prices_of_energy_let_no_more_rows_into_memory(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may change every hour, and advice asks for the price of time alone."""
+    with writing(engine) as connection:
+        ledger = Ledger(connection)
+        for at in range(3):
+            ledger.book(f"tiny-{at}", 6, lambda _: LIGHT)
+        connection.execute(delete(memory_peak))  # of which there are as many at most
+    hourly = "".join(f"  - {{valid_from: 2026-07-13T1{hour}:00:00Z, per_kwh: 0.{hour + 1}}}\n" for hour in range(9))
+    apply_file(engine, Applied.RATES, advised.CARD + f"energy:\n{hourly}".encode(), "ann@laptop", NOW_US)
+    monkeypatch.setattr(asked, "MOST_ROWS", 2)
+    with pytest.raises(QueryError, match="too many pods"):
+        advice(engine, AdviceQuery(LATER_US, kinds=(Kind.MIG,)))
 
 
 _HOURS = st.sampled_from([BUSY, LIGHT, IDLE, LIGHT._replace(memory=None), Hour(0, 0, HOUR_US), None])
