@@ -1,7 +1,7 @@
 """Allocation: the one reading of the ledger behind the report, the API, statements and exports.
 
 Every row has one kind of owner, so that time nobody held never hides in a namespace's row. Time is summed as integers
-and money as fractions, so I5 (disjoint periods add up) and I6 (every grouping has the same total) hold exactly.
+and money in exact units, so I5 (disjoint periods add up) and I6 (every grouping has the same total) hold exactly.
 """
 
 from collections.abc import Sequence
