@@ -301,11 +301,12 @@ def _window_row(candidate: _Candidate, now_us: int) -> tuple[int | str | bytes, 
 def _covered(candidate: _Candidate, numbered: Numbered) -> Iterator[Covered]:
     """What a window covers of its devices' time: one that came in the middle of it was there at its end."""
     node_id, end_us = candidate.node_id, candidate.window.end_us
-    capacities = [device.capacity_us for device in numbered.window.devices]
-    for capacity_us in set(capacities) - {0}:
-        alike = zip(numbered.numbers.devices, capacities, strict=True)
-        devices = frozenset(device_id for device_id, own_us in alike if own_us == capacity_us)
-        yield Covered(node_id, devices, numbered.window_id, end_us - capacity_us, end_us)
+    alike: defaultdict[int, list[int]] = defaultdict(list)
+    for device_id, device in zip(numbered.numbers.devices, numbered.window.devices, strict=True):
+        alike[device.capacity_us].append(device_id)
+    for capacity_us, devices in alike.items():
+        if capacity_us:
+            yield Covered(node_id, frozenset(devices), numbered.window_id, end_us - capacity_us, end_us)
 
 
 def _skips(accepted: Iterable[_Candidate]) -> Iterator[Skip]:

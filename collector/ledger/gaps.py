@@ -10,7 +10,7 @@ written together, as a bundle.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from operator import attrgetter
@@ -275,20 +275,24 @@ def _devices(found: str | Iterable[int]) -> Devices:
 
 
 def _bundles(node_id: int, gaps: Sequence[_Found], covered: Sequence[Covered]) -> Iterator[_Bundle]:
-    for alike in _alike({devices for devices, _ in gaps}.union(part.devices for part in covered)):
-        one = next(iter(alike))
-        rows = sorted((row for devices, row in gaps if one in devices), key=_end)
-        yield _Bundle(node_id, alike, rows, [part for part in covered if one in part.devices])
+    sets = [*(devices for devices, _ in gaps), *(part.devices for part in covered)]
+    for alike, places in _alike(sets):
+        rows = sorted((gaps[at][1] for at in places if at < len(gaps)), key=_end)
+        yield _Bundle(node_id, alike, rows, [covered[at - len(gaps)] for at in places if at >= len(gaps)])
 
 
-def _alike(sets: Collection[Devices]) -> Iterable[Devices]:
-    """The elements of some sets, in parts as large as can be whose elements are in the same of them."""
-    if len(sets) == 1:
-        return sets
-    parts: defaultdict[tuple[bool, ...], set[int]] = defaultdict(set)
-    for element in frozenset[int]().union(*sets):
-        parts[tuple(element in each for each in sets)].add(element)
-    return map(frozenset, parts.values())
+def _alike(sets: Sequence[Devices]) -> Iterable[tuple[Devices, Sequence[int]]]:
+    """The elements of some sets, in parts as large as can be whose elements are in the same of them; and in which."""
+    if len(set(sets)) == 1:
+        return [(sets[0], range(len(sets)))]
+    places: defaultdict[int, list[int]] = defaultdict(list)
+    for at, each in enumerate(sets):
+        for element in each:
+            places[element].append(at)
+    parts: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for element, found in places.items():
+        parts[tuple(found)].append(element)
+    return [(frozenset(elements), found) for found, elements in parts.items()]
 
 
 def _write(connection: Connection, gone: set[_Place], new: set[_Place]) -> None:

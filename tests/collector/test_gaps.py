@@ -197,9 +197,11 @@ def test_a_gap_is_added_to_the_posting_that_the_lines_made(engine: Engine) -> No
 @given(st.lists(st.frozensets(st.integers(0, 6), min_size=1), min_size=1, max_size=4))
 def test_devices_are_bundled_exactly_where_all_is_alike(sets: list[frozenset[int]]) -> None:
     """Each device is in one bundle, and shares it with those that are in the same sets, and only with them."""
-    bundles = list(_alike(set(sets)))
+    found = list(_alike(sets))
+    bundles = [bundle for bundle, _ in found]
     assert sorted(device_id for bundle in bundles for device_id in bundle) == sorted(frozenset().union(*sets))
     for bundle in bundles:
         assert all(bundle <= each or not bundle & each for each in sets)
     places = [[bundle <= each for each in sets] for bundle in bundles]
     assert len({tuple(place) for place in places}) == len(bundles)
+    assert [list(its) for _, its in found] == [[at for at, there in enumerate(place) if there] for place in places]
