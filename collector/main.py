@@ -139,8 +139,9 @@ def _standing(database: Database, writer: Writer, tasks: Callable[[], Mapping[st
     """Ready is who can write windows: replicas share all the rest, and would all be out of service at once."""
     if database.problem:
         return Standing([database.problem])
-    writing = "" if writer.healthy else writer.last_error or "the writer has ended"
-    return Standing([writing] if writing else [], [error for error in tasks().values() if error])
+    ended = "the writer has ended" if writer.has_ended else ""
+    writing = "" if writer.healthy else ended or writer.last_error or "the writer does not run yet"
+    return Standing([writing] if writing else [], [error for error in tasks().values() if error], ended)
 
 
 def _close(month: MonthWatch, watches: Sequence[ClusterWatch[Any]], notifier: Notifier | None) -> None:

@@ -48,7 +48,7 @@ from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.schema_workload import pod_workload
 from gputally.collector.rates.pricing import Key
 
-MAX_CELLS = 200_000  # some 200 MB; finer answers are asked for piece by piece
+MAX_CELLS = 200_000  # some 650 MB while it is made; finer answers are asked for piece by piece
 
 SOURCES: Mapping[Detail, Source] = {
     Detail.NAMESPACE: NAMESPACE_DAYS,

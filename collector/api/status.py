@@ -19,11 +19,12 @@ from gputally.collector.auth.reader import Readers
 class Standing:
     """What is wrong, a line each. Only `problems` make the collector not ready: what keeps windows from being taken.
 
-    `troubles` are those of parts that nobody who sends a window waits for.
+    `troubles` are those of parts that nobody who sends a window waits for. `ended`: what only a restart brings back.
     """
 
     problems: Sequence[str] = ()
     troubles: Sequence[str] = ()
+    ended: str = ""
 
 
 def status_routes(
@@ -44,7 +45,8 @@ def status_routes(
         return Response(await asyncio.to_thread(encode, registry), headers={"Content-Type": content_type})
 
     async def healthz(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        ended = standing().ended
+        return PlainTextResponse(f"{ended or 'ok'}\n", 503 if ended else 200)
 
     async def readyz(_request: Request) -> Response:
         now = standing()

@@ -105,6 +105,11 @@ class Writer:
         return self._thread.is_alive() and not self._last_error
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the thread is gone, which only another process mends, and nobody closed it."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._closing.is_set()
+
+    @property
     def last_error(self) -> str:
         """Why the last commit failed, one line; empty once one succeeded."""
         return self._last_error

@@ -26,6 +26,7 @@ class FakeDatabase:
     def __init__(self) -> None:
         self.groups: list[int] = []
         self.away = 0  # how many commits fail from now on
+        self.defect: Exception | None = None
         self.failed = threading.Event()
         self.begun = threading.Event()
         self.go_on = threading.Event()
@@ -36,6 +37,8 @@ class FakeDatabase:
         """Accept what is new."""
         self.begun.set()
         assert self.go_on.wait(DEADLINE_S)
+        if self.defect:
+            raise self.defect
         if self.away:
             self.away -= 1
             self.failed.set()
@@ -198,6 +201,23 @@ def test_a_writer_without_its_database_is_not_healthy(monkeypatch: pytest.Monkey
     assert "\n" not in under_test.last_error
     assert answers.outcomes == []
     assert under_test.stats().queued == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_ended_by_a_defect_is_told_from_one_that_was_closed() -> None:
+    """Only a restart brings it back, and nobody would ask for one where it merely waits."""
+    database, answers = FakeDatabase(), Answers()
+    under_test = make(database)
+    assert not under_test.has_ended
+    under_test.start()
+    database.defect = ZeroDivisionError("a defect of ours")
+    assert under_test.submit(received(window()), answers)
+    under_test._thread.join(DEADLINE_S)
+    assert under_test.has_ended
+    closed = make(FakeDatabase())
+    closed.start()
+    assert closed.close(DEADLINE_S)
+    assert not closed.has_ended
 
 
 def test_closing_commits_what_waits_and_takes_no_more() -> None:

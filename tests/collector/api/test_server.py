@@ -63,6 +63,13 @@ def test_it_is_ready_when_nothing_keeps_it_from_working_and_alive_whatever_does(
     ]
 
 
+def test_a_part_that_only_a_restart_brings_back_asks_for_one() -> None:
+    """A database that is away comes back by itself; a thread that has ended does not."""
+    app = status_app(registry(), lambda: Standing(["the writer has ended"], (), "the writer has ended"))
+    (answer,) = ask(app, "/healthz")
+    assert (answer.status_code, answer.text) == (503, "the writer has ended\n")
+
+
 def test_a_part_that_intake_does_not_wait_for_is_told_and_keeps_nobody_out() -> None:
     """All replicas have the same Kubernetes API: were they not ready without it, its outage would stop the intake."""
     troubles = ["the cluster's pods cannot be followed: away"]
