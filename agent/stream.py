@@ -31,7 +31,7 @@ BATCH_WINDOWS = 512
 IN_FLIGHT_BATCHES = 8  # unacknowledged at one time; the collector's flow control may allow fewer
 BACKLOG_WINDOWS = 16  # more that wait when a connection begins go compressed: windows of one node are much alike
 _RENEWED = "our credentials were renewed"
-_LATE_US = 1_000_000  # of gRPC's timers, of which those that matter take 20 s or more: its threads wake together
+_LATE_US = 300_000  # of all timers of gRPC's, so that its threads wake together; those that matter take 20 s or more
 _CANCEL_S = 5.0  # how long the thread may take to let go once the deadline of close() has passed
 
 _METHOD = f"/{pb.DESCRIPTOR.services_by_name['Telemetry'].full_name}/Stream"
