@@ -23,6 +23,11 @@ def until(supervisor: Supervisor, wanted: Callable[[Message], bool]) -> Message:
     raise AssertionError("no such message came")
 
 
+def is_full(message: Message) -> bool:
+    """A sample with its process lists."""
+    return isinstance(message, Sample) and message.full
+
+
 def is_sample(message: Message) -> bool:
     return isinstance(message, Sample)
 

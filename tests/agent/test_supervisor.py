@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.fakes import Clock
-from tests.probes import LONG_US, S, children, is_failure, is_sample, until
+from tests.probes import LONG_US, S, children, is_failure, is_full, is_sample, until
 from tests.programs import wait_until
 
 from gputally.agent.probe.child import Child
@@ -387,10 +387,6 @@ def test_a_driver_that_hangs_is_noticed_in_time_though_process_lists_are_rare(se
             clock.now_us += rest_us
         assert clock.now_us == 10 * S
         assert supervisor.receive(0) == HUNG
-
-
-def is_full(message: Message) -> bool:
-    return isinstance(message, Sample) and message.full
 
 
 def rest_after(live: Supervisor) -> int | None:
