@@ -40,3 +40,4 @@ def test_it_is_for_the_thread_that_asks_and_for_those_it_starts() -> None:
 def test_a_system_without_it_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("gputally.agent.timer_slack._THREAD", tmp_path / "thread-self")
     may_wake_late(2_000_000)
+    assert list(tmp_path.iterdir()) == []
