@@ -1,5 +1,6 @@
 """The kubelet's answers are read as they stand on the wire where all is well, and by the library where not."""
 
+import queue
 import socket
 import struct
 import threading
@@ -52,6 +53,7 @@ class Scripted:
     def __init__(self, path: Path) -> None:
         self.says: Sequence[bytes] = ()
         self.heard = b""
+        self._calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
         self._listening.listen()
@@ -63,12 +65,21 @@ class Scripted:
             while True:
                 caller, _ = self._listening.accept()
                 with closing(caller):
-                    self.heard = caller.recv(1 << 16)
-                    for piece in self.says:
-                        caller.sendall(piece)
-                    caller.shutdown(socket.SHUT_WR)
-                    while data := caller.recv(1 << 16):
-                        self.heard += data
+                    self._calls.put(self._talk(caller))
+
+    def _talk(self, caller: socket.socket) -> bytes:
+        heard = caller.recv(1 << 16)
+        with suppress(OSError):  # a caller who has heard enough goes away in the middle
+            for piece in self.says:
+                caller.sendall(piece)
+            caller.shutdown(socket.SHUT_WR)
+            while data := caller.recv(1 << 16):
+                heard += data
+        return heard
+
+    def hear(self) -> None:
+        """Wait for the end of a call, whose words are all in `heard` then; raises queue.Empty after 10 s."""
+        self.heard = self._calls.get(timeout=10)
 
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
@@ -97,7 +108,10 @@ def without_library() -> Iterator[None]:
 def held(scripted: tuple[Scripted, Path], *says: bytes) -> bytes:
     kubelet, path = scripted
     kubelet.says = says
-    return PodResources(path).held().SerializeToString()
+    try:
+        return PodResources(path).held().SerializeToString()
+    finally:
+        kubelet.hear()
 
 
 @pytest.mark.usefixtures("without_library")
@@ -138,6 +152,7 @@ def test_what_must_be_answered_is_answered(scripted: tuple[Scripted, Path]) -> N
     assert scripted[0].heard.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     assert b"/v1.PodResourcesLister/List" in scripted[0].heard
     assert frame(SETTINGS, ACK, 0) in scripted[0].heard
+    assert frame(PING, ACK, 0, b"12345678") in scripted[0].heard
 
 
 @pytest.mark.usefixtures("without_library")
