@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.amounts import Amounts, of_states
-from gputally.collector.allocation.cells import HEAD, SumRow, amounts_of, place_of
+from gputally.collector.allocation.cells import amounts_of, place_of
 from gputally.collector.allocation.columns import Column, Groups, picked, sum_of
 from gputally.collector.allocation.costs import spent
 from gputally.collector.allocation.grouping import READ, By
@@ -19,6 +19,7 @@ from gputally.collector.allocation.money import Prices, prices_of
 from gputally.collector.allocation.query import Query, Spread
 from gputally.collector.allocation.sources import LOW_BITS, SUMMED
 from gputally.collector.allocation.spread import NO_STAKES, Part, Shared, Stakes, spread
+from gputally.collector.allocation.summing import HEAD, SumRow
 from gputally.collector.allocation.table import Table
 from gputally.collector.rates.pricing import Key, Pricer, Rate
 
