@@ -24,7 +24,7 @@ from gputally.collector.database import schema
 from gputally.collector.database.engine import open_database, reading, writing
 from gputally.collector.database.migrate import is_current, migrate
 from gputally.collector.database.schema import node, owner
-from gputally.collector.database.schema_day import metadata  # which knows every table
+from gputally.collector.database.schema_month import metadata  # which knows every table
 from gputally.collector.ledger.postings import dump
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from gputally.collector.database.schema_day import metadata  # which knows every table
+from gputally.collector.database.schema_month import metadata  # which knows every table
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():
