@@ -6,6 +6,7 @@ and money in exact units, so I5 (disjoint periods add up) and I6 (every grouping
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, Select, func, select
@@ -23,7 +24,7 @@ from gputally.collector.allocation.read_plan import plan_with, read_days
 from gputally.collector.allocation.sheet import Sheet
 from gputally.collector.allocation.table import Row, Table
 from gputally.collector.database import schema
-from gputally.collector.database.engine import is_sqlite, reading
+from gputally.collector.database.engine import reading
 from gputally.collector.ledger.content_hash import hashed, ledger_hash
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.queues.stakes import read_stakes
@@ -88,29 +89,15 @@ def read_usage(connection: Connection, billing: ZoneInfo, query: Query) -> tuple
 
 def _ground(connection: Connection, query: Query, days: Sequence[SummedDay]) -> Ground:
     """In one statement, whatever the tables are."""
-    *sums, waiting = connection.execute(_told(connection, query, tuple(days))).one()
+    *sums, waiting = connection.execute(_told(query, tuple(days))).one()
     return Ground(ledger_hash(sums), waiting)
 
 
-def _told(connection: Connection, query: Query, days: tuple[SummedDay, ...]) -> Select[*tuple[int, ...]]:
-    """Kept as statements of sums are; but SQLite has to be told what a fingerprint is, each connection."""
-    if is_sqlite(connection):
-        return _put_together(connection, query, days)
-    found = _TOLD.get((query, days))
-    if found is None:
-        if len(_TOLD) >= _MOST_TOLD:
-            _TOLD.clear()
-        found = _TOLD[query, days] = _put_together(connection, query, days)
-    return found
-
-
-def _put_together(connection: Connection, query: Query, days: Sequence[SummedDay]) -> Select[*tuple[int, ...]]:
-    parts = (*hashed(connection, query, days), _pending(query.period, query.scope))
+@lru_cache(maxsize=64)
+def _told(query: Query, days: tuple[SummedDay, ...]) -> Select[*tuple[int, ...]]:
+    """Kept as statements of sums are."""
+    parts = (*hashed(query, days), _pending(query.period, query.scope))
     return select(*(each.scalar_subquery() for each in parts))
-
-
-_MOST_TOLD = 64
-_TOLD: dict[tuple[Query, tuple[SummedDay, ...]], Select[*tuple[int, ...]]] = {}
 
 
 def _read(

@@ -18,6 +18,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from gputally.collector.database.fingerprint import teach
+
 # What a statement may raise: SQLAlchemy's errors, and psycopg's own from a COPY, which SQLAlchemy does not see.
 DATABASE_ERRORS = (SQLAlchemyError, psycopg.Error)
 # The ones that say the values are at fault: trying again would fail again. SQLite's driver has none of its own for a
@@ -112,6 +114,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    teach(connection)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -7,26 +7,32 @@ import hashlib
 import sqlite3
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, func, literal_column
-from sqlalchemy.sql.elements import ColumnElement
-
-from gputally.collector.database.engine import is_sqlite
+from sqlalchemy import BigInteger
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 
 _BITS = 40  # eight million rows add up to 63, which is what a column holds
 _FUNCTION = "gputally_fingerprint"
 
 
-def fingerprint(connection: Connection, *columns: ColumnElement[Any]) -> ColumnElement[int]:
-    """The fingerprint of a row's columns, for statements of this connection."""
-    if not is_sqlite(connection):
-        mask = literal_column(str((1 << _BITS) - 1), BigInteger)
-        found: ColumnElement[int] = func.hash_record_extended(func.row(*columns), 0, type_=BigInteger).op("&")(mask)
-        return found
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - narrows the type for the next line
-    driver.create_function(_FUNCTION, -1, _fingerprint, deterministic=True)
-    named: ColumnElement[int] = getattr(func, _FUNCTION)(*columns, type_=BigInteger)
-    return named
+class fingerprint(GenericFunction[int]):  # noqa: N801 - it stands where SQL's functions do
+    """The fingerprint of a row's columns."""
+
+    name = _FUNCTION
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(fingerprint, "postgresql")
+def _of_record(element: fingerprint, compiler: SQLCompiler, **options: Any) -> str:
+    row = compiler.process(element.clauses, **options)
+    return f"(hash_record_extended(row({row}), 0) & {(1 << _BITS) - 1})"
+
+
+def teach(connection: sqlite3.Connection) -> None:
+    """Let a connection know what a fingerprint is: PostgreSQL's can."""
+    connection.create_function(_FUNCTION, -1, _fingerprint, deterministic=True)
 
 
 def _fingerprint(*values: object) -> int:

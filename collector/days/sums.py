@@ -26,7 +26,6 @@ from sqlalchemy.sql.elements import ColumnElement
 from gputally.accounting.ledger_hour import hours
 from gputally.collector.database.among import among
 from gputally.collector.database.built import built_once
-from gputally.collector.database.engine import is_sqlite
 from gputally.collector.database.fingerprint import fingerprint
 from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.database.schema_day import AMOUNTS, MEMORY, posting_day, summed_day
@@ -64,7 +63,7 @@ def sum_day(connection: Connection, day: Day) -> None:
 def _sum_whole(connection: Connection, day: Day) -> None:
     connection.execute(delete(posting_day).where(_OF_DAY), {"day": day.start_us})
     whole = posting.c.hour_us >= bindparam("day"), posting.c.hour_us < bindparam("end")
-    connection.execute(_sums(connection, *whole), {"day": day.start_us, "end": day.end_us})
+    connection.execute(_sums(*whole), {"day": day.start_us, "end": day.end_us})
     connection.execute(insert(summed_day), {"day_us": day.start_us, "end_us": day.end_us, "sealed": 0})
 
 
@@ -93,8 +92,7 @@ def _sum_nodes(connection: Connection, day: Day, hours_us: Sequence[int], nodes:
     """By hours and nodes: a stretch of time would be that of all nodes, for as many look-ups as the fleet has."""
     of_day = {"day": day.start_us, "hours": hours_us, "nodes": nodes}
     connection.execute(_drop(connection), of_day)
-    # SQLite has to be told what a fingerprint is, each connection.
-    connection.execute(_of_nodes(connection) if is_sqlite(connection) else _of_nodes_once(connection), of_day)
+    connection.execute(_of_nodes(connection), of_day)
 
 
 @built_once
@@ -102,15 +100,13 @@ def _drop(connection: Connection) -> Delete:
     return delete(posting_day).where(_OF_DAY, among(connection, posting_day.c.node_id, "nodes"))
 
 
+@built_once
 def _of_nodes(connection: Connection) -> Insert:
     of_hours, of_nodes = among(connection, posting.c.hour_us, "hours"), among(connection, posting.c.node_id, "nodes")
-    return _sums(connection, of_hours, of_nodes)
+    return _sums(of_hours, of_nodes)
 
 
-_of_nodes_once = built_once(_of_nodes)
-
-
-def _sums(connection: Connection, *of: ColumnElement[bool]) -> Insert:
+def _sums(*of: ColumnElement[bool]) -> Insert:
     hour = posting.c.hour_us
     key = [posting.c[name] for name in _KEY]
     sums = {name: cast(func.sum(posting.c[name]), BigInteger) for name in (*AMOUNTS, MEMORY)}
@@ -123,7 +119,7 @@ def _sums(connection: Connection, *of: ColumnElement[bool]) -> Insert:
     )
     row = [column for column in summed.c if column.name not in ("node_id", "device_id", "owner_id")]
     found = (
-        select(bindparam("day", type_=BigInteger), *summed.c, fingerprint(connection, *_NAMES, *row))
+        select(bindparam("day", type_=BigInteger), *summed.c, fingerprint(*_NAMES, *row))
         .join_from(summed, node, node.c.id == summed.c.node_id)
         .join(device, device.c.id == summed.c.device_id)
         .join(owner, owner.c.id == summed.c.owner_id)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation.cells import SOURCES
@@ -34,16 +34,16 @@ def ledger_hash(sums: Iterable[int | None]) -> str:
     return hashlib.sha256(str(sum(map(int, filter(None, sums)))).encode()).hexdigest()
 
 
-def hashed(connection: Connection, query: Query, days: Sequence[SummedDay]) -> Sequence[Select[int]]:
+def hashed(query: Query, days: Sequence[SummedDay]) -> Sequence[Select[int]]:
     """What sums the rows of the query's period that the asker may see and the filter lets in; `days` are its own."""
     of_days = whole_days(query.period, (query.period.start_us,), days)
     found = parts(query.period, detail(query.where.keys), of_days)
-    return [_statement(connection, query, part) for part in found]
+    return [_statement(query, part) for part in found]
 
 
-def _statement(connection: Connection, query: Query, part: Part) -> Select[int]:
+def _statement(query: Query, part: Part) -> Select[int]:
     source = SOURCES[part.detail]
-    row = fingerprint(connection, *_COLUMNS) if part.detail is Detail.POSTING else source.table.c.hash
+    row = fingerprint(*_COLUMNS) if part.detail is Detail.POSTING else source.table.c.hash
     within = and_(source.within(part.spans), source.visible(query.scope), source.holds(query.where))
     found = select(func.sum(row)).where(within)
     if not query.where.asks_whose:
