@@ -31,7 +31,7 @@ from gputally.proto import codec
 from gputally.proto import telemetry_pb2 as pb
 
 MINUTE = 60 * S
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 HELD = ContainerReservation("research", "train", "main", "nvidia.com/gpu", (UUID,))
 
 

@@ -88,7 +88,7 @@ class Node:
 
     def wait_covered(self, until_us: int) -> list[Window]:
         """The windows, once they reach that far; they are sound and follow each other."""
-        wait_until(lambda: any(window.end_us >= until_us for window in self.windows()), 25, "windows")
+        wait_until(lambda: any(window.end_us >= until_us for window in self.windows()), 60, "windows")
         windows = self.windows()
         check(windows)
         assert all(before.end_us == after.start_us for before, after in pairwise(windows))
@@ -120,7 +120,7 @@ def port_of(agent: Running) -> int:
         assert agent.process.poll() is None, agent.log
         return re.search(r"on port (\d+)", agent.log)
 
-    return int(wait_until(said, 20, f"the agent to serve\n{agent.log}")[1])
+    return int(wait_until(said, 60, f"the agent to serve\n{agent.log}")[1])
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -143,11 +143,11 @@ def troubles(port: int) -> list[str]:
 def wait_ready(agent: Running) -> int:
     """Wait until nothing is wrong; returns the port."""
     port = port_of(agent)
-    wait_until(lambda: not troubles(port), 20, f"the agent to be ready\n{agent.log}")
+    wait_until(lambda: not troubles(port), 60, f"the agent to be ready\n{agent.log}")
     return port
 
 
-def wait_trouble(agent: Running, port: int, words: str, within_s: float = 20) -> str:
+def wait_trouble(agent: Running, port: int, words: str, within_s: float = 60) -> str:
     """The one line with these words, once /readyz says nothing else; the agent is alive, and its log has the line."""
 
     def only() -> str:
@@ -156,7 +156,7 @@ def wait_trouble(agent: Running, port: int, words: str, within_s: float = 20) ->
 
     line = wait_until(only, within_s, f"{words!r}\n{agent.log}")
     assert get(port, "/healthz") == (200, "alive\n")
-    wait_until(lambda: f"not ready: {line}\n" in agent.log, 5, "the log to say it")
+    wait_until(lambda: f"not ready: {line}\n" in agent.log, 60, "the log to say it")
     assert agent.log.count(f"not ready: {line}\n") == 1
     return line
 
@@ -194,6 +194,6 @@ def look(node: Node, *settings: str) -> subprocess.CompletedProcess[str]:
 
 def refused(*command: str, env: dict[str, str] | None = None) -> list[str]:
     """The lines of an agent that ends at once with exit 2."""
-    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
     return [line for line in ended.stderr.splitlines() if line.startswith("gputally-agent")]

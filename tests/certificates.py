@@ -78,7 +78,7 @@ class Authority:
         ends_in: timedelta = _DAY,
     ) -> Pair:
         """A certificate for these names, for a server and a client alike; `ends_in` below 0: it has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns]
         names += [x509.UniformResourceIdentifier(uri) for uri in uris]
         names += [x509.IPAddress(ip_address(ip)) for ip in ips]
@@ -88,8 +88,8 @@ class Authority:
             .issuer_name(_name(self.name))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(datetime.now(UTC) - 2 * _DAY)
-            .not_valid_after(datetime.now(UTC) + ends_in)
+            .not_valid_before(now - 2 * _DAY)
+            .not_valid_after(now + ends_in)
             .add_extension(x509.ExtendedKeyUsage(_USES), critical=False)
         )
         if names:

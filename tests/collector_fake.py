@@ -10,11 +10,12 @@ from concurrent import futures
 from dataclasses import dataclass, field
 
 import grpc
+from tests.ports import OwnPort
 
 from gputally.proto import telemetry_pb2 as pb
 from gputally.proto import telemetry_pb2_grpc as rpc
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 Refuse = Callable[[pb.Window], "pb.Refusal | None"]
 
 
@@ -42,18 +43,19 @@ class FakeCollector(rpc.TelemetryServicer):
         self._reading = threading.Event()
         self._reading.set()
         self._server: grpc.Server | None = None
-        self.port = 0
+        self._own = OwnPort()
+        self.port = self._own.number
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Listen, on the same port as before where there was one; the ledger is still there."""
+        """Listen, on the same port as before; the ledger is still there."""
         options = [("grpc.so_reuseport", 0)]
         server = grpc.server(futures.ThreadPoolExecutor(8), options=options)
         rpc.add_TelemetryServicer_to_server(self, server)
-        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        assert server.add_insecure_port(self.address) == self.port
         server.start()
         self._server = server
 

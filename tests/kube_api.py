@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.ports import OwnPort
+
 Object = dict[str, Any]
 _METADATA = "PartialObjectMetadata"  # recorded of pods only
 _KINDS = {
@@ -167,7 +169,7 @@ class FakeKubeApi:
         self._torn = b""
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
-        self._port = 0
+        self._own = OwnPort()
         self.start()
 
     def __enter__(self) -> "FakeKubeApi":
@@ -178,29 +180,28 @@ class FakeKubeApi:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://localhost:{self._port}"
+        return f"{'https' if self._tls else 'http'}://localhost:{self._own.number}"
 
     # Its life
 
     def start(self) -> None:
-        """Listen, on the port of before if there was one."""
-        server = _Server(self._port, self)
+        """Listen, on the same port as before."""
+        server = _Server(self._own.number, self)
         if self._tls:
             server.socket = self._tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        self._port = server.server_address[1]
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End as the real one does: open watches end without a word, then nobody listens."""
+        """End as the real one does: nobody listens, and open watches end without a word."""
         server, self._server = self._server, None
         if server is None or self._thread is None:
             return
-        self.cut()
         server.shutdown()
-        self._thread.join(10)
+        self._thread.join(60)
         server.server_close()
+        self.cut()  # not before: whoever watched would ask at once again, and be heard
 
     # Its objects
 
@@ -257,7 +258,7 @@ class FakeKubeApi:
             self._torn = torn
             self.changed.notify_all()
 
-    def await_requests(self, wanted: Callable[[list[Request]], bool], within_s: float = 10.0) -> None:
+    def await_requests(self, wanted: Callable[[list[Request]], bool], within_s: float = 60.0) -> None:
         """Wait until the requests so far are as wanted."""
         with self.changed:
             assert self.changed.wait_for(lambda: wanted(self.requests), within_s), self.requests
@@ -328,7 +329,7 @@ class FakeKubeApi:
             with self.changed:
                 self.changed.wait_for(partial(self._news, request, seen), ends - time.monotonic())
                 lines = [line for version, kind, line in self._history if version > seen and kind in ("", request.kind)]
-                seen, cut = max(seen, self._version), self._cuts > request.begun
+                seen, cut = max(seen, self._version), self._is_cut(request)
             for line in lines:
                 write(line)
         if cut:
@@ -336,7 +337,10 @@ class FakeKubeApi:
         return not cut
 
     def _news(self, request: Request, seen: int) -> bool:
-        return self._cuts > request.begun or self._version > seen
+        return self._is_cut(request) or self._version > seen
+
+    def _is_cut(self, request: Request) -> bool:
+        return self._server is None or self._cuts > request.begun
 
 
 class _Server(ThreadingHTTPServer):

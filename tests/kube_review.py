@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.ports import OwnPort
+
 Object = dict[str, Any]
 API_SERVER = "https://kubernetes.default.svc.cluster.local"  # the API server's own audience
 LEEWAY_S = 60.0  # after its end a token is still taken for so long
@@ -53,10 +55,12 @@ class FakeReviews:
     asked: list[Object] = field(default_factory=list)
     trouble: tuple[int, Object] | None = None  # what every request is answered with while it lasts
     permitted: bool = True  # whether the collector may ask for reviews
-    port: int = 0
+    port: int = field(init=False)
 
     def __post_init__(self) -> None:
         self._server: ThreadingHTTPServer | None = None
+        self._own = OwnPort()
+        self.port = self._own.number
         self.start()
 
     def __enter__(self) -> "FakeReviews":
@@ -70,7 +74,7 @@ class FakeReviews:
         return f"{'https' if self.tls else 'http'}://localhost:{self.port}"
 
     def start(self) -> None:
-        """Listen, on the port of before if there was one."""
+        """Listen, on the same port as before."""
         reviews = self
 
         class Handler(_Handler):
@@ -79,7 +83,6 @@ class FakeReviews:
         server = _Server(("localhost", self.port), Handler)
         if self.tls:
             server.socket = self.tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = server.server_address[1]
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -89,7 +92,7 @@ class FakeReviews:
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
-            self._thread.join(10)
+            self._thread.join(60)
             server.server_close()
 
     def invalidate(self, token: str) -> None:

@@ -37,7 +37,7 @@ def section(text: str, *headings: str) -> str:
 def bash(command: str, folder: Path, env: Mapping[str, str]) -> str:
     """What a command prints; fails with all that it says where it ends badly."""
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -2,7 +2,7 @@
 
 import threading
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class Pauses(threading.Event):

@@ -10,7 +10,7 @@ from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.sample import Sample
 
 S = 1_000_000
-LONG_US = 30 * S  # far longer than anything here takes; a test that is right never waits for it
+LONG_US = 60 * S  # far longer than anything here takes; a test that is right never waits for it
 
 
 def until(supervisor: Supervisor, wanted: Callable[[Message], bool]) -> Message:

@@ -42,7 +42,7 @@ class Running:
         """All that it has printed so far."""
         return self.log_file.read_text(errors="replace")
 
-    def stop(self, number: int = signal.SIGTERM, within_s: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, within_s: float = 60) -> int:
         """Send a signal and wait; the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)

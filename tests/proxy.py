@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 
 _CHUNK = 65536
-_CONNECT_S = 5.0
+_CONNECT_S = 60.0
 
 Place = tuple[str, int] | str  # host and port, or the path of a unix socket
 
@@ -20,6 +20,7 @@ class Proxy:
         self.connections = 0  # that were ever opened through it
         self.sent = 0  # bytes that clients sent through it
         self._refusing = False
+        self._cuts = 0  # a connection that was begun before one does not come about after it
         self._passing = threading.Event()
         self._passing.set()
         self._open: set[socket.socket] = set()
@@ -37,11 +38,12 @@ class Proxy:
         self._listener.close()
         self._passing.set()
         self.cut()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def cut(self) -> int:
         """End every connection at once, as a cable does; how many there were (each has two ends)."""
         with self._lock:
+            self._cuts += 1
             ends, self._open = self._open, set()
         for end in ends:
             _end(end)
@@ -66,9 +68,9 @@ class Proxy:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, self._cuts), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, cuts: int) -> None:
         try:
             server = None if self._refusing else _connect(self.target)
         except OSError:
@@ -76,8 +78,10 @@ class Proxy:
         if server is None:
             client.close()
             return
-        with self._lock:
-            self._open |= {client, server}
+        if not self._opened({client, server}, cuts):
+            client.close()
+            server.close()
+            return
         back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
         back.start()
         self._pump(client, server, counts=True)
@@ -86,6 +90,14 @@ class Proxy:
             self._open -= {client, server}
         for end in (client, server):
             end.close()
+
+    def _opened(self, ends: set[socket.socket], cuts: int) -> bool:
+        """Whether a connection is open from now on: nothing was cut since it was begun, as `cuts` says."""
+        with self._lock:
+            if self._refusing or cuts != self._cuts:
+                return False
+            self._open |= ends
+            return True
 
     def _pump(self, source: socket.socket, sink: socket.socket, *, counts: bool = False) -> None:
         with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ from tests.fake_probe import T0, UUID, S
 from gputally.accounting.line import Window
 from gputally.accounting.states import Reason, State
 from gputally.agent.agent import ApiState
+from gputally.agent.reservations import grants
 from gputally.agent.sample import (
     GpuProcess,
     Process,
@@ -226,8 +227,11 @@ def test_it_runs_until_it_is_told_to_stop_and_then_keeps_the_last_window(node: N
 # Who asks whom.
 
 
-def test_the_kubelet_is_asked_at_once_when_an_unknown_pod_appears_on_a_gpu(node: Node) -> None:
+def test_the_kubelet_is_asked_at_once_when_an_unknown_pod_appears_on_a_gpu(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once for each appearance: a pod that is still there is no news, one that comes back is."""
+    monkeypatch.setattr(grants, "_AGAIN_S", 3600.0)  # that it is asked again soon is another test's
     assert node.poller
     node.poller.start()
     with closing(node.poller):

@@ -34,7 +34,7 @@ class TlsCollector(FakeCollector):
     def start(self) -> None:
         server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         rpc.add_TelemetryServicer_to_server(self, server)
-        self.port = server.add_secure_port(f"localhost:{self.port}", self._tls)
+        self.port = server.add_secure_port("localhost:0", self._tls)
         server.start()
         self._server = server
 

@@ -25,7 +25,8 @@ from gputally.agent.kube.api import (
 
 ERRORS = Path(__file__).parent.parent / "data" / "kubernetes" / "api" / "errors"
 PODS = "/api/v1/pods"
-WATCH = {"watch": "1", "resourceVersion": "1000", "timeoutSeconds": "10"}
+WATCH = {"watch": "1", "resourceVersion": "1000", "timeoutSeconds": "100"}
+LONG_S = 60.0  # far longer than anything here takes
 
 
 @pytest.fixture
@@ -45,17 +46,17 @@ def test_the_token_is_read_again_for_every_connection(token_file: Path) -> None:
     """The kubelet rotates it."""
     with FakeKubeApi(token="first") as server:
         api = KubeApi(server.url, token_file=token_file)
-        assert api.read(PODS, {}, 5)["items"] == []
+        assert api.read(PODS, {}, LONG_S)["items"] == []
         server.token = "second"
         with pytest.raises(Refused, match=r"401.*--kube-token-file"):
-            api.read(PODS, {}, 5)
+            api.read(PODS, {}, LONG_S)
         token_file.write_text("second\n")
-        assert api.read(PODS, {}, 5)["items"] == []
+        assert api.read(PODS, {}, LONG_S)["items"] == []
 
 
 def test_a_token_that_cannot_be_read_is_named(server: FakeKubeApi, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"cannot read .*/none \(--kube-token-file\): No such file"):
-        KubeApi(server.url, token_file=tmp_path / "none").read(PODS, {}, 5)
+        KubeApi(server.url, token_file=tmp_path / "none").read(PODS, {}, LONG_S)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"one\ntwo\n", b"caf\xe9"])
@@ -65,7 +66,7 @@ def test_a_file_that_holds_no_token_is_refused_and_not_shown(
     """A header of two lines would be an error that shows the token in the log."""
     token_file.write_bytes(content)
     with pytest.raises(Refused, match=r"token \(--kube-token-file\) holds no token$"):
-        KubeApi(server.url, token_file=token_file).read(PODS, {}, 5)
+        KubeApi(server.url, token_file=token_file).read(PODS, {}, LONG_S)
 
 
 def test_the_token_never_travels_in_clear_text(token_file: Path) -> None:
@@ -104,7 +105,7 @@ def test_recorded_refusals(server: FakeKubeApi, name: str, error: type[KubeApiEr
     body = recorded.get("body") or recorded["response"]
     server.trouble = Trouble(recorded["http_status"], body["message"], recorded.get("retry_after") or "")
     with pytest.raises(KubeApiError) as caught:
-        KubeApi(server.url).read(PODS, {}, 5)
+        KubeApi(server.url).read(PODS, {}, LONG_S)
     assert type(caught.value) is error
     assert " ".join(body["message"].split()) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -121,7 +122,7 @@ def test_a_missing_permission_is_named() -> None:
 def test_retry_after_is_taken_over_in_seconds(server: FakeKubeApi, asked: str, waits: float) -> None:
     server.trouble = Trouble(429, "slow down", asked)
     with pytest.raises(Busy) as caught:
-        KubeApi(server.url).read(PODS, {}, 5)
+        KubeApi(server.url).read(PODS, {}, LONG_S)
     assert caught.value.retry_after_s == waits
 
 
@@ -132,12 +133,12 @@ def test_a_wish_to_wait_for_a_day_is_cut() -> None:
 def test_nobody_listens(server: FakeKubeApi) -> None:
     server.stop()
     with pytest.raises(Unreachable, match="cannot be reached: Connection refused"):
-        KubeApi(server.url).read(PODS, {}, 5)
+        KubeApi(server.url).read(PODS, {}, LONG_S)
 
 
 def test_a_stream_gives_whole_lines_until_it_ends(server: FakeKubeApi) -> None:
     """An event that was cut short is not one."""
-    lines = KubeApi(server.url).lines(PODS, WATCH, 5)
+    lines = KubeApi(server.url).lines(PODS, WATCH, LONG_S)
     assert next(lines) == b""
     server.put(pod("ml", "train-0", "u1"))
     assert json.loads(next(lines))["type"] == "ADDED"
@@ -147,7 +148,7 @@ def test_a_stream_gives_whole_lines_until_it_ends(server: FakeKubeApi) -> None:
 
 def test_a_silent_stream_is_given_up(server: FakeKubeApi) -> None:
     """A peer that is gone without a word must not hold the watch for ever."""
-    lines = KubeApi(server.url).lines(PODS, WATCH, 0.05)
+    lines = KubeApi(server.url).lines(PODS, WATCH, 1.0)  # in which the answer has to begin, too
     assert next(lines) == b""
     with pytest.raises(Unreachable, match="timed out"):
         next(lines)
@@ -156,17 +157,17 @@ def test_a_silent_stream_is_given_up(server: FakeKubeApi) -> None:
 def test_close_ends_the_request_under_way(server: FakeKubeApi) -> None:
     """Shutting down does not wait for the server's next word; afterwards nothing is asked any more."""
     api = KubeApi(server.url)
-    lines = api.lines(PODS, WATCH, 60)
+    lines = api.lines(PODS, WATCH, LONG_S)
     next(lines)
     rest: list[bytes] = []
     reader = threading.Thread(target=lambda: rest.extend(lines))
     reader.start()
     api.close()
-    reader.join(10)
+    reader.join(LONG_S)
     assert not reader.is_alive()
     assert rest == []
     with pytest.raises(Unreachable, match="closed"):
-        api.read(PODS, {}, 5)
+        api.read(PODS, {}, LONG_S)
 
 
 @pytest.fixture
@@ -190,11 +191,11 @@ def test_tls_is_verified_against_the_given_ca(certificate: Path, token_file: Pat
     context.load_cert_chain(certificate)
     with FakeKubeApi(token="first", tls=context) as server:
         trusting = KubeApi(server.url, token_file=token_file, ca_file=tmp_path / "ca.crt")
-        assert trusting.read(PODS, {}, 5)["items"] == []
+        assert trusting.read(PODS, {}, LONG_S)["items"] == []
         with pytest.raises(Unreachable, match=r"certificate is not trusted .*--kube-ca-file"):
-            KubeApi(server.url, token_file=token_file).read(PODS, {}, 5)
+            KubeApi(server.url, token_file=token_file).read(PODS, {}, LONG_S)
         with pytest.raises(Refused, match=r"cannot read .*/none \(--kube-ca-file\)"):
-            KubeApi(server.url, ca_file=tmp_path / "none").read(PODS, {}, 5)
+            KubeApi(server.url, ca_file=tmp_path / "none").read(PODS, {}, LONG_S)
 
 
 def test_close_ends_an_encrypted_request_too(certificate: Path, tmp_path: Path) -> None:
@@ -202,10 +203,10 @@ def test_close_ends_an_encrypted_request_too(certificate: Path, tmp_path: Path) 
     context.load_cert_chain(certificate)
     with FakeKubeApi(tls=context) as server:
         api = KubeApi(server.url, ca_file=tmp_path / "ca.crt")
-        lines = api.lines(PODS, WATCH, 60)
+        lines = api.lines(PODS, WATCH, LONG_S)
         next(lines)
         reader = threading.Thread(target=lambda: list(lines))
         reader.start()
         api.close()
-        reader.join(10)
+        reader.join(LONG_S)
         assert not reader.is_alive()

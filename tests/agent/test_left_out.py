@@ -18,7 +18,7 @@ from gputally.agent.probe.supervisor import Supervisor
 from gputally.agent.sample import Sample
 
 HANGS = """
-import json, signal, sys, time
+import json, os, signal, sys, time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from gputally.agent.probe.board import Board
@@ -33,6 +33,8 @@ while True:
     devices = []
     for index in range(3):
         if touch(index):
+            if settings["only"] is None and (sick / str(index)).exists():
+                (sick / f"stuck-{os.getpid()}").touch()
             while (sick / str(index)).exists():
                 time.sleep(0.01)
             devices.append(DeviceSample(DeviceInfo(f"GPU-{index}", index, "H100"), Reading()))
@@ -68,10 +70,16 @@ class Sick:
 
     def silence(self, deadline_us: int = 10 * S) -> Message:
         """Let the deadline pass once the child has come to a stop."""
-        while self.supervisor.receive(S) is not None:
+        wait_until(self._is_stuck, 60, "the child to hang")
+        while self.supervisor.receive(0) is not None:
             pass
         self.clock.now_us += deadline_us
         return until(self.supervisor, is_failure)
+
+    def _is_stuck(self) -> bool:
+        """Whether the child that samples has come to a GPU that hangs; where there is none, one is started."""
+        self.supervisor.receive(10_000)
+        return any((self.folder / f"stuck-{child.pid}").exists() for child in children())
 
 
 @pytest.fixture

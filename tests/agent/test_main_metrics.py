@@ -18,7 +18,7 @@ def test_an_agent_shows_its_devices_under_both_names_and_promtool_agrees(
     node = two_gpus(tmp_path, built(()))
     with node.agent("--dcgm-names") as agent:
         port = wait_ready(agent)
-        text = wait_until(lambda: _with_time(get(port, "/metrics")[1]), 25, "the first window")
+        text = wait_until(lambda: _with_time(get(port, "/metrics")[1]), 60, "the first window")
     native, dcgm, rest = text.partition("# HELP DCGM_")
     assert f'gputally_device_temperature_celsius{{model="NVIDIA H100 80GB HBM3",node="n",uuid="{A}"}} 46.0' in native
     assert f'reason="gpu-idle",uuid="{B}"}} 1.0' in native

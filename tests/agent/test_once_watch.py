@@ -252,7 +252,7 @@ def test_ctrl_c_ends_it_and_the_terminal_is_as_it_was(tmp_path: Path) -> None:
             text += terminal.read(4096)
         program.send_signal(signal.SIGINT)
         text += rest(terminal)
-    assert program.wait(30) == 128 + signal.SIGINT
+    assert program.wait(60) == 128 + signal.SIGINT
     assert text.startswith(b"\x1b[?1049h\x1b[?25l\x1b[H")
     assert text.endswith(b"\x1b[?25h\x1b[?1049l")
     assert b"50 %" in text
@@ -281,5 +281,5 @@ def test_whoever_stops_reading_ends_it_without_a_complaint(tmp_path: Path) -> No
         assert program.stderr
         assert program.stdout.readline()
         program.stdout.close()
-        assert program.wait(30) == 0
+        assert program.wait(60) == 0
         assert program.stderr.read() == b""

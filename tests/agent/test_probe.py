@@ -25,7 +25,7 @@ from gputally.agent.probe.sampler import Cadence, DriverReplaced, DriverUnavaila
 from gputally.agent.sample import DeviceInfo, Sample
 
 S = 1_000_000
-LONG_S = 30.0  # far longer than anything here takes; a test that is right never waits for it
+LONG_S = 60.0  # far longer than anything here takes; a test that is right never waits for it
 UUID = "GPU-00000000-0000-4000-8000-000000000001"
 SCENARIO = {
     "gpus": [{"uuid": UUID, "model": "H100", "idle_watts": 70, "max_watts": 700, "memory_gib": 80}],

@@ -189,7 +189,7 @@ def test_a_pid_that_is_reused_while_it_is_read_is_nobody(text: str, proc: FakePr
     other = threading.Thread(target=replace_while_read)
     other.start()
     assert table.resolve(7) is None
-    other.join(10)
+    other.join(60)
     proc.remove(7)
     proc.add(7, start=200, cgroup=text)
     after = table.resolve(7)

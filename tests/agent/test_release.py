@@ -1,7 +1,6 @@
 """Who asks for the driver: a signal, an annotation of the node, or both; what the API says is read as it is."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -68,15 +67,16 @@ def test_the_annotation_is_watched_and_what_was_known_stays_while_the_api_is_awa
     thread = threading.Thread(target=watch.run, args=(stop,), daemon=True)
     thread.start()
     with closing(watch):
-        wait_until(lambda: watch.state.synced, 10, "the node")
+        wait_until(lambda: watch.state.synced, 60, "the node")
         assert release.reason == ""
-        began_s = time.monotonic()
+        api.await_requests(lambda requests: len(requests) == 2)
         api.put(node({ANNOTATION: "true"}))
-        wait_until(lambda: release.reason, 10, "the annotation")
-        assert time.monotonic() - began_s < 5
+        wait_until(lambda: release.reason, 60, "the annotation")
+        assert [request.watch for request in api.requests] == [False, True], "told at once, and not by another question"
         api.trouble = Trouble(500, "the API is away")
         api.cut()
-        wait_until(lambda: watch.state.error, 10, "the trouble")
+        wait_until(lambda: watch.state.error, 60, "the trouble")
         assert release.reason
         stop.set()
-    thread.join(10)
+    thread.join(60)
+    assert not thread.is_alive()

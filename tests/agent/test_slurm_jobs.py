@@ -249,7 +249,7 @@ def test_a_file_that_is_being_written_is_no_job_yet(folder: Path) -> None:
 def run_hook(name: str, folder: Path, **environ: str) -> None:
     """As slurmd runs it: no search path, the Prolog's own variables."""
     command = ["/bin/sh", str(ROOT / "deploy/slurm" / name)]
-    subprocess.run(command, env={**environ, "GPUTALLY_SLURM_JOBS": str(folder)}, check=True, timeout=10)
+    subprocess.run(command, env={**environ, "GPUTALLY_SLURM_JOBS": str(folder)}, check=True, timeout=60)
 
 
 def test_the_prolog_and_epilog_that_we_ship_write_and_remove_a_job(tmp_path: Path) -> None:

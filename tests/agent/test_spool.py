@@ -278,7 +278,7 @@ while True:
 def wait_for_growth(log: Path, bytes_more: int) -> None:
     """Until the write-ahead log has so many more bytes, or was begun anew."""
     start = log.stat().st_size
-    wait_until(lambda: not start <= log.stat().st_size < start + bytes_more, 20, "writes")
+    wait_until(lambda: not start <= log.stat().st_size < start + bytes_more, 60, "writes")
 
 
 def test_a_listener_hears_of_new_windows_only(spool: Spool, clock: Clock) -> None:

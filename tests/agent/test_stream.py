@@ -284,7 +284,7 @@ def test_closing_while_the_collector_is_away_tries_once_more_and_keeps_the_rest(
     world.spool.append(recent(world.clock, 3))
     stream = world.stream()
     world.pauses.wait_for(1)
-    assert not stream.close(1.0)
+    assert not stream.close(4.0)
     assert len(world.pauses.asked_s) == 2
     assert not stream.state.running
     assert sequences(world.spool) == [1, 2, 3]

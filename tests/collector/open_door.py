@@ -17,7 +17,7 @@ from gputally.collector.ingest.stream import (
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 NOW_US = 1_782_950_400_000_000
 
 

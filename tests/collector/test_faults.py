@@ -110,14 +110,22 @@ def test_a_deadlock_is_tried_again(engine: Engine, database_url: str) -> None:
     Committer(engine, UTC, None).commit(all_received(minutes(1)), NOW_US)
     answers = Answers()
     under_test = Writer(Committer(engine, UTC, None), lambda: NOW_US, 100)
-    other = open_database(database_url)
+    other, at_the_mark = open_database(database_url), threading.Event()
+
+    def be_the_second(_connection: object, _cursor: object, sql: str, *_rest: object) -> None:
+        if sql.startswith("INSERT") and "dirty_hour" in sql and not at_the_mark.is_set():
+            at_the_mark.set()
+            wait_until(lambda: _waiting_for_locks(engine), DEADLINE_S, "the other to wait for the node")
+
+    event.listen(engine, "before_cursor_execute", be_the_second)
     with other.connect() as connection, connection.begin():
-        connection.execute(text("SET deadlock_timeout = '60s'"))  # so that the writer's transaction is the one to end
+        # The server looks for a circle once, a while after somebody began to wait: the writer, who waits second.
+        connection.execute(text("SET deadlock_timeout = '600s'"))
         connection.execute(dirty_hour.update().values(hour_us=dirty_hour.c.hour_us))
         for each in all_received(minutes(20)):
             assert under_test.submit(each, answers)
         under_test.start()
-        wait_until(lambda: _waiting_for_locks(engine), DEADLINE_S, "the writer to wait for the mark")
+        assert at_the_mark.wait(DEADLINE_S)
         connection.execute(text("SELECT id FROM node FOR UPDATE"))  # which the writer holds
     assert answers.wait_for(20) == [DUPLICATE] + [ACCEPTED] * 19
     assert under_test.stats().failures == 1

@@ -33,7 +33,7 @@ class Doors:
         self._up, self._over = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
-        self._up.wait()
+        assert self._up.wait(60), "the doors did not open"
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)

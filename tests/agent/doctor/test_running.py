@@ -1,9 +1,12 @@
 """What an agent that runs says of itself is repeated; another program on its port is noticed."""
 
 import socket
+import threading
 
 import pytest
+from tests.ports import OwnPort
 
+from gputally.agent.doctor import running
 from gputally.agent.doctor.finding import Level
 from gputally.agent.doctor.running import Page, ask, judge
 from gputally.agent.http import HttpServer
@@ -28,8 +31,15 @@ def test_each_thing_that_the_agent_lacks_is_a_line(page: Page, lines: list[tuple
     assert [(each.level, each.found) for each in judge(page, HERE)] == lines
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers here is only kept waiting by what else this machine does."""
+    monkeypatch.setattr(running, "_TIMEOUT_S", 60.0)
+
+
 def test_an_agent_that_listens_everywhere_is_asked_on_this_machine() -> None:
-    server = HttpServer(Address("0.0.0.0", 0), lambda: Snapshot("n", not_ready=("the driver is released …: who",)))
+    own, said = OwnPort(), Snapshot("n", not_ready=("the driver is released …: who",))
+    server = HttpServer(Address("0.0.0.0", own.number), lambda: said)
     server.start()
     page = ask(Address("0.0.0.0", server.port))
     server.close()
@@ -40,9 +50,8 @@ def test_an_agent_that_listens_everywhere_is_asked_on_this_machine() -> None:
 
 def test_what_speaks_no_http_and_port_0_are_told_apart() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        other.settimeout(10)
+        other.settimeout(60)
         port = other.getsockname()[1]
-        import threading
 
         def talk() -> None:
             connection, _ = other.accept()

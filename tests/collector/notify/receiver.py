@@ -53,7 +53,7 @@ class WebhookReceiver:
         self._ending.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(60)
 
     def take(self, handler: BaseHTTPRequestHandler) -> None:
         """Handle one request."""

@@ -82,7 +82,7 @@ class Stage:
         """A collector's notifier, as `main` makes it."""
         frame = Frame(UTC, "https://gpu.example.com")
         look = looks(self.engine, frame, AFTER_US, lambda: self.exempt)
-        webhook = Webhook(self.url_file, timeout_s=5, now_s=lambda: self.now_us() / 1_000_000)
+        webhook = Webhook(self.url_file, timeout_s=60, now_s=lambda: self.now_us() / 1_000_000)
         return Notifier(self.engine, look, webhook, Format.JSON, frame, name, self.now_us)
 
     def turns(self, *replicas: Notifier, most: int = 60) -> None:

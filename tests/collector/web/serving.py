@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from gputally.collector.address import Address
 from gputally.collector.api.server import HttpServer
 
-_READY_S = 20
+_READY_S = 60
 
 
 @contextmanager
