@@ -1,6 +1,7 @@
 """All of a group's rows, some numbers of each, which no aggregate of both databases gives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from struct import iter_unpack
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -10,16 +11,17 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class Each(FunctionElement[Any]):
-    """Numbers of rows, in any order: an array on PostgreSQL, a text on SQLite. `rows_of` reads both."""
+    """Numbers of rows, in any order: bytes on PostgreSQL, a text on SQLite. `rows_of` reads both."""
 
     name = "each"
     inherit_cache = True
 
 
 @compiles(Each, "postgresql")
-def _as_array(element: Each, compiler: SQLCompiler, **given: Any) -> str:
-    found = ", ".join(compiler.process(clause, **given) for clause in element.clauses)
-    return f"array_agg(ARRAY[{found}])"
+def _as_bytes(element: Each, compiler: SQLCompiler, **given: Any) -> str:
+    """Eight for each number, the highest first: the driver takes ten times as long to read an array of arrays."""
+    found = " || ".join(f"int8send(CAST({compiler.process(clause, **given)} AS bigint))" for clause in element.clauses)
+    return f"string_agg({found}, '')"
 
 
 @compiles(Each, "sqlite")
@@ -34,9 +36,8 @@ def each(of: ColumnElement[bool], *numbers: ColumnElement[int]) -> ColumnElement
     return found
 
 
-def rows_of(value: str | Sequence[Sequence[int]], width: int) -> Sequence[Sequence[int]]:
+def rows_of(value: str | bytes, width: int) -> Iterable[Sequence[int]]:
     """What `each` gave, which was asked for so many numbers."""
-    if not isinstance(value, str):
-        return value
-    found = [*map(int, value.split())]
-    return [found[at : at + width] for at in range(0, len(found), width)]
+    if isinstance(value, bytes):
+        return iter_unpack(f">{width}q", value)
+    return zip(*[map(int, value.split())] * width, strict=True)

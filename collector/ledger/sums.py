@@ -16,15 +16,18 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Insert,
+    Integer,
     MetaData,
     Row,
     Select,
     String,
     Table,
+    and_,
     bindparam,
     case,
     cast,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -62,8 +65,10 @@ _FACTS: Mapping[str, ColumnElement[Any]] = {
     "last_us": func.max(window.c.end_us),
     "used_first_us": func.min(window.c.start_us).filter(_is_used),
     "used_last_us": func.max(window.c.end_us).filter(_is_used),
+    # No window is longer than an integer of four bytes, which are summed faster.
+    "measured_us": func.sum(cast(_length_us, Integer)).filter(or_(_is_used, line.c.idle_us > 0)),
     # Of idle windows all that their spells are made of: `waste.told` reads it.
-    "idle": each(_is_idle, window.c.start_us - _HOUR, _length_us, line.c.idle_us, _had_memory),
+    "idle": each(_is_idle, window.c.start_us, window.c.end_us, line.c.idle_us, _had_memory),
     # By milliseconds: with microseconds the product may be too large for a column.
     "peak_bytes": func.max(
         case(
@@ -121,6 +126,7 @@ def _facts(sums: FromClause) -> Select[*tuple[Any, ...]]:
         select(
             *(sums.c[name] for name in (*place, "idle", "used_first_us", "used_last_us")),
             cast(idle_us, BigInteger).label("idle_us"),
+            (sums.c.measured_us == sums.c.last_us - sums.c.first_us).label("is_whole"),
             func.min(sums.c.used_first_us).over(partition_by=pod).label("pod_first_us"),
             func.max(sums.c.used_last_us).over(partition_by=pod).label("pod_last_us"),
         )
@@ -159,12 +165,16 @@ def _wider(old: ColumnElement[int], new: ColumnElement[int], *, earlier: bool) -
 
 
 def _peaks(insertion: postgresql.Insert, sums: FromClause) -> Insert:
-    """The most memory of each holder on each partition, by the UTC day in which the hour begins."""
+    """The most memory of each holder on each partition, by the UTC day in which the hour begins. Few hours have more
+    than is known already, and a row that is inserted is locked where it stands, even if nothing of it changes."""
     place = [sums.c[name] for name in _PLACE]
     day = (_HOUR - _HOUR % _DAY_US).label("day_us")
-    peak = func.max(sums.c.peak_bytes)
-    of_hour = select(day, *place, peak).where(sums.c.basis == Basis.RESERVATION.value, sums.c.peak_bytes.is_not(None))
-    new = insertion.from_select(["day_us", *_PLACE, "bytes"], of_hour.group_by(*place))
+    peak = func.max(sums.c.peak_bytes).label("bytes")
+    held = select(day, *place, peak).where(sums.c.basis == Basis.RESERVATION.value, sums.c.peak_bytes.is_not(None))
+    of_hour = held.group_by(*place).subquery()
+    is_same = and_(*(memory_peak.c[name] == of_hour.c[name] for name in ("day_us", *_PLACE)))
+    is_known = exists().where(is_same, memory_peak.c.bytes >= of_hour.c.bytes)
+    new = insertion.from_select(["day_us", *_PLACE, "bytes"], select(of_hour).where(~is_known))
     more = new.excluded.bytes
     return new.on_conflict_do_update(
         index_elements=["day_us", *_PLACE], set_={"bytes": more}, where=more > memory_peak.c.bytes

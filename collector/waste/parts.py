@@ -111,7 +111,7 @@ def _by_key(facts: Iterable[Facts]) -> Mapping[Key, Sequence[Facts]]:
     """Nearly always one: only a strange agent tells idle time with several reasons."""
     found: defaultdict[Key, list[Facts]] = defaultdict(list)
     for row in facts:
-        found[Key(row.node_id, row.device_id, row.owner_id, row.partition, row.profile)].append(row)
+        found[Key(*row[: len(_KEY)])].append(row)
     return found
 
 
@@ -127,25 +127,26 @@ def _parts(
     def part(key: Key, windows: Sequence[Window]) -> Part:
         tail = before[key].tail if key in before else None
         head = after[key].head if key in after else None
-        found = part_of(windows, _use(facts[key][0], "pod"), tail, head)
-        return found._replace(idle_us=facts[key][0].idle_us)  # with that of used windows, which lies in the middle
+        row = facts[key][0]
+        found = part_of(windows, _use(row.pod_first_us, row.pod_last_us), tail, head)
+        return found._replace(idle_us=row.idle_us)  # with that of used windows, which lies in the middle
 
-    told = {key: _told(rows, of_hour["hour"]) for key, rows in facts.items()}
+    told = {key: _told(rows) for key, rows in facts.items()}
     found = {key: part(key, windows) for key, windows in told.items() if windows is not None}
     unclear = [key for key, windows in told.items() if windows is None]
     return found | {key: part(key, windows) for key, windows in _windows(connection, of_hour, unclear)}
 
 
-def _told(rows: Sequence[Facts], hour_us: int) -> list[Window] | None:
+def _told(rows: Sequence[Facts]) -> list[Window] | None:
     if len(rows) > 1:
         return None
     [row] = rows
-    return windows_of(Told(rows_of(row.idle, 4), _use(row, "used")), hour_us, _use(row, "pod"))
+    used, pod = _use(row.used_first_us, row.used_last_us), _use(row.pod_first_us, row.pod_last_us)
+    return windows_of(Told(rows_of(row.idle, 4), used, row.is_whole), pod)
 
 
-def _use(row: Facts, of: str) -> Use | None:
-    first_us, last_us = getattr(row, f"{of}_first_us"), getattr(row, f"{of}_last_us")
-    return None if first_us is None else Use(first_us, last_us)
+def _use(first_us: int | None, last_us: int | None) -> Use | None:
+    return None if first_us is None or last_us is None else Use(first_us, last_us)
 
 
 def _windows(

@@ -19,7 +19,7 @@ def test_each_row_of_a_group_is_told_with_all_of_its_numbers(engine: Engine) -> 
     with reading(engine) as connection:
         found = connection.execute(select(each(day_us > 3, day_us - 5, end_us))).scalar_one()
         nothing = connection.execute(select(each(day_us > 100, day_us))).scalar_one()
-    assert sorted(rows_of(found, 2)) == [[day - 5, end] for day, end, _ in rows if day > 3]
+    assert sorted(rows_of(found, 2)) == [(day - 5, end) for day, end, _ in rows if day > 3]
     assert nothing is None
 
 

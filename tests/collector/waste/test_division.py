@@ -84,7 +84,8 @@ def test_what_is_final_of_a_living_pod_stays_when_it_ends(history: History) -> N
 @given(histories(), st.randoms(use_true_random=False))
 @settings(max_examples=60)
 def test_what_an_hour_tells_in_one_row_makes_the_same_parts(history: History, dice: Random) -> None:
-    """In whatever order the database put it together; idle windows that touch each other tell everything."""
+    """In whatever order the database put it together; idle windows that touch each other tell everything, and so do
+    those between which there are only used ones."""
     hours = by_hour(history)
     for hour_us, of_hour in hours.items():
         use = use_of([window for windows in of_hour.values() for window in windows])
@@ -92,9 +93,10 @@ def test_what_an_hour_tells_in_one_row_makes_the_same_parts(history: History, di
             if not any(window.is_idle for window in windows):
                 continue
             before, after = (spells(hours.get(hour_us + by, {}).get(part, [])) for by in (-HOUR_US, HOUR_US))
-            again = told_again(dice.sample(windows, len(windows)), hour_us, use)
+            again = told_again(dice.sample(windows, len(windows)), use)
             if again is None:
                 assert not touching([window for window in windows if window.is_idle])
+                assert not touching(measured(windows))
             else:
                 found = part_of(again, use, before.tail, after.head)
                 whole_us = sum(window.idle_us for window in windows)
@@ -105,11 +107,16 @@ def touching(windows: list[Window]) -> bool:
     return all(a.end_us == b.start_us for a, b in pairwise(windows))
 
 
-def told_again(windows: list[Window], hour_us: int, use: Use | None) -> list[Window] | None:
+def measured(windows: list[Window]) -> list[Window]:
+    return [window for window in windows if window.used_us or window.idle_us]
+
+
+def told_again(windows: list[Window], use: Use | None) -> list[Window] | None:
     """What the database makes of windows, and what is made of that."""
-    idle = [window for window in windows if window.is_idle]
-    rows = [[w.start_us - hour_us, w.end_us - w.start_us, w.idle_us, memory_digit(w)] for w in idle]
-    return merged(Told(rows, use_of(windows)), hour_us, use)
+    rows = [(w.start_us, w.end_us, w.idle_us, memory_digit(w)) for w in windows if w.is_idle]
+    covered_us = sum(window.end_us - window.start_us for window in measured(windows))
+    whole_us = max(window.end_us for window in windows) - min(window.start_us for window in windows)
+    return merged(Told(rows, use_of(windows), covered_us == whole_us), use)
 
 
 def memory_digit(window: Window) -> int:
