@@ -26,7 +26,7 @@ from gputally.collector.allocation.steps import Step
 from gputally.collector.allocation.table import Row
 from gputally.collector.database.schema import node, owner, posting
 from gputally.collector.database.schema_workload import pod_workload
-from gputally.collector.now.latest import is_idle
+from gputally.collector.ledger.idle import is_idle
 
 LEAST_HOURS = 4  # of a stretch
 LEAST_TIMES = 2  # that a stretch was seen
@@ -62,7 +62,7 @@ class Hour:
         """Whether nothing ran, as far as an hour's measurement tells."""
         held_us = self.used_us + self.idle_us + self.unobserved_us
         seen = self.unobserved_us * 100 <= held_us * UNOBSERVED
-        return self.idle_us > 0 and seen and is_idle(self.used_us, self.idle_us)
+        return seen and is_idle(self.used_us, self.idle_us)
 
 
 class Service(NamedTuple):

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from gputally.accounting.states import OwnerKind, State
 from gputally.collector.allocation.amounts import Amounts
 from gputally.collector.allocation.query import Scope
 from gputally.collector.database.schema import device, line, node, owner, window
+from gputally.collector.ledger.idle import is_idle
 from gputally.collector.rates.pricing import Key
 
 FRESH_US = 5 * 60_000_000  # a node that said nothing for longer is silent: who holds what there now is not known
@@ -28,8 +28,7 @@ class Part(NamedTuple):
     owner_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A part of a device in its node's newest window, [start_us, end_us); its lines are added up.
 
     `memory_byte_s` is None where it is unknown. The platform's part is what nobody has.
@@ -60,7 +59,7 @@ class Standing:
     @property
     def idle(self) -> bool:
         """Whether it is held and measured, and less than 1 % of it used."""
-        return self.amounts.idle_us > 0 and is_idle(self.amounts.used_us, self.amounts.idle_us)
+        return is_idle(self.amounts.used_us, self.amounts.idle_us)
 
     @property
     def state(self) -> State | None:
@@ -85,11 +84,6 @@ class Standing:
     def silent(self, now_us: int) -> bool:
         """Whether its node has said nothing for a while."""
         return now_us - self.end_us > FRESH_US
-
-
-def is_idle(used_us: int, idle_us: int) -> bool:
-    """The idle spell's rule: utilisation below 1 % of the measured time."""
-    return used_us * 100 < used_us + idle_us or not used_us
 
 
 def read_latest(
@@ -121,7 +115,7 @@ def newest_lines() -> FromClause:
     )
 
 
-def visible(now_us: int, scope: Scope) -> ColumnElement[bool]:
+def visible(now_us: int | ColumnElement[int], scope: Scope) -> ColumnElement[bool]:
     """Which of them may be seen, and are not of nodes that are forgotten."""
     conditions: list[ColumnElement[bool]] = [_LAST.c.start_us >= now_us - FORGOTTEN_US]
     if scope.namespaces is not None:
@@ -162,16 +156,8 @@ _KINDS = {kind.value: kind for kind in OwnerKind}
 
 
 def _standing(row: Any) -> Standing:
-    node_id, device_id, partition, owner_id, cluster, on, uuid, model, profile, kind, *rest, memory = row
-    namespace, pod, container, user, start_us, end_us, *states = rest
-    return Standing(
-        Part(node_id, device_id, partition, owner_id),
-        *(cluster, on, uuid, model, profile),
-        *(_KINDS[kind], namespace, pod, container, user),
-        *(start_us, end_us),
-        Amounts(*states),
-        memory,
-    )
+    of = Part._make(row[:4]), *row[4:9], _KINDS[row[9]], *row[10:16], Amounts(*row[16:21]), row[21]
+    return Standing._make(of)
 
 
 def gpus(standings: Iterable[Standing]) -> Fraction:

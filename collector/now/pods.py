@@ -49,17 +49,17 @@ def by_pod(spells: Iterable[Spell], pricer: Pricer, now_us: int) -> list[PodSpel
         groups[spell.standing.cluster, spell.standing.namespace, spell.standing.pod].append(spell)
     found = []
     for (cluster, namespace, pod), of_pod in groups.items():
-        priced = pricer.at(of_pod[0].standing.place, now_us)
+        team = pricer.team(of_pod[0].standing.place, now_us)
         rates = [rate(spell.standing, pricer, now_us) for spell in of_pod]
         whole = None if None in rates else known(rates)
         cost = known(spell.cost for spell in of_pod)
-        found.append(PodSpells(cluster, namespace, pod, priced.team.team or "", tuple(of_pod), cost, whole))
+        found.append(PodSpells(cluster, namespace, pod, team or "", tuple(of_pod), cost, whole))
     return found
 
 
 def rate(one: Standing, pricer: Pricer, now_us: int) -> int | None:
     """What an hour more of a part costs, as `rates.cost` counts; None where it has no price."""
-    price = pricer.at(one.place, now_us).rate.price
+    price = pricer.rate(one.place, now_us).price
     return None if price is None else int(one.share * HOUR_US * price)
 
 

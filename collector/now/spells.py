@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, Connection, cast, func, select
+from sqlalchemy import BigInteger, Connection, cast, func, or_, select
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.collector.database.schema import dirty_hour, line, posting, window
+from gputally.collector.ledger.idle import is_idle
 from gputally.collector.now.calendar import Calendar
-from gputally.collector.now.latest import Part, Standing, is_idle
+from gputally.collector.now.latest import Part, Standing
 from gputally.collector.rates.cost import time_cost
 from gputally.collector.rates.pricing import Pricer
 
@@ -37,6 +38,11 @@ class Stretch(NamedTuple):
     used_us: int
     idle_us: int
     unobserved_us: int
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a spell ends with it; where nothing was measured, none does."""
+        return self.used_us > 0 and not is_idle(self.used_us, self.idle_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ def unbroken(stretches: Sequence[Stretch], end_us: int) -> list[Stretch]:
     away_us = 0
     for stretch in sorted(stretches, reverse=True):
         away_us += end_us - stretch.end_us + stretch.unobserved_us
-        if away_us > UNOBSERVED_US or not is_idle(stretch.used_us, stretch.idle_us):
+        if away_us > UNOBSERVED_US or stretch.is_active:
             break
         if stretch.idle_us:
             away_us = 0
@@ -112,7 +118,7 @@ def _whole_hours(one: Standing, hours: Sequence[Stretch], expected_end_us: int) 
         end_us = min(hour.end_us, one.end_us)
         held_us = share.numerator * (end_us - hour.start_us) // share.denominator
         missing_us = held_us - hour.idle_us - hour.used_us
-        if end_us != expected_end_us or missing_us > UNOBSERVED_US or not is_idle(hour.used_us, hour.idle_us):
+        if end_us != expected_end_us or missing_us > UNOBSERVED_US or hour.is_active:
             return
         yield hour
         expected_end_us = hour.start_us
@@ -129,20 +135,19 @@ def _spell(
 ) -> Spell:
     start_us = whole[-1].start_us if whole else one.end_us
     stretches = [*whole, *unbroken([each for each in windows if each.end_us <= start_us], start_us)]
-    costs = [(each.idle_us, _cost(one, each, pricer, calendar)) for each in stretches]
+    by_hour: dict[int, int] = defaultdict(int)
+    for each in stretches:
+        by_hour[calendar.start(each.start_us)] += each.idle_us
+    costs = [(us, time_cost(us, pricer.rate(one.place, hour_us).price)) for hour_us, us in by_hour.items()]
     known = [cost for _, cost in costs if cost is not None]
     return Spell(
         one,
         stretches[-1].start_us if stretches else one.start_us,
         bool(stretches) and stretches[-1].start_us <= calendar.oldest_us,
-        sum(us for us, _ in costs),
+        sum(by_hour.values()),
         sum(known) if known else None,
         sum(us for us, cost in costs if cost is None),
     )
-
-
-def _cost(one: Standing, stretch: Stretch, pricer: Pricer, calendar: Calendar) -> int | None:
-    return time_cost(stretch.idle_us, pricer.at(one.place, calendar.start(stretch.start_us)).rate.price)
 
 
 def _hours(
@@ -163,14 +168,17 @@ def _hours(
 def _posted(
     connection: Connection, calendar: Calendar, starts: Sequence[int], owners: Iterable[int]
 ) -> dict[Part, list[Stretch]]:
+    """An hour in which there was activity is not told: like one without a posting, a spell is not longer than it."""
     keys = [posting.c[name] for name in (*Part._fields, "hour_us")]
-    sums = [cast(func.sum(posting.c[name]), BigInteger) for name in _STATES]
+    used_us, idle_us, _ = sums = [cast(func.sum(posting.c[name]), BigInteger) for name in _STATES]
     found: dict[Part, list[Stretch]] = defaultdict(list)
     for some in _pieces(sorted(owners), _OWNERS_AT_ONCE):
         within = posting.c.hour_us.between(starts[0], starts[-1])
         query = select(*keys, *sums).where(within, posting.c.owner_id.in_(some))
-        for *part, hour_us, used, idle_us, unobserved in connection.execute(query.group_by(*keys)).all():
-            found[Part(*part)].append(Stretch(hour_us, calendar.end(hour_us), used, idle_us, unobserved))
+        query = query.group_by(*keys).having(or_(used_us == 0, is_idle(used_us, idle_us)))
+        for row in connection.execute(query).all():
+            hour_us = row[4]
+            found[Part._make(row[:4])].append(Stretch(hour_us, calendar.end(hour_us), *row[5:]))
     return found
 
 
@@ -216,7 +224,7 @@ def _windows_of(
     query = query.where(window.c.node_id.in_(sorted(nodes)), line.c.owner_id.in_(sorted(owners)))
     query = query.where(window.c.start_us >= start_us, window.c.start_us < end_us)
     for row in connection.execute(query.group_by(*keys)).all():
-        yield Part(*row[:4]), Stretch(*row[4:])
+        yield Part._make(row[:4]), Stretch._make(row[4:])
 
 
 _STATES = ("used_us", "idle_us", "unobserved_us")

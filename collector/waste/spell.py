@@ -6,6 +6,8 @@ Two idle windows are of one spell where no used window lies between them and at 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from gputally.collector.ledger.idle import is_idle
+
 FORGOTTEN_US = 30 * 60_000_000  # so long a spell is not a pause; at most an hour, so that neighbouring hours tell
 UNOBSERVED_US = 2 * 60_000_000  # a spell outlives so much that was not observed
 
@@ -22,7 +24,7 @@ class Window(NamedTuple):
     @property
     def is_idle(self) -> bool:
         """Measured, and used less than 1 % of what was."""
-        return self.idle_us > 0 and self.used_us * 100 < self.used_us + self.idle_us
+        return is_idle(self.used_us, self.idle_us)
 
 
 class Spell(NamedTuple):

@@ -1,6 +1,7 @@
 """Addresses of the pages: what is shown stands in the URL, what is a default does not."""
 
-from urllib.parse import quote, urlencode
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 from gputally.collector.jobs.read_pods import JobName
 
@@ -18,8 +19,14 @@ NAMESPACES = "/namespaces/"
 
 def link(path: str, **parameters: str | None) -> str:
     """The path with those parameters that are not None."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    given = "&".join(f"{name}={_quoted(value)}" for name, value in parameters.items() if value is not None)
+    return f"{path}?{given}" if given else path
+
+
+@lru_cache(maxsize=4096)
+def _quoted(name: str) -> str:
+    """Names of namespaces, clusters and teams come again in each row of a page."""
+    return quote_plus(name)
 
 
 def namespace(name: str, *, month: str | None = None, cluster: str | None = None) -> str:

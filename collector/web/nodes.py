@@ -126,15 +126,18 @@ def fits(one: NodeNow, only: Only | None, now_us: int) -> bool:
         return True
     if only is Only.SILENT or one.silent(now_us):
         return only is Only.SILENT and one.silent(now_us)
-    return _of(one)[only] > 0
+    return _OF[only](one) > 0
 
 
-def _of(one: NodeNow) -> dict[Only, int]:
-    return {Only.IDLE: one.held_idle_us, Only.FREE: one.states_us[_FREE], Only.LOST: one.states_us[_LOST]}
+_OF: dict[Only, Callable[[NodeNow], int]] = {
+    Only.IDLE: lambda one: one.held_idle_us,
+    Only.FREE: lambda one: one.states_us[_FREE],
+    Only.LOST: lambda one: one.states_us[_LOST],
+}
 
 
 def _rows(nodes: Sequence[NodeNow], asked: Asked) -> list[Row]:
-    columns = [words.hours([_of(one)[only] for one in nodes]) for only in (Only.IDLE, Only.FREE, Only.LOST)]
+    columns = [words.hours(list(map(of, nodes))) for of in _OF.values()]
     return [_row(one, texts, asked) for one, *texts in zip(nodes, *columns, strict=True)]
 
 
@@ -187,4 +190,4 @@ _ORDERS: dict[Sort, Callable[[NodeNow, int], tuple[int, ...]]] = {
 
 def _most(one: NodeNow, only: Only, now_us: int) -> int:
     """What is not known now comes last."""
-    return 1 if one.silent(now_us) else -_of(one)[only]
+    return 1 if one.silent(now_us) else -_OF[only](one)

@@ -35,7 +35,7 @@ def test_all_that_it_holds_must_be_idle_and_since_the_last_became_so() -> None:
 
 
 def test_memory_that_is_not_known_is_not_said() -> None:
-    unknown = replace(SPELL, standing=replace(STANDING, memory_byte_s=None))
+    unknown = replace(SPELL, standing=STANDING._replace(memory_byte_s=None))
     found = idle_notebook([SPELL, unknown], 2)
     assert found is not None
     assert found.memory_bytes is None

@@ -1,15 +1,22 @@
 """A node in its newest window: the time of its GPUs by state, what pods hold of them idle, and who may see it."""
 
+from fractions import Fraction
+
+from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Engine
-from tests.statements import book
-from tests.windows import MINUTE_US, START_US, device, pod, reserved, unallocated, window
+from tests.databases import empty
+from tests.statements import UTC, book
+from tests.windows import MINUTE_US, START_US, device, histories, pod, reserved, unallocated, window
 
 from gputally.accounting.ledger_hour import HOUR_US
+from gputally.accounting.line import Window
 from gputally.collector.allocation.query import WHOLE, Scope
 from gputally.collector.database.engine import reading
 from gputally.collector.now.capacity import by_state
-from gputally.collector.now.latest import FORGOTTEN_US, FRESH_US, read_latest
+from gputally.collector.now.latest import FORGOTTEN_US, FRESH_US, held, read_latest
 from gputally.collector.now.nodes import NodeNow, read_nodes_now
+from gputally.collector.now.spells import read_spells
+from gputally.collector.rates.pricing import read_pricer
 
 END_US = START_US + MINUTE_US
 
@@ -50,6 +57,28 @@ def test_nodes_add_up_to_their_parts(engine: Engine) -> None:
         )
         assert [one.name for one in found] == sorted({one.node for one in parts})
         assert sum(one.gpus for one in found) == len({one.uuid for one in parts})
+
+
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(windows=histories())
+def test_what_nodes_hold_idle_are_the_parts_of_which_spells_are_made(engine: Engine, windows: list[Window]) -> None:
+    """So the page of the nodes and that of the spells say the same."""
+    empty(engine)
+    book(engine, windows)
+    now_us = max(one.end_us for one in windows)
+    with reading(engine) as connection:
+        idle = [one for one in held(read_latest(connection, now_us, WHOLE)) if one.idle]
+        pricer = read_pricer(connection, UTC)
+        assert [one.standing for one in read_spells(connection, UTC, pricer, idle, now_us)] == [
+            one for one in idle if not one.silent(now_us)
+        ]
+    found = {(one.cluster, one.name): one.held_idle_us for one in nodes(engine, now_us)}
+    wanted = {(one.cluster, one.name): Fraction(0) for one in nodes(engine, now_us)}
+    for one in idle:
+        wanted[one.cluster, one.node] += one.share * HOUR_US
+    assert found == {node: int(us) for node, us in wanted.items()}
 
 
 def test_parts_of_some_nodes_alone_can_be_read(engine: Engine) -> None:
