@@ -4,13 +4,24 @@ import os
 import sys
 
 import pytest
-from hypothesis import settings
-from tests.databases import database_kind, database_url, empty_database_url, engine, migrated_file, postgres_server
+from hypothesis import HealthCheck, settings
+from tests.databases import (
+    database_kind,
+    database_url,
+    empty_database_url,
+    engine,
+    flush_nothing,
+    migrated_file,
+    postgres_server,
+)
 
 __all__ = ["database_kind", "database_url", "empty_database_url", "engine", "migrated_file", "postgres_server"]
 
 # How long an example takes says how busy the machine is, and nothing of the rule; what hangs has the tests' own limit.
-settings.register_profile("rules", deadline=None)
+# The examples are the same in each run, so that a change is judged by what it changes. Who looks for others asks for
+# them: pytest --hypothesis-profile=search
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("rules", settings.get_profile("search"), derandomize=True)
 settings.load_profile("rules")
 
 
@@ -21,6 +32,7 @@ def pytest_configure() -> None:
     """
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    flush_nothing()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

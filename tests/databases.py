@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -14,6 +15,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Engine
 
+from gputally.collector.database import engine as engine_module
 from gputally.collector.database.engine import is_sqlite, open_database, writing
 from gputally.collector.database.migrate import migrate
 from gputally.collector.database.schema import metadata
@@ -25,6 +27,8 @@ _LARGE = 65_536  # bytes of a table
 _TURNS = 50  # tests that have the same database one after the other: rows that were deleted still take room in it
 # Nothing here outlives the test run, so nothing is worth a disk flush.
 _FAST = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
+
+FLUSHING = engine_module._prepare_sqlite  # how the product opens a SQLite file
 
 # The same for a server that is killed and must keep what it committed: the kernel keeps what was written.
 CRASH_SAFE = "-c fsync=off -c listen_addresses=''"
@@ -55,6 +59,16 @@ SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND reln
 AND relname <> 'alembic_version' AND pg_relation_size(oid) > 0
 """
 _FIRST_IDS = "SELECT setval(sequencename::regclass, start_value, false) FROM pg_sequences WHERE last_value IS NOT NULL"
+
+
+def flush_nothing() -> None:
+    """From now on this process opens SQLite files so that no commit waits for the disk, as PostgreSQL's do here."""
+
+    def prepare(connection: Any, entry: Any) -> None:
+        FLUSHING(connection, entry)
+        connection.execute("PRAGMA synchronous = OFF")
+
+    engine_module._prepare_sqlite = prepare
 
 
 class PostgresServer:

@@ -20,7 +20,9 @@ from gputally.collector.ledger.postings import dump, pending, settle
 HOUR_US = 60 * MINUTE_US
 NOW_US = START_US + 90 * 24 * HOUR_US
 ANN = (Holding(pod()),)
-modest = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+modest = settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def commit(engine: Engine, windows: Sequence[Window], boot_id: str = "boot-1", zone: tzinfo = UTC) -> None:

@@ -23,8 +23,9 @@ from tests.certificates import Authority, replace_file
 from tests.databases import PostgresServer
 from tests.kube_api import FakeKubeApi
 from tests.kube_review import FakeReviews, Token
+from tests.ports import OwnPort
 from tests.programs import Running, wait_until
-from tests.test_pipeline import DEADLINE_S, free_port
+from tests.test_pipeline import DEADLINE_S
 
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.schema import quarantine, window
@@ -64,7 +65,7 @@ class World:
     authority: Authority
     reviews: FakeReviews
     pods: FakeKubeApi
-    ports: dict[str, int]
+    ports: dict[str, OwnPort]
     private: list[bytes] = field(default_factory=list)  # keys
     peers: set[tuple[str, int]] = field(default_factory=set)  # whom the processes were seen connected to
 
@@ -86,7 +87,7 @@ class World:
         certificate, key = self.pair("collector", "localhost")
         command = program(
             "gputally.collector.main",
-            *("--grpc-listen", f"127.0.0.1:{self.ports['grpc']}", "--http-listen", f"127.0.0.1:{self.ports['http']}"),
+            *("--grpc-listen", self.ports["grpc"].address, "--http-listen", self.ports["http"].address),
             *("--tls-cert-file", certificate, "--tls-key-file", key),
             *("--agent-auth", "token", "--agent-service-accounts", "gputally/agent", "--cluster", "prod"),
             *("--kube-api", self.reviews.url, "--kube-token-file", self.write("own", self.reviews.own_token)),
@@ -97,7 +98,7 @@ class World:
     def agent(self, *arguments: str, log: str = "agent.log") -> Running:
         command = program(
             "gputally.agent.main",
-            *("--collector", f"localhost:{self.ports['grpc']}", "--node", "gpu-1", "--cluster", "prod"),
+            *("--collector", f"localhost:{self.ports['grpc'].number}", "--node", "gpu-1", "--cluster", "prod"),
             *("--collector-ca-file", self.write("ca.crt", self.authority.pem)),
             *("--collector-token-file", self.write("token", AGENT_TOKEN)),
             *("--nvml", "simulated", "--scenario", str(SCENARIO), "--kube-api", self.pods.url),
@@ -116,17 +117,18 @@ class World:
                     self._note_peers(member)
 
     def _note_peers(self, process: psutil.Process) -> None:
+        ours = {port.number for port in self.ports.values()}
         for connection in process.net_connections("inet"):
-            if connection.raddr and connection.laddr.port not in self.ports.values():
+            if connection.raddr and connection.laddr.port not in ours:
                 self.peers.add((connection.raddr.ip.removeprefix("::ffff:"), connection.raddr.port))
 
     def get(self, path: str, **headers: str) -> str:
         """What the collector answers there, or why it does not."""
-        url = f"https://localhost:{self.ports['http']}{path}"
+        url = f"https://localhost:{self.ports['http'].number}{path}"
         request = urllib.request.Request(url, headers=headers)
         trusted = ssl.create_default_context(cadata=self.authority.pem.decode())
         try:
-            with urllib.request.urlopen(request, timeout=5, context=trusted) as answer:  # noqa: S310 - loopback
+            with urllib.request.urlopen(request, timeout=60, context=trusted) as answer:  # noqa: S310 - loopback
                 return str(answer.read().decode())
         except OSError as error:
             return f"{error}"
@@ -153,7 +155,7 @@ def world(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[World]:
         for token in (AGENT_TOKEN, RENEWED_TOKEN):
             reviews.tokens[token] = Token(node="gpu-1")
         pods = stack.enter_context(FakeKubeApi(token=POD_READERS_TOKEN))
-        ports = {name: free_port() for name in ("grpc", "http")}
+        ports = {name: OwnPort() for name in ("grpc", "http")}
         yield World(tmp_path, url.replace("postgres@", f"postgres:{PASSWORD}@"), Authority(), reviews, pods, ports)
     postgres_server.drop(url)
 
@@ -167,7 +169,7 @@ def stop(*programs: Running) -> None:
     for each in programs:
         each.process.send_signal(signal.SIGTERM)
     for each in programs:
-        each.process.wait(30)
+        each.process.wait(DEADLINE_S)
 
 
 def audited(world: World) -> set[str]:
@@ -202,13 +204,14 @@ def test_all_is_sent_nothing_secret_is_printed_and_nobody_else_is_asked(world: W
     assert "DEBUG" in agent.log
     assert "DEBUG" in collector.log
     assert_no_secret(world)
-    allowed = {world.ports["grpc"], world.ports["http"], world.reviews.port, int(world.pods.url.rpartition(":")[2])}
+    grpc, http = (world.ports[name].number for name in ("grpc", "http"))
+    allowed = {grpc, http, world.reviews.port, int(world.pods.url.rpartition(":")[2])}
     assert {port for _, port in world.peers} <= allowed
     assert {address for address, _ in world.peers} <= {"127.0.0.1", "::1"}
     assert {each for each in audited(world) if not is_ours(each, allowed)} == set()
     # The hook and the look at connections did see what there was to see.
     assert any(str(world.reviews.port) in each for each in audited(world))
-    assert world.ports["grpc"] in {port for _, port in world.peers}
+    assert grpc in {port for _, port in world.peers}
 
 
 def ask_with_a_token(world: World) -> None:
@@ -247,7 +250,7 @@ def test_every_refusal_is_told_without_its_secret(world: World) -> None:
         try:
             for agent, words in zip(agents, ("UNAUTHENTICATED", "UNAVAILABLE", "holds no token"), strict=True):
                 wait_until(lambda agent=agent, words=words: words in agent.log, DEADLINE_S, f"{words}\n{agent.log}")  # type: ignore[misc]
-            wait_until(lambda: "is turned away" in collector.log, 10, collector.log)
+            wait_until(lambda: "is turned away" in collector.log, DEADLINE_S, collector.log)
             metrics = world.get("/metrics")
             assert "\ngputally_ingest_turned_away_streams_total 0.0\n" not in metrics
             assert "\ngputally_ingest_turned_away_streams_total " in metrics
@@ -255,8 +258,8 @@ def test_every_refusal_is_told_without_its_secret(world: World) -> None:
             stop(*agents)
     finally:
         stop(collector)
-    away = world.database_url
-    world.database_url = f"postgresql://gputally:{PASSWORD}@127.0.0.1:{free_port()}/gputally"
+    away, nobodys = world.database_url, OwnPort()
+    world.database_url = f"postgresql://gputally:{PASSWORD}@{nobodys.address}/gputally"
     without = world.collector(log="collector-without.log")
     try:
         wait_until(lambda: "refused" in without.log, DEADLINE_S, without.log)

@@ -202,14 +202,15 @@ def test_both_start_answer_and_count_together(images: dict[str, Image], tmp_path
         arguments = itertools.chain.from_iterable((flag, "127.0.0.1:0") for flag in listens)
         keeping = start(stack, collector, tmp_path, *arguments)
         told = said(keeping, r"agents on (\S+), metrics on http://127\.0\.0\.1:(\d+)/metrics")
-        assert collector.healthy(told[2])
+        wait_until(lambda: collector.healthy(told[2]), START_S, "the collector's check")
         counting = start(
             stack, agent, tmp_path,
             *("--nvml", "simulated", "--scenario", str(ROOT / "demo" / "scenarios" / "node-a.json")),
             *("--node", "node-a", "--cluster", "demo", "--collector", told[1]),
             *("--http-listen", "127.0.0.1:0", "--window", "1s"),
         )  # fmt: skip
-        assert agent.healthy(said(counting, r"and /readyz on port (\d+)")[1])
+        listens_on = said(counting, r"and /readyz on port (\d+)")[1]
+        wait_until(lambda: agent.healthy(listens_on), START_S, "the agent's check")
         wait_until(lambda: "gputally_namespace_gpu_seconds_total{" in metrics(told[2]), WINDOW_S, "time in the ledger")
         assert counting.stop() == 0
         assert keeping.stop() == 0
@@ -233,7 +234,7 @@ def said(program: Running, pattern: str) -> re.Match[str]:
 
 
 def metrics(port: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         return str(answer.read().decode())
 
 

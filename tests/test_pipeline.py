@@ -6,16 +6,14 @@ an API server, the agent and the collector as processes, PostgreSQL, Prometheus.
 
 import itertools
 import json
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,20 +21,23 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select
 from tests.cgroups import Cgroups, mounted_cgroups, pod_path
+from tests.collector.test_main import text_of
 from tests.databases import PostgresServer
 from tests.kube_api import FakeKubeApi, pod
 from tests.kubelet import FakeKubelet, allocatable_answer, list_answer
 from tests.nvml import library
 from tests.nvml.library import Fault, NvmlScenario, ScriptedGpu, ScriptedProcess, Step
+from tests.ports import OwnPort
 from tests.programs import Running, module, running, wait_until
 
+from gputally.accounting.ledger_hour import HOUR_US
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.schema import device, line, owner, posting, window, window_device
 
 S = 1_000_000
 GPUS = tuple(f"GPU-0000000{n}-1111-4222-8333-444444444444" for n in range(4))
 TRAIN, CHAT = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
-SAMPLE_US, RESERVATION_US = S // 4, S
+LATE_US = S  # how far off an edge may be: samples are 250 ms apart, and this machine may have other things to do
 _GPU_IS_LOST = 15
 DEADLINE_S = 90  # for what takes seconds on a machine that has nothing else to do
 
@@ -60,15 +61,15 @@ class Cluster:
     api: FakeKubeApi
     library_dir: Path
     collector: Running
-    ports: dict[str, int]
+    ports: dict[str, OwnPort]
     pids: dict[str, int] = field(default_factory=dict)
 
     def agent(self) -> "Running":
         command = module(
             "gputally.agent.main",
-            *("--collector", f"127.0.0.1:{self.ports['grpc']}", "--node", "node-1", "--cluster", "test"),
+            *("--collector", self.ports["grpc"].address, "--node", "node-1", "--cluster", "test"),
             *("--pod-resources-socket", str(self.folder / "kubelet.sock"), "--kube-api", self.api.url),
-            *("--spool-dir", str(self.folder / "spool"), "--http-listen", f"127.0.0.1:{self.ports['agent']}"),
+            *("--spool-dir", str(self.folder / "spool"), "--http-listen", self.ports["agent"].address),
             *("--sample-interval", "250ms", "--process-interval", "1s", "--reservation-interval", "1s"),
             *("--window", "5s"),
         )
@@ -85,7 +86,9 @@ class Cluster:
 
     def report(self, *arguments: str) -> dict[str, Any]:
         gputally = str(Path(sys.executable).with_name("gputally"))
-        command = [gputally, "report", "--database-url", self.database_url, "--format", "json"]
+        hour = now_us() // HOUR_US * HOUR_US  # not the month so far: it may have begun a moment ago
+        period = ("--from", text_of(hour - HOUR_US), "--to", text_of(hour + HOUR_US))
+        command = [gputally, "report", "--database-url", self.database_url, "--format", "json", *period]
         found = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
         return dict(json.loads(found.stdout))
 
@@ -94,27 +97,18 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def free_port() -> int:
-    """One that stays free until its server starts: from below those that the kernel gives to everybody who asks."""
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
-
-
 @pytest.fixture
 def cluster(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Cluster]:
     url = postgres_server.create(migrated=False)
-    ports = {name: free_port() for name in ("grpc", "http", "agent", "prometheus")}
+    ports = {name: OwnPort() for name in ("grpc", "http", "agent", "prometheus")}
     with ExitStack() as stack:
         cgroups = stack.enter_context(mounted_cgroups(tmp_path))
         kubelet = stack.enter_context(FakeKubelet(tmp_path / "kubelet.sock"))
         api = stack.enter_context(FakeKubeApi())
         command = module(
             "gputally.collector.main",
-            *("--database-url", url, "--grpc-listen", f"127.0.0.1:{ports['grpc']}"),
-            *("--http-listen", f"127.0.0.1:{ports['http']}"),
+            *("--database-url", url, "--grpc-listen", ports["grpc"].address),
+            *("--http-listen", ports["http"].address),
         )
         collector = stack.enter_context(running(command, tmp_path / "collector.log"))
         (tmp_path / "nvml").mkdir()
@@ -126,9 +120,9 @@ def cluster(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Cluster
     postgres_server.drop(url)
 
 
-def http(port: int, path: str) -> str:
+def http(port: OwnPort, path: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{port.address}{path}", timeout=60) as answer:
             return str(answer.read().decode())
     except OSError as error:
         return f"{type(error).__name__}"
@@ -187,12 +181,16 @@ def test_gpu_hours_in_the_database_equal_the_scenarios_truth(cluster: Cluster) -
         cluster.wait_covered(start_us + 20 * S)
         cluster.kubelet.answer(held("train", "chat"), allocatable_answer(GPUS))
         answered_us = now_us()
-        truth = scenario(cluster.pids, start_us, change_us=(answered_us // S + 3) * S)
+        asked = cluster.kubelet.calls.count("List")
+        # Who asks once more has taken the answer before; what is on its way now may still be the old one.
+        wait_until(lambda: cluster.kubelet.calls.count("List") >= asked + 3, DEADLINE_S, "the kubelet to be asked")
+        known_us = now_us()
+        truth = scenario(cluster.pids, start_us, change_us=(known_us // S + 3) * S)
         truth.write(cluster.folder / "scenario")
-        cluster.wait_covered(answered_us + 10 * S)
+        cluster.wait_covered(known_us + 10 * S)
         check_exposition(cluster)
         assert agent.stop() == 0, agent.log
-        first = check_truth(cluster, truth, answered_us)
+        first = check_truth(cluster, truth, (answered_us, known_us))
         with prometheus(cluster):
             before = check_prometheus(cluster, first)
             agent = cluster.agent()
@@ -238,11 +236,16 @@ def check_gap(cluster: Cluster, rows: dict[str, dict[str, int]]) -> None:
     [between_us] = [after.start_us - before.end_us for before, after in pairs if after.start_us > before.end_us]
     assert gaps(cluster) == {"research": between_us, "inference": between_us, "": 4 * between_us}
     assert rows["research"]["unobserved_us"] == rows["inference"]["unobserved_us"] == between_us
-    [series] = ask(cluster, "sum(gputally_gap_gpu_seconds)")
-    assert round(float(series["value"][1]) * 1e6) == 4 * between_us
+    gap = "sum(gputally_gap_gpu_seconds)"
+    wait_until(
+        lambda: [round(float(series["value"][1]) * 1e6) for series in ask(cluster, gap)] == [4 * between_us],
+        DEADLINE_S,
+        f"Prometheus to show {4 * between_us} us of gaps",
+    )
 
 
-def check_truth(cluster: Cluster, truth: NvmlScenario, answered_us: int) -> dict[str, dict[str, int]]:
+def check_truth(cluster: Cluster, truth: NvmlScenario, held_from_us: tuple[int, int]) -> dict[str, dict[str, int]]:
+    """`held_from_us`: the earliest and the latest instant from which the second pod holds its GPU."""
     spans = check_devices(cluster, truth)
     found = cluster.report("--by", "namespace")
     rows = {(row["owner"], row["namespace"]): row for row in found["rows"]}
@@ -255,13 +258,14 @@ def check_truth(cluster: Cluster, truth: NvmlScenario, answered_us: int) -> dict
     assert research["used_us"] == pytest.approx(capacity[GPUS[0]] * 60 / 100, abs=windows)
     assert research["idle_us"] == capacity[GPUS[0]] - research["used_us"]
 
-    busy_us = truth.busy_us(GPUS[1], answered_us, answered_us + 10 * S)
-    assert inference["used_us"] == pytest.approx(busy_us, abs=2 * SAMPLE_US)
+    answered_us, known_us = held_from_us
+    busy_us = truth.busy_us(GPUS[1], answered_us, known_us + 10 * S)
+    assert inference["used_us"] == pytest.approx(busy_us, abs=LATE_US)
     late_us = spans[GPUS[1]][1] - answered_us - inference["reserved_us"]
-    assert 0 <= late_us <= RESERVATION_US + SAMPLE_US
+    assert 0 <= late_us <= known_us - answered_us
 
     assert host["used_us"] == pytest.approx(capacity[GPUS[2]] * 25 / 100, abs=windows)
-    assert platform["unavailable_us"] == pytest.approx(4 * S, abs=2 * SAMPLE_US)
+    assert platform["unavailable_us"] == pytest.approx(4 * S, abs=LATE_US)
     assert platform["intruder_us"] == host["intruder_us"] == 0
     assert found["total"]["unobserved_us"] == 0, found
     assert found["total"]["capacity_us"] == sum(capacity.values())
@@ -290,7 +294,7 @@ def check_devices(cluster: Cluster, truth: NvmlScenario) -> dict[str, tuple[int,
             continue  # its counter cannot be read while it is lost
         assert energy[device_id] == mine[-1]["energy_end_mj"] - mine[0]["energy_start_mj"]
         moved = truth.energy_mj(uuid, spans[uuid][1]) - truth.energy_mj(uuid, spans[uuid][0])
-        assert energy[device_id] == pytest.approx(moved, rel=0.01)
+        assert energy[device_id] == pytest.approx(moved, rel=0.03)
     states = lines_of(cluster.engine)["all"]
     assert sum(states.values()) == sum(end - start for start, end in spans.values())
     return spans
@@ -314,12 +318,12 @@ def check_exposition(cluster: Cluster) -> None:
 def prometheus(cluster: Cluster) -> Any:
     """The real server, scraping agent and collector each second."""
     targets = {"agent": cluster.ports["agent"], "collector": cluster.ports["http"]}
-    jobs = [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in targets.items()]
+    jobs = [{"job_name": job, "static_configs": [{"targets": [port.address]}]} for job, port in targets.items()]
     config = cluster.folder / "prometheus.yml"
     config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
     command = [
         "prometheus", f"--config.file={config}", f"--storage.tsdb.path={cluster.folder / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{cluster.ports['prometheus']}", "--log.level=warn",
+        f"--web.listen-address={cluster.ports['prometheus'].address}", "--log.level=warn",
     ]  # fmt: skip
     return running(command, cluster.folder / "prometheus.log")
 
@@ -333,7 +337,7 @@ def check_prometheus(cluster: Cluster, expected: dict[str, dict[str, int]]) -> d
     """Instant values of the counters in microseconds, by (namespace, state); the total under the empty namespace."""
 
     def values() -> dict[tuple[str, str], int]:
-        found = {}
+        found: dict[tuple[str, str], int] = {}
         for name, key in (("namespace", "namespace"), ("capacity", "")):
             query = f"sum by (namespace, state) (gputally_{name}_gpu_seconds_total)"
             for series in ask(cluster, query):
@@ -341,9 +345,9 @@ def check_prometheus(cluster: Cluster, expected: dict[str, dict[str, int]]) -> d
                 found[labels.get(key, ""), f"{labels['state']}_us"] = round(float(series["value"][1]) * 1e6)
         return found
 
-    def as_reported() -> bool:
+    def as_reported() -> dict[tuple[str, str], int]:
         now = values()
-        return bool(now) and all(now[key] == expected[key[0]][key[1]] for key in now)
+        is_whole = {name for name, _ in now} == {"research", "inference", ""}
+        return now if is_whole and all(now[key] == expected[key[0]][key[1]] for key in now) else {}
 
-    wait_until(as_reported, 20, f"Prometheus to show the report's numbers: {values()} {expected}")
-    return values()
+    return wait_until(as_reported, DEADLINE_S, f"Prometheus to show the report's numbers: {values()} {expected}")

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, Select, Table, func, select, text
+from tests.ports import OwnPort
 from tests.programs import Running, module, running, wait_until
 from tests.send_spool import BOOT_ID, FOREVER_US, MAX_BYTES
 from tests.unkept import faults
@@ -249,15 +250,16 @@ def test_a_collector_that_ends_with_windows_in_its_hands_loses_and_doubles_none(
     bench: Bench, thirds: list[Path], reference: Books, number: int
 ) -> None:
     """A third is committed, a third has arrived and waits for the database, a third begins while nobody listens."""
-    first = bench.collector()
+    own = OwnPort()
+    first = bench.collector(own.address)
     bench.send_all(thirds[:1], first)
     with writes_held(bench.engine):
         in_flight = bench.send(thirds[1], first)
         wait_until(lambda: first.received() == 2 * reference.windows // 3, DEADLINE_S, f"windows\n{in_flight.log}")
         first.process.process.send_signal(number)
         if number == signal.SIGKILL:
-            first.process.process.wait(10)
-    status = first.process.process.wait(30)
+            first.process.process.wait(60)
+    status = first.process.process.wait(DEADLINE_S)
     assert status == (0 if number == signal.SIGTERM else -signal.SIGKILL), first.process.log
     late = bench.send(thirds[2], first)
     bench.collector(first.grpc)
@@ -272,7 +274,8 @@ def test_a_collector_killed_right_after_a_commit_loses_and_doubles_none(
     bench: Bench, in_order: Path, reference: Books
 ) -> None:
     """The agent may not have been told what is committed already, and sends it again."""
-    first = bench.collector()
+    own = OwnPort()
+    first = bench.collector(own.address)
     sender = bench.send(in_order, first)
     wait_until(bench.accepted, DEADLINE_S, f"a commit\n{sender.log}")
     first.process.stop(signal.SIGKILL)

@@ -156,7 +156,7 @@ def analyse(*arguments: str) -> str:
         ["systemd-analyze", *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
         env={"PATH": "/usr/bin"},
     )

@@ -122,7 +122,7 @@ def expected(stories: Sequence[Story], windows: Sequence[Window]) -> dict[str, S
 @settings(
     max_examples=8,
     phases=(Phase.reuse, Phase.generate),  # shrinking would take minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(fleets(), st.sets(st.integers(0, MOST_MINUTES - 2), max_size=4), st.integers(0, MOST_MINUTES), st.booleans())
 def test_the_waste_of_any_fleet_is_what_the_rules_say_window_by_window(

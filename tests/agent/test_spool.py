@@ -350,7 +350,9 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=st.lists(STEPS, max_size=12))
 def test_every_window_is_waiting_released_or_refused(
     steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory

@@ -59,7 +59,7 @@ def test_those_who_apply_at_once_get_a_version_each(engine: Engine) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert failures == []
     with reading(engine) as connection:
         assert [one.version for one in versions(connection, Kind.RATES)] == [1, 2, 3, 4, 5, 6]

@@ -92,7 +92,7 @@ def test_each_kind_is_told_by_itself_and_a_right_that_is_missing_is_no_error() -
     optional.follow(ObjectKind.POD, lambda: False)
     assert optional.errors == {}
     optional.start()
-    optional.close(10)
+    optional.close(60)
     assert optional.errors == {"pods": "watch-pods has ended"}  # nobody asks for the right any more
 
 
@@ -119,5 +119,5 @@ def test_the_threads_end_when_it_is_closed(started: bool) -> None:
     watch = ClusterWatch(cluster, Notes(), retry_s=60)
     if started:
         watch.start()
-    watch.close(10)
+    watch.close(60)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("watch-")]

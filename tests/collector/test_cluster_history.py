@@ -175,7 +175,9 @@ def test_a_cluster_is_synced_as_far_as_the_kind_that_is_least_far(engine: Engine
 _STEPS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("12"), st.sampled_from("xyz")), max_size=8)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=15, deadline=None
+)
 @given(steps=_STEPS, repeats=st.lists(st.integers(0, 7), max_size=6))
 def test_replicas_that_tell_the_same_in_any_pace_leave_one_history(
     engine: Engine, steps: list[tuple[str, str, str]], repeats: list[int]

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
+from tests.databases import FLUSHING
 
+from gputally.collector.database import engine as engine_module
 from gputally.collector.database.engine import (
     DATABASE_ERRORS,
     DatabaseUrlError,
@@ -57,8 +59,9 @@ def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_sqlite_flushes_every_commit_and_lets_readers_go_on(tmp_path: Path) -> None:
+def test_sqlite_flushes_every_commit_and_lets_readers_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A window is acknowledged once it is committed, so a commit is on the disk (synchronous 2 is FULL)."""
+    monkeypatch.setattr(engine_module, "_prepare_sqlite", FLUSHING)  # which other tests do without
     engine = open_database(f"sqlite:///{tmp_path}/gputally.sqlite")
     with reading(engine) as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
@@ -106,7 +109,7 @@ def test_writers_of_two_engines_take_turns(database_url: str) -> None:
 
     def write(name: str) -> None:
         engine = open_database(database_url)
-        together.wait(10)
+        together.wait(60)
         try:
             for at in range(20):
                 _read_then_write(engine, f"{name}{at}")

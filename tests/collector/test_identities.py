@@ -97,7 +97,7 @@ def test_two_writers_at_once_agree_on_the_ids(database_url: str) -> None:
 
     def resolve(wanted: list[Key]) -> None:
         engine = open_database(database_url)
-        together.wait(10)
+        together.wait(60)
         with writing(engine) as connection:
             found.append(dict(nodes().resolve(connection, wanted)))
         engine.dispose()

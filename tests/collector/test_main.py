@@ -13,21 +13,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import pytest
 from sqlalchemy import func, select
+from tests.ports import OwnPort
 from tests.programs import Running, module, running, wait_until
 from tests.windows import MINUTE_US, minutes
 
+from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.line import Window
 from gputally.collector.database.engine import open_database, reading
 from gputally.collector.database.schema import window as window_table
 from gputally.proto import codec, telemetry_pb2_grpc
 from gputally.proto import telemetry_pb2 as pb
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 FIRST_LINE = re.compile(
     r"gputally-collector: agents on (\S+), metrics on http://(\S+)/metrics, API on \S+/api/v1, pages on \S+/, "
     r"database (\S+)"
@@ -75,6 +78,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def text_of(us: int) -> str:
+    """An instant as `--from` takes it."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).isoformat()
+
+
 def recent(count: int) -> list[Window]:
     """Minutes of a node that ended a moment ago."""
     return minutes(count, first_us=(now_us() // MINUTE_US - count) * MINUTE_US)
@@ -114,7 +122,11 @@ def test_windows_become_a_report_and_a_scrape_and_count_once(
     assert collector.send(windows) == collector.send(windows) == 3
     assert collector.get("/readyz") == (200, "ready\n")
     assert 'namespace="search",state="used"} 135.0\n' in collector.get("/metrics")[1]
-    command = module("gputally.collector.cli.main", "report", "--database-url", database_url, "--format", "json")
+    to_us = windows[-1].end_us + HOUR_US  # not the month so far: it may have begun a moment ago
+    period = ("--from", text_of(to_us // HOUR_US * HOUR_US - 2 * HOUR_US), "--to", text_of(to_us // HOUR_US * HOUR_US))
+    command = module(
+        "gputally.collector.cli.main", "report", "--database-url", database_url, "--format", "json", *period
+    )
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, check=True, text=True)
     (row,) = [row for row in json.loads(done.stdout)["rows"] if row["namespace"] == "search"]
     assert (row["used_us"], row["reserved_us"], row["energy_mj"]) == (135_000_000, 180_000_000, 27_000)
@@ -176,8 +188,8 @@ def test_a_port_that_is_taken_ends_it_with_one_line(flag: str, tmp_path: Path) -
 
 
 def test_without_its_database_it_stays_up_unready_and_says_why(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        web = f"127.0.0.1:{free.getsockname()[1]}"
+    own = OwnPort()
+    web = own.address
     nowhere = "postgresql://ann:secret@127.0.0.1:1/ledger"
     flags = ("--database-url", nowhere, "--grpc-listen", "127.0.0.1:0", "--http-listen", web)
     with running(module("gputally.collector.main", *flags), tmp_path / "log", environment(tmp_path)) as process:

@@ -94,7 +94,7 @@ def test_replicas_that_start_at_once_take_turns(empty_database_url: str) -> None
 
     def start() -> None:
         engine = open_database(empty_database_url)
-        together.wait(10)
+        together.wait(60)
         try:
             migrate(engine)
         except Exception as error:  # noqa: BLE001 - the assertion below prints it

@@ -25,7 +25,7 @@ from gputally.collector.month_watch import OLDEST_US, MonthWatch
 from gputally.collector.rates.cost import SCALE
 
 UTC = ZoneInfo("UTC")
-DEADLINE_S = 10
+DEADLINE_S = 60
 BUDGET = Budget(Scope.TEAM, "engines", None, Unit.GPU_HOURS, 10**9, (2026, 7), None, 3)
 SPENT = Month(0, 1, burns=(Burn(BUDGET, SCALE, SCALE // 2, None, 0, 0),))
 

@@ -172,7 +172,7 @@ def test_two_replicas_may_do_it_at_once(database_url: str) -> None:
 
     def replica() -> None:
         mine = open_database(database_url)
-        together.wait(10)
+        together.wait(60)
         removed.append(forget(mine, PAST_US).windows)
         mine.dispose()
 

@@ -12,7 +12,7 @@ from gputally.collector.database.startup import Database
 from gputally.collector.settings import shown
 
 NOWHERE = "postgresql://ann:secret@127.0.0.1:1/ledger"
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 def nobody(engine: Engine) -> None:

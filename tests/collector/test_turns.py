@@ -35,7 +35,7 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
     """Run it to its end, or fail."""
 
     async def limited() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await scenario()
 
     asyncio.run(limited())

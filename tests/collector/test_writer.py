@@ -17,7 +17,7 @@ from gputally.collector.ingest.commit import Committer
 from gputally.collector.ingest.writer import Writer
 
 NOW_US = START_US + 3600 * MINUTE_US
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class FakeDatabase:

@@ -105,15 +105,21 @@ def check_metrics(asked: Sequence[Query], choices: dict[str, list[Choice]], runn
 def check_states(asked: Sequence[Query], choice: Choice, running: World) -> None:
     """The five curves of the fleet are all of its capacity, and nothing of it twice."""
     texts = [query.text for query in asked if (query.board, query.panel) == ("fleet", "Capacity by state")]
-    at = str(time.time())
+    all_states = re.sub(r', state="\w+"', "", texts[0])
 
-    def value(text: str) -> float:
-        [found] = running.ask("query", query=filled(text, choice), time=at)["result"]
-        return float(found["value"][1])
+    def values(text: str, at_s: float) -> list[float]:
+        found = running.ask("query", query=filled(text, choice), time=str(at_s))["result"]
+        return [float(one["value"][1]) for one in found]
 
-    whole = value(re.sub(r', state="\w+"', "", texts[0]))
+    def settled_s() -> float:
+        """An instant before which nothing is read any more: a scrape is of the time at which it began."""
+        at_s = time.time() - 3
+        return at_s if values(all_states, at_s) else 0
+
+    at_s = wait_until(settled_s, DEADLINE_S, "some seconds of the fleet")
+    [whole] = values(all_states, at_s)
     assert len(texts) == len(State)
-    assert sum(map(value, texts)) == pytest.approx(whole)
+    assert sum(value for text in texts for value in values(text, at_s)) == pytest.approx(whole)
     assert whole > 0
 
 

@@ -95,7 +95,7 @@ class World:
     def ask(self, path: str, **parameters: str) -> Any:
         """The data of an answer of Prometheus' API; fails with its error."""
         url = f"http://127.0.0.1:{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
             return json.load(answer)["data"]
 
 
@@ -112,7 +112,9 @@ def world(folder: Path, server: PostgresServer) -> Iterator[World]:
         (folder / "simulated").mkdir()
         SpellFile(folder / "simulated").write(_spells(today))
         collector = stack.enter_context(_collector(folder, url, zone))
-        said = wait_until(lambda: re.search(r"agents on (\S+), metrics on http://(\S+)/m", collector.log), 30, "it")
+        said = wait_until(
+            lambda: re.search(r"agents on (\S+), metrics on http://(\S+)/m", collector.log), DEADLINE_S, "it"
+        )
         agents = [stack.enter_context(_simulated(folder, said[1])), stack.enter_context(_on_library(folder))]
         ports = [port_of(agent) for agent in agents]
         send_twice(folder, said[1], today[9])
@@ -262,7 +264,7 @@ def send_twice(folder: Path, collector: str, accepted: Window) -> None:
     spool.append([replace(accepted, devices=accepted.devices[:1])])
     stream = Stream(spool, collector, now_us, now_us, random.random)
     stream.start()
-    assert stream.close(20)
+    assert stream.close(DEADLINE_S)
     spool.close()
 
 

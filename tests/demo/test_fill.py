@@ -54,7 +54,7 @@ def test_progress_is_what_the_collector_has(collector: FakeCollector, tmp_path: 
     assert not back_fill.wait(0.5)
     assert back_fill.progress == fill.Progress(0, 30)
     collector.read_on()
-    assert back_fill.wait(30)
+    assert back_fill.wait(60)
     assert back_fill.progress == fill.Progress(30, 30)
 
 
@@ -92,7 +92,7 @@ def test_closing_what_never_began_is_harmless(tmp_path: Path) -> None:
 def test_a_month_that_has_just_begun_has_nothing_to_fill(collector: FakeCollector, tmp_path: Path) -> None:
     back_fill = BackFill(nodes("node-c"), "demo", END_US, END_US, tmp_path)
     back_fill.start(collector.address)
-    assert back_fill.wait(30)
+    assert back_fill.wait(60)
     assert back_fill.progress == fill.Progress(0, 0)
 
 
@@ -105,7 +105,7 @@ def test_a_spool_that_takes_no_more_ends_it_and_says_why(
     monkeypatch.setattr(threading, "excepthook", lambda _: None)  # it is a defect, and so it is printed too
     back_fill = BackFill(nodes("node-c"), "demo", END_US - DAY_US, END_US, tmp_path)
     back_fill.start(collector.address)
-    assert back_fill.wait(30)
+    assert back_fill.wait(60)
     assert re.fullmatch(r"the back-fill ended: windows were refused: {'full': \d+}", back_fill.progress.error)
 
 

@@ -180,7 +180,7 @@ def test_a_watch_tells_what_a_second_list_shows(cluster: Cluster) -> None:
     ],
 )
 def test_what_the_cluster_has_not_is_not_found(api: KubeApi, path: str) -> None:
-    answer = httpx.get(api.url + path)
+    answer = httpx.get(api.url + path, timeout=60)
     assert (answer.status_code, answer.json()["reason"]) == (404, "NotFound")
 
 
@@ -188,7 +188,7 @@ def test_closing_ends_open_watches(cluster: Cluster, clock: Clock) -> None:
     own = KubeApi(cluster, clock)
     own.start()
     asked = {"watch": "1", "resourceVersion": str(clock.now_us), "timeoutSeconds": "600"}
-    with httpx.stream("GET", f"{own.url}/api/v1/nodes", params=asked) as answer:
+    with httpx.stream("GET", f"{own.url}/api/v1/nodes", params=asked, timeout=60) as answer:
         own.close()
         assert '"BOOKMARK"' in answer.read().decode()
 
@@ -202,8 +202,8 @@ def test_a_client_that_is_killed_leaves_nothing_on_the_screen(
     before = set(threading.enumerate())
     with socket.create_connection(("127.0.0.1", httpx.URL(own.url).port or 0)) as client:
         client.sendall(b"GET / HT")
-        wait_until(lambda: set(threading.enumerate()) - before, 10, "its thread")
+        wait_until(lambda: set(threading.enumerate()) - before, 60, "its thread")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    wait_until(lambda: not set(threading.enumerate()) - before, 10, "its end")
+    wait_until(lambda: not set(threading.enumerate()) - before, 60, "its end")
     own.close()
     assert capfd.readouterr().err == ""

@@ -32,7 +32,7 @@ def kubectl() -> str:
     if not found:
         pytest.skip(NEEDED)
     command = [found, "version", "--client", "--output=json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     version = re.search(r'"gitVersion": "v(\d+)\.(\d+)', done.stdout)
     if not version or (int(version[1]), int(version[2])) < OLDEST:
         pytest.skip(NEEDED)
@@ -42,7 +42,7 @@ def kubectl() -> str:
 def render(folder: Path) -> list[Object]:
     """The objects of a folder, as they would be applied."""
     done = subprocess.run(
-        [kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
+        [kubectl(), "kustomize", str(folder)], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
     return list(yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))

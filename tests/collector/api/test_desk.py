@@ -58,5 +58,5 @@ def test_a_question_that_nobody_waits_for_any_more_gives_its_room_back_when_it_e
             await asyncio.sleep(0)
         assert await desk.answer(lambda: 1) == 1
 
-    asyncio.run(asyncio.wait_for(ask(), 10))
+    asyncio.run(asyncio.wait_for(ask(), 60))
     desk.close()

@@ -32,7 +32,9 @@ def ask(app: ASGIApp, *paths: str, **headers: str) -> list[httpx.Response]:
         server = HttpServer(app, ANY_PORT, "--http-listen")
         server.start()
         try:
-            async with httpx.AsyncClient(base_url=f"http://{server.address.text}", headers=headers) as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://{server.address.text}", headers=headers, timeout=60
+            ) as client:
                 return [await client.get(path) for path in paths]
         finally:
             await server.close()
@@ -112,7 +114,7 @@ def test_what_is_being_answered_when_it_stops_is_answered() -> None:
     async def run() -> str:
         server = HttpServer(slow, ANY_PORT, "--http-listen")  # type: ignore[arg-type]
         server.start()
-        async with httpx.AsyncClient(base_url=f"http://{server.address.text}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{server.address.text}", timeout=60) as client:
             answer = asyncio.create_task(client.get("/"))
             await entered.wait()
             closing = asyncio.create_task(server.close())
@@ -121,4 +123,4 @@ def test_what_is_being_answered_when_it_stops_is_answered() -> None:
         await closing
         return text
 
-    assert asyncio.run(asyncio.wait_for(run(), 20)) == "done"
+    assert asyncio.run(asyncio.wait_for(run(), 60)) == "done"

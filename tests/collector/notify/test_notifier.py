@@ -210,7 +210,7 @@ def test_a_replica_that_ends_lets_the_other_go_on_at_once(stage: Stage, receiver
     stage.play(50, idle())
     stage.turns(one)
     one.start()
-    one.close(10)
+    one.close(60)
     stage.play(1, busy())
     stage.turns(two)
     assert receiver.levels == ["warning", "resolved"]

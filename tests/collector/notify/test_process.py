@@ -13,7 +13,7 @@ from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
 from gputally.collector.ingest.commit import Committer
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 PORTS = ("--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0")
 
 

@@ -1,12 +1,12 @@
 """The HTTP edge against a real server: what is sent, what becomes of it, and that the URL stays a secret."""
 
-import socket
 import ssl
 from pathlib import Path
 
 import pytest
 from tests.certificates import Authority
 from tests.collector.notify.receiver import SECRET, Reply, WebhookReceiver
+from tests.ports import OwnPort
 
 from gputally.collector.notify.answer import Failure
 from gputally.collector.notify.webhook import Webhook, WebhookUrlError, read_url
@@ -64,9 +64,8 @@ def test_a_receiver_that_says_nothing_is_given_up(receiver: WebhookReceiver, url
 
 
 def test_nobody_there_is_an_answer_and_no_error(url_file: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url_file.write_text(f"http://127.0.0.1:{port}{SECRET}")
+    nobodys = OwnPort()
+    url_file.write_text(f"http://{nobodys.address}{SECRET}")
     answer = Webhook(url_file).send(BODY)
     assert (answer.failure, answer.said) == (Failure.UNREACHABLE, "Connection refused")
 

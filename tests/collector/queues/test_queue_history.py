@@ -124,7 +124,9 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=changes)
 def test_of_one_queue_and_flavor_one_quota_holds_at_a_time(engine: Engine, steps: list[tuple[str, ...]]) -> None:
     """Whatever happens to it, and however often it is told."""

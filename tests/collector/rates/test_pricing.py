@@ -120,7 +120,9 @@ def test_carbon_may_be_left_out(engine: Engine) -> None:
 _CHANGES = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["spot", "x"]), st.sampled_from(["research", "ops"])))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=10, deadline=None
+)
 @given(changes=_CHANGES, start=st.integers(0, 5), end=st.integers(30, 45), data=st.data())
 def test_asking_by_hour_and_over_a_stretch_is_the_same(
     engine: Engine, changes: list[tuple[int, str, str]], start: int, end: int, data: st.DataObject

@@ -129,7 +129,7 @@ def test_of_two_closes_at_once_one_closes(engine: Engine) -> None:
     together, found = threading.Barrier(2), []
 
     def run() -> None:
-        together.wait(10)
+        together.wait(60)
         try:
             found.append(close(engine).content_hash)
         except NotClosed as error:

@@ -27,7 +27,7 @@ def test_keys_come_one_by_one_and_unseen(terminal: tuple[int, int]) -> None:
     with keyboard() as typing:
         assert typing.there
         os.write(ours, b"j")
-        assert typing.wait(20) == b"j"
+        assert typing.wait(60) == b"j"
         lines = termios.tcgetattr(theirs)
         assert not lines[3] & termios.ECHO
         assert lines[3] & termios.ISIG, "Ctrl-C still interrupts"
@@ -54,6 +54,6 @@ def test_an_input_that_ends_is_not_asked_again() -> None:
     ours, theirs = os.pipe()
     os.close(theirs)
     typing = Keyboard(ours)
-    assert typing.wait(20) == b""
+    assert typing.wait(60) == b""
     assert not typing.there
     os.close(ours)
