@@ -152,7 +152,7 @@ def commit(committer: Committer, layouts: Layouts, sent: Sequence[bytes], now_us
     """Decode and commit messages in groups as large as a busy writer's."""
     left = map(pb.Window.FromString, sent)
     while group := [arrival(message, now_us).read(layouts) for message in islice(left, _GROUP)]:
-        assert not any(outcome.refusal for outcome in committer.commit(group, now_us))
+        assert not any(outcome.refusal or outcome.defect for outcome in committer.commit(group, now_us))
 
 
 def _executemany(path: Path, rows: Rows, tables: Sequence[Table]) -> None:

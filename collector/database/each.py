@@ -1,6 +1,6 @@
 """All of a group's rows, some numbers of each, which no aggregate of both databases gives."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from struct import iter_unpack
 from typing import Any
 
@@ -36,7 +36,7 @@ def each(of: ColumnElement[bool], *numbers: ColumnElement[int]) -> ColumnElement
     return found
 
 
-def rows_of(value: str | bytes, width: int) -> Iterable[Sequence[int]]:
+def rows_of(value: str | bytes, width: int) -> Iterable[tuple[int, ...]]:
     """What `each` gave, which was asked for so many numbers."""
     if isinstance(value, bytes):
         return iter_unpack(f">{width}q", value)

@@ -75,6 +75,7 @@ def _ingest(stats: IngestStats) -> Iterator[Metric]:
     yield counter("ingest_windows", "Windows that arrived.", stats.windows)
     yield counter("ingest_skewed_batches", "Batches of nodes whose clock is over two seconds off.", stats.skewed)
     yield counter("ingest_turned_away_streams", "Streams whose sender was not let in, or no longer.", stats.turned_away)
+    yield counter("ingest_failed_streams", "Streams that a defect of this collector has ended.", stats.failed)
 
 
 def _writer(stats: WriterStats) -> Iterator[Metric]:

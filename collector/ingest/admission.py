@@ -24,11 +24,12 @@ class RefusalReason(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What became of a window. All three are final: the agent may forget the window."""
+    """What became of a window. All but the last are final: the agent may forget the window."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"  # the same bytes were accepted before
     REFUSED = "refused"
+    FAILED = "failed"  # a defect of ours: nobody has judged it, and its agent keeps it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict on a window; `refusal` is there exactly when it was refused."""
+    """The verdict on a window; `refusal` is there exactly when it was refused, `defect` when it failed."""
 
     verdict: Verdict
     refusal: Refusal | None = None
+    defect: Exception | None = None
 
 
 ACCEPTED = Outcome(Verdict.ACCEPTED)

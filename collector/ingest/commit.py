@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Row, bindparam, select
 from gputally.accounting.ledger_hour import HOUR_US, hour_start
 from gputally.collector.database import schema
 from gputally.collector.database.among import among
-from gputally.collector.database.engine import VALUE_ERRORS, is_sqlite, upsert, writing
+from gputally.collector.database.engine import DATABASE_ERRORS, VALUE_ERRORS, is_sqlite, upsert, writing
 from gputally.collector.ingest.admission import (
     ACCEPTED,
     MAX_WINDOW_US,
@@ -112,14 +112,19 @@ class Committer:
 
     def commit(self, group: Sequence[Received], now_us: int) -> list[Outcome]:
         """What became of each window, in order, now that it is committed; raises one of DATABASE_ERRORS, and then
-        nothing of the group is written. A window whose values the database refuses is quarantined as invalid."""
-        examined = [_examine(received, self._zone) for received in group]
+        nothing of the group is written. A window whose values the database refuses is quarantined as invalid; one on
+        which a defect of ours shows has failed, and nothing of it is written."""
         try:
-            return self._commit(examined, now_us)
+            return self._commit([_examine(received, self._zone) for received in group], now_us)
         except VALUE_ERRORS as error:
             if len(group) == 1:
-                return [self._set_aside(examined[0], str(error).partition("\n")[0])]
-            return [outcome for received in group for outcome in self.commit([received], now_us)]
+                return [self._set_aside(group[0], str(error).partition("\n")[0])]
+        except DATABASE_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - the others' windows go on; its door says what happened
+            if len(group) == 1:
+                return [Outcome(Verdict.FAILED, defect=error)]
+        return [outcome for received in group for outcome in self.commit([received], now_us)]
 
     def _commit(self, group: Sequence[_Examined], now_us: int) -> list[Outcome]:
         try:
@@ -232,10 +237,11 @@ class Committer:
         own = {(hour_start(candidate.window.start_us, self._zone), candidate.node_id) for candidate in accepted}
         set_marks(connection, own | fill(connection, covered, list(_skips(accepted)), self._zone, oldest_us, state))
 
-    def _set_aside(self, examined: _Examined, error: str) -> Outcome:
-        outcome = Outcome(Verdict.REFUSED, Refusal(RefusalReason.INVALID, f"the database refuses its values: {error}"))
+    def _set_aside(self, received: Received, error: str) -> Outcome:
+        refusal = Refusal(RefusalReason.INVALID, f"the database refuses its values: {error}")
+        outcome = Outcome(Verdict.REFUSED, refusal)
         with writing(self._engine) as connection:
-            _quarantine(connection, [(examined, outcome)])
+            _quarantine(connection, [(_Examined(received, _hash(received), refusal), outcome)])
         return outcome
 
 
@@ -243,8 +249,11 @@ def _examine(received: Received, zone: tzinfo) -> _Examined:
     """What can be said about a window without the database, and so outside its transaction."""
     # What no sender vouches for must not even make a node known.
     final = received.refusal and received.refusal.reason in (RefusalReason.INVALID, RefusalReason.IDENTITY)
-    content_hash = hashlib.sha256(received.message).digest()
-    return _Examined(received, content_hash, received.refusal if final else invalidity(received, zone))
+    return _Examined(received, _hash(received), received.refusal if final else invalidity(received, zone))
+
+
+def _hash(received: Received) -> bytes:
+    return hashlib.sha256(received.message).digest()
 
 
 def _timelines(connection: Connection, candidates: Sequence[_Candidate]) -> Mapping[int, Timeline]:

@@ -82,7 +82,7 @@ class IngestStats:
     """What came in since the start, and how many streams are read now; a snapshot.
 
     `skewed` counts batches whose clock is more than 2 s off, `turned_away` streams whose sender could not be
-    identified, or no longer.
+    identified, or no longer, `failed` those that a defect of ours has ended.
     """
 
     streams: int = 0
@@ -90,6 +90,7 @@ class IngestStats:
     windows: int = 0
     skewed: int = 0
     turned_away: int = 0
+    failed: int = 0
 
 
 @dataclass(slots=True)
@@ -186,10 +187,8 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
 
     def stats(self) -> IngestStats:
         """What came in so far; from any thread."""
-        counts = self._counts
-        return IngestStats(
-            len(self._readers), counts["batches"], counts["windows"], counts["skewed"], counts["turned_away"]
-        )
+        names = ("batches", "windows", "skewed", "turned_away", "failed")
+        return IngestStats(len(self._readers), *(self._counts[name] for name in names))
 
     def drain(self) -> None:
         """Read no more; every stream ends once all that was handed to the writer is acknowledged."""
@@ -210,7 +209,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
             if ack := stream.progress.news():
                 yield ack
             if stream.error:
-                raise stream.error
+                await context.abort(grpc.StatusCode.INTERNAL, f"a defect of this collector: {stream.error!r}")
             if not reader.cancelled():
                 reader.result()
             if not stream.is_identified:  # we are stopping, and nobody was asked who this is: that is no welcome
@@ -258,6 +257,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
     async def _take(self, stream: "_Stream", batch: pb.Batch, identity: Identity | None) -> None:
         """Hand a batch's windows to the writer, as soon as it has room for each."""
         arrived_us = self._now_us()
+        stream.node = stream.node or _name_of(batch)
         skew_us = stream.skew.measure(batch.sent_at_us, arrived_us)
         self._counts["batches"] += 1
         self._counts["windows"] += len(batch.windows)
@@ -290,7 +290,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
             try:
                 received = came.read(self._layouts)
             except Exception as error:  # noqa: BLE001 - for its own stream: this is the turn of others as well
-                stream.fail(error)
+                self._fail(stream, error)
                 self._loop.call_soon(self._turns.serve)  # its room is free, and no outcome will say so
             else:
                 self._writes.submit(received, self._teller(stream, came.sequence))
@@ -310,9 +310,20 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         self._is_told = False  # before looking: what comes later says so again
         while self._outcomes:
             stream, sequence, outcome = self._outcomes.popleft()
-            stream.progress.settled(sequence, outcome.refusal)
-            stream.wake()
+            if outcome.defect:
+                self._fail(stream, outcome.defect)
+            else:
+                stream.progress.settled(sequence, outcome.refusal)
+                stream.wake()
         self._turns.serve()
+
+    def _fail(self, stream: "_Stream", error: Exception) -> None:
+        """End a stream on whose window a defect of ours showed. The window is not refused: its agent keeps it, for a
+        collector without the defect, and comes again, ever later."""
+        self._counts["failed"] += not stream.error
+        _LOG.error("the stream of %s is ended by a defect of this collector: %r", stream.node, error, exc_info=error)
+        stream.error = error
+        stream.wake()
 
 
 @dataclass(slots=True)
@@ -323,13 +334,9 @@ class _Stream:
     skew: Skew = field(default_factory=Skew)
     identity: Identity | None = None  # who it was at the beginning; None: nobody asks, or not yet
     is_identified: bool = False
+    node: str = ""  # whose it is by its first batch, for the log
     error: Exception | None = None  # what ends it
     waiter: "asyncio.Future[None] | None" = None
-
-    def fail(self, error: Exception) -> None:
-        """End the conversation; what has no outcome yet comes again in another one."""
-        self.error = error
-        self.wake()
 
     async def change(self) -> None:
         """Wait until it is woken. One task may: an event, for any number, takes ten times as much memory."""

@@ -16,7 +16,7 @@ class Told(NamedTuple):
     (0 no, 1 yes, 2 unknown); from when to when the partition was used; and whether idle windows and used ones cover
     all of the time from the first to the last."""
 
-    idle: Iterable[Sequence[int]]
+    idle: Iterable[tuple[int, ...]]
     used: Use | None
     is_whole: bool
 

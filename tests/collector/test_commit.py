@@ -3,7 +3,7 @@
 import random
 import threading
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, tzinfo
 from typing import Any
 
 import pytest
@@ -36,7 +36,9 @@ from gputally.collector.ingest.commit import Committer
 from gputally.collector.ledger.postings import dump, settle
 
 NOW_US = START_US + 3600 * MINUTE_US
-modest = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+modest = settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def committer(engine: Engine, max_age_us: int | None = None) -> Committer:
@@ -314,7 +316,7 @@ def test_two_replicas_at_once_accept_every_window_once(database_url: str) -> Non
     def replica(mine: list[Received], size: int) -> None:
         engine = open_database(database_url)
         writer = committer(engine)
-        together.wait(10)
+        together.wait(60)
         for at in range(0, len(mine), size):
             counted.extend(verdicts(writer.commit(mine[at : at + size], NOW_US)))
             settle(engine, UTC, limit=1)
@@ -347,7 +349,7 @@ def test_two_replicas_never_accept_windows_that_overlap(database_url: str) -> No
         writer = committer(engine)
         for start_us in starts:
             mine = received(window(start_us=start_us + shift_us, length_us=MINUTE_US // 2))
-            together.wait(10)
+            together.wait(60)
             counted.extend(verdicts(writer.commit([mine], NOW_US)))
         engine.dispose()
 
@@ -357,6 +359,27 @@ def test_two_replicas_never_accept_windows_that_overlap(database_url: str) -> No
     for thread in threads:
         thread.join(60)
     assert sorted(counted) == ["accepted"] * 20 + ["conflict"] * 20
+
+
+def test_a_window_on_which_a_defect_shows_leaves_the_others_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is written, no quarantine either: a collector without the defect will take it."""
+    empty(engine)
+    first, second, third = all_received(minutes(3))
+    examine = validity.invalidity
+
+    def broken(one: Received, zone: tzinfo) -> Refusal | None:
+        return examine(one, zone) if one is not second else {}["a defect of ours"]
+
+    under_test = committer(engine)
+    with monkeypatch.context() as patched:
+        patched.setattr("gputally.collector.ingest.commit.invalidity", broken)
+        outcomes = under_test.commit([first, second, third], NOW_US)
+    assert verdicts(outcomes) == ["accepted", "failed", "accepted"]
+    assert isinstance(outcomes[1].defect, KeyError)
+    assert count(engine, schema.quarantine) == 0
+    assert verdicts(under_test.commit([first, second, third], NOW_US)) == ["duplicate", "accepted", "duplicate"]
 
 
 def test_outcomes_stand_in_the_order_of_the_group(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from tests.collector.open_door import NOW_US, Agent, Door, messages, run
 from tests.windows import minutes, window
 
 from gputally.collector.auth.agent import Identity
-from gputally.collector.ingest.admission import ACCEPTED, Outcome, Refusal, RefusalReason, Verdict
+from gputally.collector.ingest.admission import ACCEPTED, Outcome, Received, Refusal, RefusalReason, Verdict
 from gputally.collector.ingest.arrivals import arrival
 from gputally.collector.ingest.columns import Layouts, WindowColumns, read
 from gputally.collector.ingest.stream import (
@@ -309,26 +309,53 @@ def break_node_b(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def read_most(layouts: Layouts, content: bytes) -> WindowColumns:
         if b"node-b" in content:
-            raise MemoryError
+            raise ZeroDivisionError("a defect of ours")
         return read_sound(layouts, content)
 
     monkeypatch.setattr(Layouts, "read", read_most)
 
 
 def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong may come to light in the turn of another one."""
+    """What is wrong may come to light in the turn of another one. It is counted, and the log names the node."""
     break_node_b(monkeypatch)
 
     async def scenario(door: Door) -> None:
         async with door.agent() as one, door.agent() as other:
             await other.send(messages(minutes(1, node="node-b")))
-            assert await other.call.code() is grpc.StatusCode.UNKNOWN
+            assert await other.call.code() is grpc.StatusCode.INTERNAL
+            assert "a defect of ours" in await other.call.details()
+            assert door.ingest.stats().failed == 1
             await one.send(messages(minutes(2)))
             await door.until(lambda: len(door.writer.queue) == 2)
             door.writer.commit()
             assert (await one.ack()).committed_through == 2
 
     run(scenario)
+
+
+def test_a_window_that_breaks_the_writer_is_neither_acknowledged_nor_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """What came before it is; its agent keeps it with all that come after, and the stream of another goes on."""
+
+    def verdict(received: Received) -> Outcome:
+        is_broken = received.window.node == "node-b" and received.sequence == 2
+        return Outcome(Verdict.FAILED, defect=ZeroDivisionError("of ours")) if is_broken else ACCEPTED
+
+    async def scenario(door: Door) -> None:
+        door.writer.verdict = verdict
+        async with door.agent() as one, door.agent() as other:
+            await one.send(messages(minutes(2)))
+            await other.send(messages(minutes(3, node="node-b")))
+            await door.until(lambda: len(door.writer.queue) == 5)
+            door.writer.commit()
+            assert (await one.ack()).committed_through == 2
+            assert await other.ack() == pb.Ack(committed_through=1)
+            assert await other.call.code() is grpc.StatusCode.INTERNAL
+            assert door.ingest.stats().failed == 1
+
+    run(scenario)
+    [said] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "node-b" in said.getMessage()
+    assert said.exc_info
 
 
 def test_a_window_that_breaks_its_reader_gives_its_room_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,8 @@ def ledger() -> Iterator[Feed]:
             before = counted()
             arrived = arrival(message, START_US).read()
             [outcome] = Committer(engine, ZoneInfo("UTC"), None).commit([arrived], START_US)
+            if outcome.defect:
+                raise outcome.defect
             after = counted()
             if outcome.verdict is Verdict.REFUSED:
                 assert outcome.refusal is not None
