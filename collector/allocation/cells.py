@@ -27,6 +27,7 @@ from gputally.collector.allocation.query import Query, Scope, Spread, TooMany
 from gputally.collector.allocation.sources import (
     LOW_BITS,
     NAMESPACE_DAYS,
+    NAMESPACE_MONTHS,
     POSTING_DAYS,
     POSTINGS,
     SUMMED,
@@ -41,6 +42,7 @@ MAX_CELLS = 200_000  # some 650 MB while it is made; finer answers are asked for
 TOO_MANY = "too many rows: ask for a shorter window, a longer step, or fewer keys"
 
 SOURCES: Mapping[Detail, Source] = {
+    Detail.MONTH: NAMESPACE_MONTHS,
     Detail.NAMESPACE: NAMESPACE_DAYS,
     Detail.POSTING_DAY: POSTING_DAYS,
     Detail.POSTING: POSTINGS,

@@ -1,14 +1,15 @@
-"""Which table answers which stretch of a period, exactly: days from their sums, the coarsest that knows enough, and
-the rest from postings.
+"""Which table answers which stretch of a period, exactly: months and days from their sums, the coarsest that knows
+enough, and the rest from postings.
 
-A day is read from its sums where the period holds all of it and neither a step nor a price begins within it. Where
-only some namespaces or nodes change within a day, and have time on both sides of that, only they are read from
-postings.
+A day or a month is read from its sums where the period holds all of it and neither a step nor a price begins within it.
+Where only some namespaces or nodes change within a day, and have time on both sides of that, only they are read from
+postings; a month in which a namespace does so is read by its days.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from gputally.collector.allocation.grouping import By
@@ -19,17 +20,18 @@ from gputally.collector.rates.changes import Changes
 class Detail(IntEnum):
     """How much a table knows, the least first."""
 
-    NAMESPACE = 0  # of days that are sealed
-    POSTING_DAY = 1
-    POSTING = 2
+    MONTH = 0  # by namespace, of months that are over
+    NAMESPACE = 1  # of days that are sealed
+    POSTING_DAY = 2
+    POSTING = 3
 
 
 class SummedDay(NamedTuple):
-    """A day whose postings are summed; if it is sealed, by namespace, too."""
+    """A month or a day whose postings are summed, and the coarsest table that has its sums."""
 
     start_us: int
     end_us: int
-    sealed: bool
+    detail: Detail
 
 
 class Cut(NamedTuple):
@@ -91,27 +93,38 @@ def pieces(starts: Sequence[int], changes: Changes) -> Pieces:
     return Pieces(edges, common, tuple(changes.namespaces), tuple(changes.nodes))
 
 
-def whole_days(period: Period, common: Sequence[int], days: Iterable[SummedDay]) -> list[SummedDay]:
-    """The days within a period in which no edge lies but at their start."""
+def whole_days(period: Period, common: Sequence[int], summed: Iterable[SummedDay]) -> list[SummedDay]:
+    """The days and months within a period in which no edge lies but at their start."""
     found, edges, at = [], (*common, period.end_us), 0
-    for day in sorted(days):
-        while edges[at] <= day.start_us and at < len(edges) - 1:
+    for each in sorted(summed):
+        while edges[at] <= each.start_us and at < len(edges) - 1:
             at += 1
-        if period.start_us <= day.start_us and day.end_us <= edges[at]:
-            found.append(day)
+        if period.start_us <= each.start_us and each.end_us <= edges[at]:
+            found.append(each)
     return found
 
 
-def parts(period: Period, needed: Detail, days: Sequence[SummedDay], cuts: Sequence[Cut] = ()) -> tuple[Part, ...]:
-    """The parts of a period; `days` are those that may be read from sums, `cuts` what must not."""
+def coarsest(needed: Detail, summed: Iterable[SummedDay]) -> list[SummedDay]:
+    """Months instead of their days, where they know what is needed; otherwise days alone."""
+    found: list[SummedDay] = []
+    by_place = needed <= Detail.NAMESPACE
+    for each in sorted(summed, key=attrgetter("start_us", "detail")):
+        if (by_place or each.detail is not Detail.MONTH) and (not found or found[-1].end_us <= each.start_us):
+            found.append(each)
+    return found
+
+
+def parts(period: Period, needed: Detail, summed: Iterable[SummedDay], cuts: Sequence[Cut] = ()) -> tuple[Part, ...]:
+    """The parts of a period; `summed` are days and months that may be read from sums, `cuts` what must not."""
     if needed is Detail.POSTING:
         return (Part(Detail.POSTING, (period,)),)
     spans: dict[Detail, list[Period]] = {of: [] for of in Detail}
+    by_place = needed <= Detail.NAMESPACE
     at = period.start_us
-    for day in days:
-        _append(spans[Detail.POSTING], Period(at, day.start_us))
-        _append(spans[needed if day.sealed else Detail.POSTING_DAY], Period(day.start_us, day.end_us))
-        at = day.end_us
+    for each in coarsest(needed, summed):
+        _append(spans[Detail.POSTING], Period(at, each.start_us))
+        _append(spans[each.detail if by_place else needed], Period(each.start_us, each.end_us))
+        at = each.end_us
     _append(spans[Detail.POSTING], Period(at, period.end_us))
     return tuple(_parts(spans, tuple(cuts)))
 
@@ -119,9 +132,12 @@ def parts(period: Period, needed: Detail, days: Sequence[SummedDay], cuts: Seque
 def _parts(spans: Mapping[Detail, Sequence[Period]], cuts: tuple[Cut, ...]) -> Iterator[Part]:
     for of, found in spans.items():
         if found:
-            yield Part(of, tuple(found), without=() if of is Detail.POSTING else cuts)
+            yield Part(of, tuple(found), without=cuts if of in _OF_DAYS else ())
     if cuts:
         yield Part(Detail.POSTING, tuple(Period(cut.day.start_us, cut.day.end_us) for cut in cuts), only=cuts)
+
+
+_OF_DAYS = (Detail.NAMESPACE, Detail.POSTING_DAY)
 
 
 def _append(spans: list[Period], more: Period) -> None:
@@ -134,19 +150,19 @@ def _append(spans: list[Period], more: Period) -> None:
 
 
 class Used(NamedTuple):
-    """The first and the last ledger hour of a name's time in a day."""
+    """The first and the last ledger hour of a name's time in a day or month."""
 
     first_us: int
     last_us: int
 
 
-def within_days(changes: Mapping[str, Sequence[int]], days: Sequence[SummedDay]) -> dict[SummedDay, list[str]]:
-    """The days within which names change, but at their start, with the names."""
+def within_days(changes: Mapping[str, Sequence[int]], summed: Iterable[SummedDay]) -> dict[SummedDay, list[str]]:
+    """The days and months within which names change, but at their start, with the names."""
     found: dict[SummedDay, list[str]] = {}
     for name, instants in changes.items():
-        for day in days:
-            if any(day.start_us < us < day.end_us for us in instants):
-                found.setdefault(day, []).append(name)
+        for each in summed:
+            if any(each.start_us < us < each.end_us for us in instants):
+                found.setdefault(each, []).append(name)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Column, Connection, bindparam, func, select
+from sqlalchemy import Column, Connection, bindparam, case, func, literal_column, select, union_all
 
 from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation.period import Period
@@ -12,6 +12,7 @@ from gputally.collector.allocation.plan import (
     Plan,
     SummedDay,
     Used,
+    coarsest,
     is_cut,
     parts,
     pieces,
@@ -19,20 +20,26 @@ from gputally.collector.allocation.plan import (
     within_days,
 )
 from gputally.collector.database.schema import node, owner
-from gputally.collector.database.schema_day import posting_day, summed_day
+from gputally.collector.database.schema_day import place, posting_day, summed_day
+from gputally.collector.database.schema_month import namespace_month, summed_month
 from gputally.collector.rates.changes import Changes
 
-_DAYS = (
-    select(summed_day.c.day_us, summed_day.c.end_us, summed_day.c.sealed)
-    .where(summed_day.c.day_us >= bindparam("start"), summed_day.c.end_us <= bindparam("end"))
-    .order_by(summed_day.c.day_us)
+_DAY, _MONTH = summed_day.c, summed_month.c
+_COARSEST = case((_DAY.sealed == 1, int(Detail.NAMESPACE)), else_=int(Detail.POSTING_DAY))
+_SUMMED = union_all(
+    select(_DAY.day_us, _DAY.end_us, _COARSEST).where(
+        _DAY.day_us >= bindparam("start"), _DAY.end_us <= bindparam("end")
+    ),
+    select(_MONTH.month_us, _MONTH.end_us, literal_column(str(int(Detail.MONTH)))).where(
+        _MONTH.month_us >= bindparam("start"), _MONTH.end_us <= bindparam("end")
+    ),
 )
 
 
 def read_days(connection: Connection, period: Period) -> list[SummedDay]:
-    """The summed days that lie in a period."""
-    rows = connection.execute(_DAYS, {"start": period.start_us, "end": period.end_us})
-    return [SummedDay(start_us, end_us, sealed == 1) for start_us, end_us, sealed in rows]
+    """The summed days that lie in a period, and the months that are made of them."""
+    rows = connection.execute(_SUMMED, {"start": period.start_us, "end": period.end_us})
+    return [SummedDay(start_us, end_us, Detail(of)) for start_us, end_us, of in rows]
 
 
 def read_plan(connection: Connection, period: Period, starts: Sequence[int], changes: Changes, needed: Detail) -> Plan:
@@ -52,8 +59,29 @@ def plan_with(
     cut_at = pieces(starts, changes)
     if needed is Detail.POSTING:
         return Plan(cut_at, parts(period, needed, ()))
-    days = whole_days(period, cut_at.common, summed)
-    return Plan(cut_at, parts(period, needed, days, _cuts(connection, changes, days)))
+    whole = whole_days(period, cut_at.common, summed)
+    split = _split(connection, changes, coarsest(needed, whole))
+    found = coarsest(needed, (each for each in whole if each not in split))
+    days = [each for each in found if each.detail is not Detail.MONTH]
+    return Plan(cut_at, parts(period, needed, found, _cuts(connection, changes, days)))
+
+
+def _split(connection: Connection, changes: Changes, found: Sequence[SummedDay]) -> set[SummedDay]:
+    """The months within which a namespace changes that has time before and after: they are read by their days."""
+    months = [each for each in found if each.detail is Detail.MONTH]
+    return {
+        month
+        for month, names in within_days(changes.namespaces, months).items()
+        if any(is_cut(changes.namespaces[name], used) for name, used in _used_in_month(connection, month, names))
+    }
+
+
+def _used_in_month(connection: Connection, month: SummedDay, names: Sequence[str]) -> Iterable[tuple[str, Used]]:
+    row, name = namespace_month.c, place.c.namespace
+    edges = select(name, func.min(row.first_us), func.max(row.last_us))
+    edges = edges.join_from(namespace_month, place, place.c.id == row.place_id).group_by(name)
+    of_pods = row.month_us == month.start_us, place.c.kind == OwnerKind.POD.value, name.in_(names)
+    return [(name, Used(first_us, last_us)) for name, first_us, last_us in connection.execute(edges.where(*of_pods))]
 
 
 def _cuts(connection: Connection, changes: Changes, days: Sequence[SummedDay]) -> list[Cut]:

@@ -1,4 +1,5 @@
-"""The tables that answers are read from: postings, their sums of days, and sums of days by namespace and model.
+"""The tables that answers are read from: postings, their sums of days, and those of days and months by namespace and
+model.
 
 All of them say the same, the coarser with less detail and fewer rows.
 """
@@ -17,6 +18,7 @@ from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Scope
 from gputally.collector.database import schema
 from gputally.collector.database.schema_day import namespace_day, place, posting_day
+from gputally.collector.database.schema_month import namespace_month
 
 STATES = ("used_us", "idle_us", "unallocated_us", "unavailable_us", "unobserved_us")
 MEMOS = ("reserved_us", "burst_us", "intruder_us")
@@ -38,7 +40,7 @@ _PLACE: Mapping[By, Column[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table of sums. `start` is where a row's hour or day begins, `first` where its time does.
+    """A table of sums. `start` is where a row's hour, day or month begins, `first` where its time does.
 
     `pointers` are its columns that point into tables of names; `columns` says which column tells what.
     """
@@ -121,8 +123,12 @@ def of_rows(table: Table, start: Column[int], first: Column[int]) -> Source:
     return Source(table, start, first, {of: table.c[name] for of, name in _IDS.items()}, columns)
 
 
+def of_places(table: Table, start: Column[int]) -> Source:
+    """A table of sums by place."""
+    return Source(table, start, table.c.first_us, {place: table.c.place_id}, _PLACE)
+
+
 POSTINGS = of_rows(schema.posting, schema.posting.c.hour_us, schema.posting.c.hour_us)
 POSTING_DAYS = of_rows(posting_day, posting_day.c.day_us, posting_day.c.first_us)
-NAMESPACE_DAYS = Source(
-    namespace_day, namespace_day.c.day_us, namespace_day.c.first_us, {place: namespace_day.c.place_id}, _PLACE
-)
+NAMESPACE_DAYS = of_places(namespace_day, namespace_day.c.day_us)
+NAMESPACE_MONTHS = of_places(namespace_month, namespace_month.c.month_us)

@@ -31,6 +31,7 @@ from gputally.collector.database.schema import device, node, owner, posting
 from gputally.collector.database.schema_day import AMOUNTS, MEMORY, posting_day, summed_day
 from gputally.collector.days.calendar import Day, day_of
 from gputally.collector.days.locks import lock_day, lock_opening, share_day
+from gputally.collector.days.months import drop_months
 from gputally.collector.days.places import drop_places
 
 _KEY = ("node_id", "device_id", "partition", "owner_id", "basis", "reason", "profile")
@@ -49,7 +50,7 @@ def sum_days(connection: Connection, zone: tzinfo, changed: Iterable[tuple[int, 
     nodes: defaultdict[Day, set[int]] = defaultdict(set)
     for hour_us, node_id in changed:
         nodes[day_of(hour_us, zone)].add(node_id)
-    for day in [day for day in sorted(nodes) if _keep(connection, day)]:
+    for day in _open_days(connection, sorted(nodes)):
         _sum_nodes(connection, day, [hour[0] for hour in hours(*day, zone)], sorted(nodes[day]))
 
 
@@ -58,6 +59,7 @@ def sum_day(connection: Connection, day: Day) -> None:
     lock_day(connection, day.start_us)
     if connection.execute(_SEALED, {"day": day.start_us}).one_or_none() is None:
         _sum_whole(connection, day)
+        drop_months(connection, [day.start_us])
 
 
 def _sum_whole(connection: Connection, day: Day) -> None:
@@ -67,10 +69,20 @@ def _sum_whole(connection: Connection, day: Day) -> None:
     connection.execute(insert(summed_day), {"day_us": day.start_us, "end_us": day.end_us, "sealed": 0})
 
 
-def _keep(connection: Connection, day: Day) -> bool:
-    """Share a day; whether it is summed but for the nodes that changed. It is not sealed any more."""
+def _open_days(connection: Connection, days: Sequence[Day]) -> Sequence[Day]:
+    """Share days, of which none is sealed any more, nor its month summed; those that lack only what changed."""
+    closed = [day for day in days if not _is_open(connection, day)]
+    if not closed:
+        return days
+    whole = {day for day in closed if not _open(connection, day)}
+    drop_months(connection, [day.start_us for day in closed])
+    return [day for day in days if day not in whole]
+
+
+def _is_open(connection: Connection, day: Day) -> bool:
+    """Share a day; whether it is summed and not sealed, which it stays while it is shared."""
     share_day(connection, day.start_us)
-    return connection.execute(_SEALED, {"day": day.start_us}).scalar_one_or_none() == 0 or _open(connection, day)
+    return connection.execute(_SEALED, {"day": day.start_us}).scalar_one_or_none() == 0
 
 
 def _open(connection: Connection, day: Day) -> bool:

@@ -1,4 +1,6 @@
-"""What is left to do for sums of days: old days are summed, days that are over are sealed; one of each in a turn."""
+"""What is left to do for sums: old days are summed, days that are over are sealed, months are made of them; one of each
+in a turn.
+"""
 
 from collections.abc import Callable
 from datetime import tzinfo
@@ -9,6 +11,7 @@ from gputally.collector.database.engine import reading, writing
 from gputally.collector.database.schema import posting
 from gputally.collector.database.schema_day import summed_day
 from gputally.collector.days.calendar import Day, day_of
+from gputally.collector.days.months import next_to_sum, sum_month
 from gputally.collector.days.seal import next_to_seal, seal
 from gputally.collector.days.sums import sum_day
 
@@ -30,17 +33,31 @@ class Days:
         self._before_us: int | None = 2**63 - 1  # days from here on are summed; None: all are
 
     def turn(self) -> None:
-        """Sum a day and seal a day, where there are any; raises one of DATABASE_ERRORS."""
+        """Sum a day, seal a day and sum a month, where there are any; raises one of DATABASE_ERRORS."""
+        self._sum_day()
+        self._seal_day()
+        self._sum_month()
+
+    def _sum_day(self) -> None:
         day = self._unsummed()
         if day is not None:
             with writing(self._engine) as connection:
                 sum_day(connection, day)
             self._before_us = day.start_us
+
+    def _seal_day(self) -> None:
         with reading(self._engine) as connection:
             over = next_to_seal(connection, self._now_us())
         if over is not None:
             with writing(self._engine) as connection:
                 seal(connection, over)
+
+    def _sum_month(self) -> None:
+        with reading(self._engine) as connection:
+            month = next_to_sum(connection, self._zone, self._now_us())
+        if month is not None:
+            with writing(self._engine) as connection:
+                sum_month(connection, month)
 
     def _unsummed(self) -> Day | None:
         """The newest day with postings that has no sums, as far as this turn looks."""

@@ -25,6 +25,7 @@ from gputally.collector.allocation.query import Query, QueryError, Scope, Spread
 from gputally.collector.allocation.steps import Step
 from gputally.collector.database.engine import is_sqlite, reading, writing
 from gputally.collector.database.schema_day import namespace_day, place, posting_day, summed_day
+from gputally.collector.database.schema_month import namespace_month, summed_month
 from gputally.collector.days.calendar import day_of
 from gputally.collector.days.locks import lock_day, share_day
 from gputally.collector.days.upkeep import Days
@@ -36,7 +37,7 @@ from gputally.collector.statement.read import read_statement
 
 UTC = ZoneInfo("UTC")
 DAY_US = 24 * HOUR_US
-TABLES = (summed_day, namespace_day, posting_day, place)
+TABLES = (summed_month, namespace_month, summed_day, namespace_day, posting_day, place)
 # A day has 24, 23 or 25 hours there, or begins at half past in UTC.
 MOMENTS = {
     "UTC": START_US,

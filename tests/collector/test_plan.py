@@ -23,7 +23,8 @@ from gputally.collector.allocation.plan import (
 from gputally.collector.rates.changes import Changes
 
 DAY = 24
-DAYS = [SummedDay(at * DAY, (at + 1) * DAY, sealed=at != 4) for at in range(10)]
+DAYS = [SummedDay(at * DAY, (at + 1) * DAY, Detail.POSTING_DAY if at == 4 else Detail.NAMESPACE) for at in range(10)]
+MONTHS = [SummedDay(3 * at * DAY, (3 * at + 3) * DAY, Detail.MONTH) for at in range(3)]  # of three days each
 
 
 @pytest.mark.parametrize(
@@ -45,10 +46,10 @@ def test_the_coarsest_table_that_knows_the_keys_is_read(keys: tuple[By, ...], by
     start=st.integers(0, 240),
     length=st.integers(1, 240),
     edges=st.sets(st.integers(0, 480), max_size=5),
-    summed=st.sets(st.sampled_from(DAYS)),
+    summed=st.sets(st.sampled_from([*DAYS, *MONTHS])),
     needed=st.sampled_from(Detail),
 )
-def test_every_hour_is_read_once_and_no_edge_lies_within_a_day_that_is_read_from_sums(
+def test_every_hour_is_read_once_and_no_edge_lies_within_what_is_read_from_sums(
     start: int, length: int, edges: set[int], summed: set[SummedDay], needed: Detail
 ) -> None:
     period = Period(start, start + length)
@@ -58,10 +59,30 @@ def test_every_hour_is_read_once_and_no_edge_lies_within_a_day_that_is_read_from
     assert sorted(hours) == list(range(start, start + length))
     for part in found:
         if part.detail is not Detail.POSTING:
-            days = {DAYS[hour // DAY] for span in part.spans for hour in range(span.start_us, span.end_us)}
-            assert days <= summed
-            assert part.detail is Detail.POSTING_DAY or all(day.sealed for day in days)
-            assert not [us for us in common for day in days if day.start_us < us < day.end_us]
+            of = MONTHS if part.detail is Detail.MONTH else DAYS
+            whole = {each for each in of for span in part.spans if _is_in(each, span)}
+            assert sum(each.end_us - each.start_us for each in whole) == sum(
+                us.end_us - us.start_us for us in part.spans
+            )
+            assert whole <= summed
+            assert part.detail in (needed, Detail.POSTING_DAY) or needed <= Detail.NAMESPACE
+            assert part.detail is Detail.POSTING_DAY or all(each.detail is part.detail for each in whole)
+            assert not [us for us in common for each in whole if each.start_us < us < each.end_us]
+
+
+def _is_in(each: SummedDay, span: Period) -> bool:
+    return span.start_us <= each.start_us and each.end_us <= span.end_us
+
+
+def test_a_month_is_read_instead_of_its_days_where_it_knows_enough_and_no_edge_lies_within_it() -> None:
+    period, summed = Period(0, 9 * DAY), [*DAYS[:9], *MONTHS]
+    found = parts(period, Detail.NAMESPACE, whole_days(period, (0, 4 * DAY), summed))
+    assert found == (
+        Part(Detail.MONTH, (Period(0, 3 * DAY), Period(6 * DAY, 9 * DAY))),
+        Part(Detail.NAMESPACE, (Period(3 * DAY, 4 * DAY), Period(5 * DAY, 6 * DAY))),
+        Part(Detail.POSTING_DAY, (Period(4 * DAY, 5 * DAY),)),
+    )
+    assert parts(period, Detail.POSTING_DAY, summed) == (Part(Detail.POSTING_DAY, (period,)),)
 
 
 def test_a_day_that_is_not_sealed_is_read_from_its_postings_sums() -> None:
