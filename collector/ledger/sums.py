@@ -44,6 +44,7 @@ from gputally.collector.database.each import each
 from gputally.collector.database.engine import is_sqlite, upsert
 from gputally.collector.database.schema import AMOUNTS, MEMOS, line, owner, posting, window
 from gputally.collector.database.schema_waste import UNBOUNDED, memory_peak, tenure
+from gputally.collector.ledger.idle import is_idle
 
 _DAY_US = 86_400_000_000
 _HOUR: BindParameter[int] = bindparam("hour", type_=BigInteger)
@@ -55,7 +56,7 @@ _PLACE = ("owner_id", "node_id", "device_id", "partition")
 _POD = (owner.c.namespace, owner.c.pod, owner.c.pod_uid, owner.c.first_seen_us)
 
 _length_us = window.c.end_us - window.c.start_us
-_is_used, _is_idle = line.c.used_us > 0, line.c.idle_us > 99 * cast(line.c.used_us, BigInteger)
+_is_used, _is_idle = line.c.used_us > 0, is_idle(cast(line.c.used_us, BigInteger), line.c.idle_us)
 _memory = line.c.memory_byte_s
 _had_memory = case((_memory > 0, 1), (_memory == 0, 0), else_=2)
 
