@@ -24,7 +24,7 @@ from gputally.collector.allocation.read_plan import read_plan
 from gputally.collector.database.engine import reading
 from gputally.collector.ledger.postings import catch_up
 from gputally.collector.rates.cost import time_cost
-from gputally.collector.rates.pricing import PRICES, Key, Pricer, read_pricer
+from gputally.collector.rates.pricing import PRICES, Key, Pricer, read_prices
 from gputally.collector.waste.cells import Cell, read_cells
 from gputally.collector.waste.idle import IdleTime, read_idle_time
 from gputally.collector.waste.kind import Kind
@@ -131,7 +131,7 @@ def read_waste(connection: Connection, billing: ZoneInfo, query: Query) -> Waste
 def read_kinds(connection: Connection, billing: ZoneInfo, query: Query) -> Kinds:
     """The rows alone, for answers that are made of several; raises QueryError."""
     _check(query, billing)
-    pricer = read_pricer(connection, billing, query.as_of_us, PRICES)
+    pricer = read_prices(connection, billing, query.as_of_us, PRICES, of_teams=True)
     needed = detail({*query.keys, *query.where.keys}, by_node=pricer.asks_labels)
     starts = [step.start_us for step in query.steps()]
     plan = read_plan(connection, query.period, starts, changes_of(pricer, query), needed)

@@ -14,7 +14,7 @@ from gputally.collector.now import names, whose
 from gputally.collector.now.latest import Standing, held, read_latest, unmeasured
 from gputally.collector.now.pods import PodSpells, by_pod, known
 from gputally.collector.now.spells import LOOK_BACK_US, read_spells
-from gputally.collector.rates.pricing import read_pricer
+from gputally.collector.rates.pricing import PRICES, read_prices
 from gputally.collector.web import links, words
 from gputally.collector.web.asked import Asked, Name, Parameters
 from gputally.collector.web.page import Page
@@ -110,7 +110,7 @@ async def idle(asked: Asked) -> Page:
 def read_idle(asked: Asked, namespace: str | None, connection: Connection) -> Found:
     """The spells that are going on, pod by pod."""
     standings = read_latest(connection, asked.now_us, asked.scope, namespace)
-    pricer = read_pricer(connection, asked.zone)
+    pricer = read_prices(connection, asked.zone, quantities=PRICES, of_teams=True)
     pods = list(held(standings))
     spells = read_spells(connection, asked.zone, pricer, pods, asked.now_us)
     silent = {(one.cluster, one.node, one.end_us) for one in standings if one.silent(asked.now_us)}

@@ -26,7 +26,7 @@ from gputally.collector.jobs.wasted import read_losses
 from gputally.collector.now import whose
 from gputally.collector.now.latest import Standing, read_latest
 from gputally.collector.now.spells import Spell, read_spells
-from gputally.collector.rates.pricing import read_pricer
+from gputally.collector.rates.pricing import PRICES, read_prices
 from gputally.collector.statement.month import Month
 from gputally.collector.waste.lenses import read_lenses
 from gputally.collector.web import budgets, links, words, work
@@ -128,7 +128,13 @@ async def namespace(asked: Asked) -> Page:
 def _read(asked: Asked, name: str, given: NamespaceParameters, month: Month, connection: Connection) -> Found:
     query = _query(asked, name, given, month)
     standings = _held(asked, name, given.cluster, connection)
-    spells = read_spells(connection, asked.zone, read_pricer(connection, asked.zone), standings, asked.now_us)
+    spells = read_spells(
+        connection,
+        asked.zone,
+        read_prices(connection, asked.zone, quantities=PRICES, of_teams=True),
+        standings,
+        asked.now_us,
+    )
     allocation = read_allocation(connection, asked.zone, of_pods(query, (By.TEAM,), Step.DAY))
     lost, whole = read_losses(connection, asked.zone, query)
     of = {(Scope.NAMESPACE, name), *((Scope.TEAM, team) for team in _teams(allocation))}

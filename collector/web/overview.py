@@ -22,7 +22,7 @@ from gputally.collector.burn import Burn, burns
 from gputally.collector.jobs.wasted import read_losses
 from gputally.collector.now.latest import read_latest
 from gputally.collector.now.whose import read_labels
-from gputally.collector.rates.pricing import read_pricer
+from gputally.collector.rates.pricing import PRICES, read_prices
 from gputally.collector.statement.month import Month
 from gputally.collector.web import budgets, links, words
 from gputally.collector.web.asked import Asked, Name, Parameters, months
@@ -117,7 +117,9 @@ def _read(asked: Asked, given: OverviewParameters, month: Month, connection: Con
     if given.team is None and month.start_us <= asked.now_us < month.end_us:
         standings = read_latest(connection, asked.now_us, asked.scope)
         labels = read_labels(connection, idle_now(standings, asked.now_us))
-        wasted = waste(standings, labels, read_pricer(connection, asked.zone), asked.now_us)
+        wasted = waste(
+            standings, labels, read_prices(connection, asked.zone, quantities=PRICES, of_teams=True), asked.now_us
+        )
     return Found(
         read_allocation(connection, asked.zone, query),
         asked.service.status_of(connection, month.period),
