@@ -70,25 +70,19 @@ class _Examined:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A window that may be accepted, and its node."""
+    """A window that may be accepted: as it came in, what it says, its node, and its time and content as the rules
+    between windows see them."""
 
-    examined: _Examined
+    received: Received
+    window: WindowColumns
     node_id: int
+    span: Span
 
-    @property
-    def received(self) -> Received:
-        """The window as it came in."""
-        return self.examined.received
 
-    @property
-    def window(self) -> WindowColumns:
-        """What it says."""
-        return self.examined.received.window
-
-    @property
-    def span(self) -> Span:
-        """Its time and content, as the rules between windows see it."""
-        return Span(self.window.start_us, self.window.end_us, self.examined.content_hash)
+def _candidate(examined: _Examined, node_id: int) -> _Candidate:
+    window = examined.received.window
+    span = Span(window.start_us, window.end_us, examined.content_hash)
+    return _Candidate(examined.received, window, node_id, span)
 
 
 class Committer:
@@ -173,7 +167,7 @@ class Committer:
             connection.execute(
                 _LOCK.where(among(connection, schema.node.c.id, "nodes")), {"nodes": sorted(ids.values())}
             )
-        return [_Candidate(examined, ids[key]) for examined, key in zip(windows, keys, strict=True)]
+        return [_candidate(examined, ids[key]) for examined, key in zip(windows, keys, strict=True)]
 
     def _judge(
         self, connection: Connection, candidates: Sequence[_Candidate], now_us: int, state: State
@@ -297,7 +291,7 @@ def _window_row(candidate: _Candidate, now_us: int) -> tuple[int | str | bytes, 
         candidate.node_id,
         window.start_us,
         window.end_us,
-        candidate.examined.content_hash,
+        candidate.span.content_hash,
         received.agent_id,
         received.boot_id,
         received.sequence,
@@ -309,13 +303,13 @@ def _window_row(candidate: _Candidate, now_us: int) -> tuple[int | str | bytes, 
 
 def _covered(candidate: _Candidate, numbered: Numbered) -> Iterator[Covered]:
     """What a window covers of its devices' time: one that came in the middle of it was there at its end."""
-    node_id, end_us = candidate.node_id, candidate.window.end_us
-    alike: defaultdict[int, list[int]] = defaultdict(list)
-    for device_id, device in zip(numbered.numbers.devices, numbered.window.devices, strict=True):
-        alike[device.capacity_us].append(device_id)
-    for capacity_us, devices in alike.items():
-        if capacity_us:
-            yield Covered(node_id, frozenset(devices), numbered.window_id, end_us - capacity_us, end_us)
+    node_id, end_us, devices = candidate.node_id, candidate.window.end_us, numbered.numbers.devices
+    capacities = [device.capacity_us for device in numbered.window.devices]
+    for capacity_us in set(capacities) - {0}:
+        alike = devices
+        if capacities.count(capacity_us) < len(capacities):
+            alike = [device_id for device_id, us in zip(devices, capacities, strict=True) if us == capacity_us]
+        yield Covered(node_id, frozenset(alike), numbered.window_id, end_us - capacity_us, end_us)
 
 
 def _skips(accepted: Iterable[_Candidate]) -> Iterator[Skip]:
