@@ -21,7 +21,7 @@ run: $(VENV)/.run-ready ## Simulate a fleet through the whole pipeline; show its
 	@exec $(BIN)/gputally demo
 
 test: $(VENV)/.test-ready ## Run every test; what this machine lacks is skipped and named
-	@$(BIN)/pytest --numprocesses=3 --dist=worksteal
+	@$(BIN)/pytest --numprocesses=4 --dist=worksteal
 
 lint: $(VENV)/.test-ready ## Check style, layers, and that generated code matches its definitions
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share, and how properties are tried."""
 
+import gc
 import os
 import sys
 
@@ -39,6 +40,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What may take minutes begins first, where several run at a time: nobody waits for it alone at the end."""
     if hasattr(config, "workerinput"):
         items.sort(key=_longest_s, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: to look through them for garbage again and again is a fifth of the work."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _longest_s(item: pytest.Item) -> float:

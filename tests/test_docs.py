@@ -57,7 +57,7 @@ def test_make_help_lists_every_make_command_of_the_documents() -> None:
 
 def test_make_test_runs_the_whole_suite() -> None:
     """`make test` is what runs this test, so it is looked at and not run again."""
-    assert make("-n", "test").splitlines()[-1] == ".venv/bin/pytest --numprocesses=3 --dist=worksteal"
+    assert make("-n", "test").splitlines()[-1] == ".venv/bin/pytest --numprocesses=4 --dist=worksteal"
 
 
 @pytest.mark.parametrize("line", sorted({span for path in PAGES for span in SPANS.findall(path.read_text())}))
