@@ -37,6 +37,7 @@ energy:
   - {valid_from: 2026-01-01, per_kwh: 0.25, pue: 1.3}
 """
 
+_ONE_PRICE = b"".join(line for line in CARD.splitlines(keepends=True) if MIDDLE.encode() not in line)
 _NOBODYS, _HELD = BASIS.codes([Basis.NONE, Basis.RESERVATION])
 [_PLAIN] = REASON.codes([Reason.NONE])
 [_SAMPLED] = SOURCE.codes([Source.DEVICE_SAMPLES])
@@ -162,6 +163,16 @@ def sum_days(engine: Engine, count: int) -> None:
         days.turn()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE posting_day, namespace_day, place"))
+
+
+def end_month(engine: Engine) -> None:
+    """The month is over: its last day is sealed and its own sums are made, and no price changed within it."""
+    Days(engine, ZoneInfo("UTC"), lambda: JULY.end_us).turn()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE namespace_day, namespace_month, place"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM summed_month")).scalar_one() == 1
+    apply_file(engine, Kind.RATES, _ONE_PRICE, "bench", 2)
 
 
 def _checked(connection: Connection, size: Size) -> int:

@@ -5,6 +5,9 @@ The ceiling by namespace and by team is the sum over the ledger's own table of s
 day that runs over its sums of postings by day; by workload over these alone. It has the same columns, by name and
 nothing else, where an answer must tell apart what has a price of its own. Statements are beside the postings' own sum.
 
+The month still runs, its last day by its postings' sums, and prices change in the middle of it: it is read by days.
+Only the last row is of a month that is over and has one price, which is read from sums of its own.
+
     PYTHONPATH=. python benchmarks/month.py --gpus 10000 --namespaces 1000
 """
 
@@ -24,7 +27,7 @@ import machine
 from cpu import cost, in_turns
 from disk import SERVER
 from fastapi import FastAPI
-from fleet import JULY, THOUSAND, Size, book_month
+from fleet import JULY, THOUSAND, Size, book_month, end_month
 from serving import postmaster
 from sqlalchemy import Connection, Engine, event, text
 from table import Figure, page, ratio_at_most
@@ -106,6 +109,8 @@ def figures(*, quick: bool, size: Size = THOUSAND, plans: Path | None = None) ->
             if plans:
                 plans.parent.mkdir(parents=True, exist_ok=True)
                 plans.write_text("\n\n".join(_explained(engine, app)) + "\n")
+            end_month(engine)
+            found += _figures(rows, _of_the_past(app), engine, rounds)
         engine.dispose()
     return found
 
@@ -130,6 +135,13 @@ def _questions(engine: Engine, app: FastAPI) -> list[_Question]:
         _Question("month by workload, HTTP", lambda: ask(app, f"{_BY}workload"), days, _BARE_WORKLOADS, 1.5),
         _Question("statement of the month, as a table", lambda: statement(engine), "sum of postings", _BARE_SUM, 2),
     ]
+
+
+def _of_the_past(app: FastAPI) -> _Question:
+    """Of a month that is over, in which no price changed: it has sums of its own, and still stands beside its days."""
+    address = f"{_BY}namespace".replace("window=month", "window=2026-07")
+    ceiling = "SQL over sums of days", _sums_of_days("namespace", "1")
+    return _Question("month that is over, at one price, HTTP", lambda: ask(app, address), *ceiling, 1.5)
 
 
 def _figures(rows: int, question: _Question, engine: Engine, rounds: int) -> list[Figure]:
