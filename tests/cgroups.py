@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.programs import begun
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
@@ -81,6 +82,7 @@ class Cgroups:
         process = subprocess.Popen(["sleep", "infinity"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self._sleepers[process.pid] = process
         self.put(process.pid, path)
+        begun(process.pid, "sleep")
         return process.pid
 
     def kill(self, pid: int) -> None:

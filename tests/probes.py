@@ -1,5 +1,6 @@
 """What a supervisor of real probes brings, and which probes run."""
 
+import os
 from collections.abc import Callable
 
 import psutil
@@ -43,6 +44,10 @@ def children() -> list[psutil.Process]:
 
 def _is_probe(child: psutil.Process) -> bool:
     try:
-        return child.status() != psutil.STATUS_ZOMBIE and "upward_fd" in " ".join(child.cmdline())
+        while child.status() != psutil.STATUS_ZOMBIE:
+            if words := child.cmdline():  # a program that is just being begun has none yet
+                return "upward_fd" in " ".join(words)
+            os.sched_yield()
+        return False
     except psutil.NoSuchProcess:  # it ended while we looked
         return False

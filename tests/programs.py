@@ -29,6 +29,11 @@ def wait_until(found: Callable[[], _T], within_s: float, what: str) -> _T:
     raise AssertionError(f"waited {within_s} s for {what}")
 
 
+def begun(pid: int, name: str) -> None:
+    """Wait until a process that was started is the program of this name, and no longer a copy of who started it."""
+    wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == f"{name}\n", 60, f"{name} to begin")
+
+
 class Running:
     """A process of the product (a module of it) or any other program, with its output in a file."""
 

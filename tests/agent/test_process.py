@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.programs import begun
 
 from gputally.agent.probe.cgroup import slice_uid
 from gputally.agent.probe.login_names import LoginNames
@@ -268,6 +269,7 @@ def real() -> Iterator[ProcessTable]:
 @linux
 def test_a_real_process_is_found_until_it_is_a_zombie(real: ProcessTable) -> None:
     with running("sleep", "infinity") as process:
+        begun(process.pid, "sleep")
         found = real.resolve(process.pid)
         assert found is not None
         assert (found.command, found.user) == ("sleep", real_user())
