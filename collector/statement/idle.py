@@ -7,7 +7,7 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Select, cast, func, or_, select, text, union_all
+from sqlalchemy import BigInteger, Connection, Select, cast, func, select, text, union_all
 
 from gputally.accounting.states import OwnerKind
 from gputally.collector.allocation.cells import SOURCES, piece, rows_of
@@ -156,26 +156,7 @@ class _Ranking:
 
 
 def _statement(plan: Plan, nodes: Nodes) -> Select[*tuple[Any, ...]]:
-    """Rows of places and pods with their idle time, pod by pod.
-
-    Of a pod that has one row only where it is among the longest of its place: all pods there have one price and are
-    compared with each other, so those before it are dearer, too. Most pods have one.
-    """
-    summed = _summed(plan, nodes).subquery()
-    *place, pod, us = summed.c
-    cluster, namespace = place[:2]
-    rows = func.count().over(partition_by=(namespace, pod, cluster)).label("rows")
-    before = func.rank().over(partition_by=place, order_by=us.desc()).label("before")
-    ranked = select(summed, rows, before).subquery()
-    ordered = ranked.c[namespace.name], ranked.c[pod.name], ranked.c[cluster.name]  # names are slow to compare
-    return (
-        select(*(ranked.c[column.name] for column in summed.c))
-        .where(or_(ranked.c.rows > 1, ranked.c.before <= MOST))
-        .order_by(*ordered)
-    )
-
-
-def _summed(plan: Plan, nodes: Nodes) -> Select[*tuple[Any, ...]]:
+    """Rows of places and pods with their idle time, pod by pod."""
     facts = union_all(*(_facts(plan, part) for part in plan.parts)).subquery()
     place = (node.c.cluster, owner.c.namespace, nodes.number(node.c.id).label(_CLASS), device.c.model)
     names = (*place, facts.c.profile, facts.c.piece, owner.c.pod)
@@ -187,6 +168,7 @@ def _summed(plan: Plan, nodes: Nodes) -> Select[*tuple[Any, ...]]:
         .join(owner, owner.c.id == facts.c.owner_id)
         .where(owner.c.kind == OwnerKind.POD.value)
         .group_by(*(grouped if nodes.alike else [name for name in names if name.key != _CLASS]))
+        .order_by(owner.c.namespace, owner.c.pod, node.c.cluster)  # what differs most first: names are slow to compare
     )
 
 

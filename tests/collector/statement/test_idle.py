@@ -38,7 +38,7 @@ def test_nobody_who_is_among_the_dearest_is_left_out_on_the_way(times: list[tupl
 def test_a_pod_in_several_places_is_among_the_dearest_by_all_of_them(
     engine: Engine, held: list[tuple[int, int, str]]
 ) -> None:
-    """The database leaves out pods that others of their place are dearer than: by their only place, never by one."""
+    """Whatever else is dearer in one of them, or has no price."""
     empty(engine)
     apply(engine)
     parts = [(pod(name=f"pod-{number:02}"), idle * 1_000_000, model) for number, idle, model in held]
