@@ -46,7 +46,8 @@ def next_to_sum(connection: Connection, zone: tzinfo, now_us: int) -> Month | No
 def sum_month(connection: Connection, month: Month) -> None:
     """Make a month's sums, if it still can be summed."""
     lock_months(connection)
-    _drop(connection, month.start_us)
+    for table in (namespace_month, summed_month):  # of another that was faster
+        connection.execute(delete(table).where(table.c.month_us == month.start_us))
     if _is_whole(connection, month):
         connection.execute(_SUM, {"month": month.start_us, "end": month.end_us})
         connection.execute(insert(summed_month), {"month_us": month.start_us, "end_us": month.end_us})
@@ -56,12 +57,8 @@ def drop_months(connection: Connection, days_us: Iterable[int]) -> None:
     """Forget the sums of the months of some days. It is the last that a transaction waits for: see `locks`."""
     lock_months(connection)
     for day_us in days_us:
-        _drop(connection, day_us)
-
-
-def _drop(connection: Connection, day_us: int) -> None:
-    connection.execute(_DROP_SUMS, {"day": day_us})
-    connection.execute(_DROP, {"day": day_us})
+        connection.execute(_DROP_SUMS, {"day": day_us})
+        connection.execute(_DROP, {"day": day_us})
 
 
 def _is_whole(connection: Connection, month: Month) -> bool:

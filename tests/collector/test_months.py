@@ -1,14 +1,16 @@
 """Sums of months: any answer is the same with them and without them, and none stays when one of its days is opened."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from threading import Event
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, select, text
 from sqlalchemy.exc import OperationalError
 from tests.databases import empty
 from tests.histories import Labelled
@@ -22,9 +24,9 @@ from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.query import Query, QueryError, Scope, Spread
 from gputally.collector.allocation.steps import Step
-from gputally.collector.database.engine import is_sqlite, reading, writing
+from gputally.collector.database.engine import is_sqlite, open_database, reading, writing
 from gputally.collector.database.schema_day import namespace_day, posting_day, summed_day
-from gputally.collector.database.schema_month import namespace_month, summed_month
+from gputally.collector.database.schema_month import SUMS, namespace_month, summed_month
 from gputally.collector.days.calendar import Month, month_of
 from gputally.collector.days.locks import lock_months
 from gputally.collector.days.months import drop_months, next_to_sum, sum_month
@@ -245,3 +247,58 @@ def test_who_makes_a_month_and_who_opens_a_day_of_it_wait_for_each_other(engine:
             sum_month(other, Month(JULY, AUGUST))
         with pytest.raises(OperationalError, match="lock"), other.begin_nested():
             drop_months(other, [JULY])
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+def test_a_month_that_is_there_is_the_sum_of_its_days_whoever_opens_and_seals_them_at_once(
+    database_url: str, ledger: Engine
+) -> None:
+    keep_up(ledger, UTC, SEPTEMBER)
+    days = [first_us + day * DAY_US for first_us in (JULY, AUGUST) for day in range(9, 21)]
+    late = [window(node=f"late-{us}", start_us=us) for us in days[::2] + days[::-2]]
+    over = Event()
+
+    def book_half(half: int) -> None:
+        mine = open_database(database_url)
+        for at in range(half, len(late), 2):
+            book(mine, [late[at]])
+        mine.dispose()
+
+    def keep() -> None:
+        mine = open_database(database_url)
+        turns = Days(mine, UTC, lambda: SEPTEMBER)
+        while not over.is_set():
+            turns.turn()
+            with reading(mine) as connection:
+                check(connection)
+        mine.dispose()
+
+    with ThreadPoolExecutor(4) as pool:
+        keepers = [pool.submit(keep) for _ in range(2)]
+        try:
+            for writer in [pool.submit(book_half, half) for half in (0, 1)]:
+                writer.result()
+        finally:
+            over.set()
+        for keeper in keepers:
+            keeper.result()
+    keep_up(ledger, UTC, SEPTEMBER)
+    assert summed(ledger) == [JULY, AUGUST]
+    with reading(ledger) as connection:
+        check(connection)
+
+
+def check(connection: Connection) -> None:
+    """That each month that is summed has what its days have, and all of them are sealed."""
+    for month_us, end_us in connection.execute(select(summed_month)).all():
+        of_month = summed_day.c.day_us >= month_us, summed_day.c.day_us < end_us
+        assert set(connection.scalars(select(summed_day.c.sealed).where(*of_month))) == {1}
+        of_days = namespace_day.c.day_us >= month_us, namespace_day.c.day_us < end_us
+        of_itself = (namespace_month.c.month_us == month_us,)
+        assert told(connection, namespace_month, of_itself) == told(connection, namespace_day, of_days)
+
+
+def told(connection: Connection, table: Table, where: Sequence[ColumnElement[bool]]) -> object:
+    """What a table has of each place, but for its edges."""
+    sums = [func.sum(table.c[name]) for name in SUMS[2:]]
+    return set(connection.execute(select(table.c.place_id, *sums).where(*where).group_by(table.c.place_id)).all())
