@@ -11,6 +11,7 @@ import pytest
 from tests.kubelet import BURST, FakeKubelet, TokenBucket, allocatable_answer, list_answer
 
 from gputally.agent.kube.slices import DraDevice
+from gputally.agent.reservations import pod_resources
 from gputally.agent.reservations.kubelet import (
     EMPTY_HOLD_US,
     SPACING_US,
@@ -44,6 +45,12 @@ class Clock:
 
     def seconds(self) -> float:
         return self.us / 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kubelet here is silent because it is away, and never because this machine is busy."""
+    monkeypatch.setattr(pod_resources, "CALL_DEADLINE_S", 60.0)
 
 
 @pytest.fixture
