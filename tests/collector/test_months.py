@@ -1,7 +1,8 @@
 """Sums of months: any answer is the same with them and without them, and none stays when one of its days is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
@@ -259,19 +260,17 @@ def test_a_month_that_is_there_is_the_sum_of_its_days_whoever_opens_and_seals_th
     over = Event()
 
     def book_half(half: int) -> None:
-        mine = open_database(database_url)
-        for at in range(half, len(late), 2):
-            book(mine, [late[at]])
-        mine.dispose()
+        with replica(database_url) as mine:
+            for at in range(half, len(late), 2):
+                book(mine, [late[at]])
 
     def keep() -> None:
-        mine = open_database(database_url)
-        turns = Days(mine, UTC, lambda: SEPTEMBER)
-        while not over.is_set():
-            turns.turn()
-            with reading(mine) as connection:
-                check(connection)
-        mine.dispose()
+        with replica(database_url) as mine:
+            turns = Days(mine, UTC, lambda: SEPTEMBER)
+            while not over.is_set():
+                turns.turn()
+                with reading(mine) as connection:
+                    check(connection)
 
     with ThreadPoolExecutor(4) as pool:
         keepers = [pool.submit(keep) for _ in range(2)]
@@ -286,6 +285,16 @@ def test_a_month_that_is_there_is_the_sum_of_its_days_whoever_opens_and_seals_th
     assert summed(ledger) == [JULY, AUGUST]
     with reading(ledger) as connection:
         check(connection)
+
+
+@contextmanager
+def replica(database_url: str) -> Iterator[Engine]:
+    """An engine of a collector's own."""
+    engine = open_database(database_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def check(connection: Connection) -> None:
