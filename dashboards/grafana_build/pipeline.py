@@ -239,7 +239,7 @@ def _writer() -> list[Any]:
         curves(
             "Trouble",
             "Per second: transactions that the database did not take, windows that found no room in the queue, batches "
-            "of nodes whose clock is over two seconds off, streams that were turned away.",
+            "of nodes whose clock is over two seconds off, streams that were turned away, or ended by a defect.",
             {
                 name: f"sum({rate(f'gputally_{metric}_total')})"
                 for name, metric in (
@@ -247,6 +247,7 @@ def _writer() -> list[Any]:
                     ("no room", "writer_full"),
                     ("skewed clocks", "ingest_skewed_batches"),
                     ("turned away", "ingest_turned_away_streams"),
+                    ("defects", "ingest_failed_streams"),
                 )
             },
             style.PER_SECOND,
