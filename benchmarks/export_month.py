@@ -25,6 +25,7 @@ from gputally.collector.database.coded import BASIS, REASON, SOURCE
 from gputally.collector.database.engine import is_sqlite, open_database, writing
 from gputally.collector.database.migrate import migrate
 from gputally.collector.exports.focus import Options, write_focus
+from gputally.collector.exports.garbage import seldom_looked_for
 from gputally.collector.exports.lines_csv import write_csv
 from gputally.collector.exports.parquet import write_parquet
 from gputally.collector.files.applied import Kind, apply_file
@@ -135,7 +136,7 @@ def main() -> None:
         with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
             rows = elsewhere.submit(_made, url, given.postings).result()
         engine = open_database(url)
-        with ground(engine, UTC, MONTH) as found:
+        with seldom_looked_for(), ground(engine, UTC, MONTH) as found:  # as the command does
             before_mib = _peak_mib()
             start, cpu = time.perf_counter(), time.process_time()
             export(found, given.format, Path(folder) / "out")

@@ -14,6 +14,7 @@ from gputally.collector.cli.statement import MonthName, asked_month, told
 from gputally.collector.exports.focus import BILLER, NotFocus, Options, Unpriced, metadata_path, write_focus
 from gputally.collector.exports.focus_columns import Version
 from gputally.collector.exports.focus_row import Biller
+from gputally.collector.exports.garbage import seldom_looked_for
 from gputally.collector.exports.lines_csv import write_csv
 from gputally.collector.exports.lines_json import write_json
 from gputally.collector.exports.parquet import ParquetMissing, load, write_parquet
@@ -77,7 +78,7 @@ def export(
     if form is Format.PARQUET:
         _check_parquet()
     options = Options(version, Biller(provider), skip_unpriced)
-    with ledger(settings) as engine, told(), ground(engine, settings.zone, asked) as found:
+    with ledger(settings) as engine, told(), seldom_looked_for(), ground(engine, settings.zone, asked) as found:
         try:
             _export(found, form, out, options)
         except NoRoom as error:

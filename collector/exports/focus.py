@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from pathlib import Path
 
 from gputally.collector.exports.csv_text import fields
@@ -34,7 +34,6 @@ from gputally.collector.statement.item import Meter
 from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, fixed, rounded, settle
 
 BILLER = Biller()
-_AT_ONCE = 500  # rows whose text is in memory
 
 
 class Unpriced(RuntimeError):
@@ -127,9 +126,7 @@ def _texts(
         rows = shaper.rows(some, printed, ratios)
         checker.rows(rows)
         totals.add(printed)
-        lines = rows.lines()
-        while text := "".join(islice(lines, _AT_ONCE)):
-            yield text
+        yield from rows.texts()
 
 
 def _charges(ground: Ground, version: Version) -> Iterator[tuple[Charges, Sequence[str | None]]]:

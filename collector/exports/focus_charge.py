@@ -1,9 +1,11 @@
 """The charges of lines: each state's time, its energy, and what the building draws besides; in columns."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import mul
-from typing import NamedTuple
+from itertools import chain, compress, repeat
+from operator import attrgetter, mul
+from typing import NamedTuple, TypeAlias
 
 from gputally.accounting.ledger_hour import HOUR_US
 from gputally.accounting.states import State
@@ -13,6 +15,7 @@ from gputally.collector.statement.item import Meter
 from gputally.collector.statement.rounding import DIGITS, HOUR, Rounding, look_known, round_known
 
 METERS = tuple(Meter)
+_ONLY = [bytes(place == meter for place in range(256)) for meter in range(len(METERS))]  # which are of a meter
 _GPU, _ENERGY, _OVERHEAD = map(METERS.index, (Meter.GPU, Meter.ENERGY, Meter.OVERHEAD))
 _NAMES = tuple(state.value for state in State)
 _STATES = len(_NAMES)
@@ -20,9 +23,9 @@ _MOST_NAMED = 1_000  # kinds of unpriced time that are told apart
 _MOST_ACCOUNTS = 20_000  # whose sorts are remembered; some 20 MB
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # frozen ones take three times as long to make, of which there are many
 class Sort:
-    """What charges have in common; the same object for the same, for as long as it is remembered.
+    """What charges have in common; the same object for the same, for as long as it is remembered. It is not changed.
 
     `meter` is its place in METERS, `state` is empty but for time, prices are 10⁻⁹ of the currency. `corrects`: it is of
     a month before.
@@ -34,6 +37,10 @@ class Sort:
     price: int
     list_price: int
     corrects: bool
+
+
+_METER, _PRICE = attrgetter("meter"), attrgetter("price")
+_Sorts: TypeAlias = Sequence[Sort | None]  # of an account's energy, its overhead and each state; None: it has no price
 
 
 class Row(NamedTuple):
@@ -64,14 +71,12 @@ class Charges(NamedTuple):
 
     def by_meter(self, values: Iterable[int]) -> list[list[int]]:
         """A value of each, apart for each meter."""
-        found: list[list[int]] = [[] for _ in METERS]
-        for sort, value in zip(self.sorts, values, strict=True):
-            found[sort.meter].append(value)
-        return found
+        meters = bytes(map(_METER, self.sorts))
+        return [list(compress(values, meters.translate(only))) for only in _ONLY]
 
     def costs(self) -> list[int]:
         """What each costs, as `rates.cost` counts."""
-        return list(map(mul, self.quantities, [sort.price for sort in self.sorts]))
+        return list(map(mul, self.quantities, map(_PRICE, self.sorts)))
 
 
 def of_rows(rows: Sequence[Row]) -> Charges:
@@ -107,13 +112,6 @@ class Skipped:
         return [f"{us / HOUR_US:.3f} GPU-hours of {name}" for name, us in sorted(self.by_name.items())]
 
 
-class _Sorts(NamedTuple):
-    """What charges of an account can be: of its energy, and of each state; none where it has no price."""
-
-    energy: Sequence[Sort]
-    states: Sequence[Sort]
-
-
 class Charger:
     """Makes charges of lines; hours before `start_us` are of a month before."""
 
@@ -123,36 +121,25 @@ class Charger:
 
     def charges(self, block: Block, skipped: Skipped) -> Charges:
         """The rows of some lines; what cannot be one goes to `skipped`. The first row of a line bears its energy."""
-        hours, sorts, quantities = list[int](), list[Sort](), list[int]()
-        idle, dynamic = list[int | None](), list[int | None]()
-        lines = zip(block.hours, block.accounts, self._sorts(block), block.energies(), *block.amounts, strict=True)
-        for hour_us, account, of, mj, *amounts, _gap_us, idle_mj, dynamic_mj in lines:
-            before = len(sorts)
-            if mj:
-                sorts += of.energy
-                quantities += [mj] * len(of.energy)
-            if of.states:
-                for sort, us in zip(of.states, amounts, strict=True):
-                    if us:
-                        sorts.append(sort)
-                        quantities.append(us)
-            elif any(amounts):
-                skipped.add(account, sum(amounts))
-            rows = len(sorts) - before
-            if rows:
-                bears = (None, None) if mj is None else (idle_mj, dynamic_mj)
-                hours += [hour_us] * rows
-                idle += [bears[0], *_NOTHING[1:rows]]
-                dynamic += [bears[1], *_NOTHING[1:rows]]
-            elif mj is not None:
-                skipped.add_energy(idle_mj, dynamic_mj)
-        return Charges(hours, sorts, quantities, idle, dynamic)
+        of_lines = self._sorts(block)
+        sorts = list(chain.from_iterable(of_lines))
+        energies = [mj or 0 for mj in block.energies()]
+        lines = list(zip(energies, energies, *block.amounts[:_STATES], strict=True))
+        if None in sorts:
+            _skip_unpriced(block, of_lines, skipped)
+            lines = [tuple(map(_priced, line, of)) for line, of in zip(lines, of_lines, strict=True)]
+        amounts = list(chain.from_iterable(lines))
+        rows = [len(line) - line.count(0) for line in lines]
+        return Charges(
+            list(chain.from_iterable(map(repeat, block.hours, rows))),
+            list(compress(sorts, amounts)),  # type: ignore[arg-type]  # what has no sort is 0 by now
+            list(filter(None, amounts)),
+            *_borne(rows, block, skipped),
+        )
 
     def _sorts(self, block: Block) -> list[_Sorts]:
         """Of each line; corrections come before all others."""
-        hours, late = block.hours, 0
-        while late < len(hours) and hours[late] < self._start_us:
-            late += 1
+        late = bisect_left(block.hours, True, key=self._start_us.__le__)
         own = self._remembered(block.accounts[late:], corrects=False)
         return self._remembered(block.accounts[:late], corrects=True) + own
 
@@ -160,24 +147,43 @@ class Charger:
         known = self._known[corrects]
         if len(known) > _MOST_ACCOUNTS:
             known.clear()
-        for account in dict.fromkeys(accounts).keys() - known.keys():
+        for account in set(accounts) - known.keys():
             known[account] = _sorts_of(account, corrects)
         return list(map(known.__getitem__, accounts))
-
-
-_NOTHING = (None,) * (_STATES + 2)
 
 
 def _sorts_of(account: Account, corrects: bool) -> _Sorts:
     *_, price, list_price, kwh_price, overhead, _ = account.terms
     energy = [
-        Sort(account, meter, "", of, of, corrects)
+        None if of is None else Sort(account, meter, "", of, of, corrects)
         for meter, of in ((_ENERGY, kwh_price), (_OVERHEAD, overhead))
-        if of is not None
     ]
     if price is None or list_price is None:
-        return _Sorts(energy, ())
-    return _Sorts(energy, [Sort(account, _GPU, state, price, list_price, corrects) for state in _NAMES])
+        return (*energy, *[None] * _STATES)
+    return (*energy, *(Sort(account, _GPU, state, price, list_price, corrects) for state in _NAMES))
+
+
+def _priced(amount: int, sort: Sort | None) -> int:
+    return 0 if sort is None else amount
+
+
+def _skip_unpriced(block: Block, of_lines: Sequence[_Sorts], skipped: Skipped) -> None:
+    for account, of, *amounts in zip(block.accounts, of_lines, *block.amounts[:_STATES], strict=True):
+        if of[-1] is None and any(amounts):
+            skipped.add(account, sum(amounts))
+
+
+def _borne(rows: Sequence[int], block: Block, skipped: Skipped) -> tuple[list[int | None], list[int | None]]:
+    """The energies that each row bears, of lines that have so many rows."""
+    idle, dynamic = [None] * sum(rows), [None] * sum(rows)
+    at = 0
+    for count, idle_mj, dynamic_mj in zip(rows, *block.amounts[_STATES + 1 :], strict=True):
+        if count:
+            idle[at], dynamic[at] = idle_mj, dynamic_mj
+        else:
+            skipped.add_energy(idle_mj, dynamic_mj)
+        at += count
+    return idle, dynamic
 
 
 class Printed(NamedTuple):
@@ -225,7 +231,7 @@ class Figures:
         ]
         left = [iter(of_meter) for of_meter in rounded]
         return Printed(
-            [next(left[sort.meter]) for sort in some.sorts],
+            list(map(next, map(left.__getitem__, map(_METER, some.sorts)))),
             self._cost.round(some.costs()),
             round_known(self._idle, some.energy_idle_mj),
             round_known(self._dynamic, some.energy_dynamic_mj),

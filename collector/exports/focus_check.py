@@ -283,7 +283,7 @@ def _facts(row: Mapping[str, str]) -> Facts | None:
     """None where something is wrong with a row, or might be with another of its shape."""
     prices = [row.get(name, "") for name in ("ListUnitPrice", "ContractedUnitPrice")]
     sure = not row.get("ChargeClass") and row.get("ProviderName") == row.get("InvoiceIssuerName")
-    if not sure or any(any(rule(row)) for rule in RULES) or not _NINE.fullmatch(_joined(prices)):
+    if not sure or any(any(rule(row)) for rule in _OF_SHAPES) or not _NINE.fullmatch(_joined(prices)):
         return None
     list_price, price = _integers(_joined(prices))
     return Facts(list_price, price, (row.get("BillingPeriodStart", ""), row.get("BillingPeriodEnd", "")))
@@ -351,3 +351,4 @@ def _periods_are_right(own: Mapping[str, Sequence[str]], facts: Sequence[Facts])
 _PERIODS = ("ChargePeriodStart", "ChargePeriodEnd", "BillingPeriodStart", "BillingPeriodEnd")
 
 RULES: Sequence[Rule] = (_forms, _nulls, _lists, _periods, _products, _names, _objects)
+_OF_SHAPES = [rule for rule in RULES if rule not in (_periods, _products)]  # those two look at what is each row's own

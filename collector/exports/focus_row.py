@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import mul
+from operator import attrgetter, mul
 
 from gputally.accounting.keys import is_user
 from gputally.accounting.ledger_hour import hour_end
@@ -21,6 +21,8 @@ from gputally.collector.statement.rounding import DIGITS, fixed, fixed_column
 METHOD = "gpu-claim-v1"  # how a device's hour is split: by who held it (accounting, settlement)
 
 Row = dict[str, str]
+
+_PRICE, _LIST_PRICE = attrgetter("price"), attrgetter("list_price")
 
 _SERVICES = {
     Meter.GPU: ("Kubernetes GPU", "GPU Reservation", "GPU-Hours"),
@@ -84,7 +86,7 @@ class RowMaker:
         first, self._number = self._number + 1, self._number + len(some.hours)
         starts = {hour_us: instant_text(hour_us) for hour_us in set(some.hours)}
         ends = {hour_us: self._end_text(hour_us) for hour_us in starts}
-        month, gpu = self._month.name, METERS.index(Meter.GPU)
+        gpu = METERS.index(Meter.GPU)
         return {
             "PricingQuantity": quantities,
             "ConsumedQuantity": quantities,
@@ -95,7 +97,7 @@ class RowMaker:
             "ChargePeriodStart": list(map(starts.__getitem__, some.hours)),
             "ChargePeriodEnd": list(map(ends.__getitem__, some.hours)),
             "AllocatedMethodDetails": list(map(_details_of, ratios, quantities)),
-            "x_LineId": [f"{month}-{number:09d}" for number in range(first, self._number + 1)],
+            "x_LineId": list(map(f"{self._month.name}-%09d".__mod__, range(first, self._number + 1))),
             "x_Microseconds": [
                 str(us) if sort.meter == gpu else "" for sort, us in zip(some.sorts, some.quantities, strict=True)
             ],
@@ -139,7 +141,7 @@ def _prices(sort: Sort) -> Row:
 
 def _costs(sorts: Sequence[Sort], quantities: Sequence[int]) -> tuple[list[str], list[str]]:
     """At list prices, and at those that were negotiated."""
-    prices, negotiated = [sort.list_price for sort in sorts], [sort.price for sort in sorts]
+    prices, negotiated = list(map(_LIST_PRICE, sorts)), list(map(_PRICE, sorts))
     listed = _texts(map(mul, quantities, prices), 2 * DIGITS)
     return listed, listed if prices == negotiated else _texts(map(mul, quantities, negotiated), 2 * DIGITS)
 

@@ -1,15 +1,19 @@
 """Rows of FOCUS as text, many at a time: what rows of one sort share is made text once."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from sys import intern
 
-from gputally.collector.exports.csv_text import field, fields
+from gputally.collector.exports.csv_text import field
 from gputally.collector.exports.focus_charge import Charges, Printed, Sort
 from gputally.collector.exports.focus_columns import Version, columns
 from gputally.collector.exports.focus_row import Row, RowMaker
 
 _MOST = 40_000  # shapes that are remembered; some 40 MB
+_AT_ONCE = 250  # rows whose text is in memory
 OWN = frozenset(
     {
         *("AllocatedMethodDetails", "BilledCost", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity"),
@@ -18,6 +22,7 @@ OWN = frozenset(
     }
 )
 _JSON = "AllocatedMethodDetails"  # the only one of them that has to be quoted
+_quoted = lru_cache(10_000)(field)  # most come again
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,12 @@ class Facts:
 
 @dataclass(slots=True, eq=False)
 class Shape:
-    """What rows share: the line's text, with a place for each value that is a row's own.
+    """What rows share: the line's text before, between and after the values that are a row's own.
 
     `facts` is for whoever checks rows; None: no row of it was found right yet.
     """
 
-    text: str
+    parts: Sequence[str]
     facts: Facts | None = None
 
 
@@ -49,23 +54,31 @@ class Rows:
     own: Mapping[str, Sequence[str]]
 
     def __iter__(self) -> Iterator[Row]:
-        """Each row, by the names of its columns."""
-        return map(self._read, self.lines())
+        """Each row, by the names of its columns, as a reader finds it in the file."""
+        return (dict(zip(self.names, values, strict=True)) for values in self.read())
+
+    def read(self) -> Iterator[list[str]]:
+        """What a reader finds in each line."""
+        return csv.reader(map("".join, self._woven(0, len(self.shapes)) if self.shapes else ()))
 
     def only(self, places: Sequence[int]) -> "Rows":
         """Some of them."""
         own = {name: [column[at] for at in places] for name, column in self.own.items() if column}
         return Rows(self.names, [self.shapes[at] for at in places], own)
 
-    def lines(self) -> Iterator[str]:
-        """Each row as it stands in the file."""
-        own = [_quoted(self.own[name]) if name == _JSON else self.own[name] for name in self.names if name in OWN]
-        for shape, values in zip(self.shapes, zip(*own, strict=True), strict=True):
-            yield shape.text % values
+    def texts(self) -> Iterator[str]:
+        """The rows as they stand in the file, some hundreds at a time."""
+        for start in range(0, len(self.shapes), _AT_ONCE):
+            yield "".join(chain.from_iterable(self._woven(start, start + _AT_ONCE)))
 
-    def _read(self, line: str) -> Row:
-        """What a reader finds in a line."""
-        return dict(zip(self.names, next(csv.reader([line])), strict=True))
+    def _woven(self, start: int, end: int) -> Iterable[Sequence[str]]:
+        """What the lines are made of: parts of the shape, and what is the row's own between them."""
+        own = [self._own(name)[start:end] for name in self.names if name in OWN]
+        first, *others = zip(*[shape.parts for shape in self.shapes[start:end]], strict=True)
+        return zip(first, *chain.from_iterable(zip(own, others, strict=True)), strict=True)
+
+    def _own(self, name: str) -> Sequence[str]:
+        return list(map(field, self.own[name])) if name == _JSON else self.own[name]
 
 
 class Shaper:
@@ -75,8 +88,6 @@ class Shaper:
         self._maker = maker
         self._names = columns(version)
         self._allocates = version is Version.V1_3
-        self._shared = [name for name in self._names if name not in OWN]
-        self._frame = ",".join("%%s" if name in OWN else "%s" for name in self._names) + "\n"
         self._shapes: tuple[dict[Sort, Shape], dict[Sort, Shape]] = ({}, {})  # of what allocates the others
 
     def rows(self, some: Charges, printed: Printed, ratios: Sequence[str | None]) -> Rows:
@@ -97,14 +108,18 @@ class Shaper:
         if shape is None:
             if len(known) >= _MOST:
                 known.clear()
-            shape = known[sort] = Shape(self._text(self._maker.constants(sort, allocates=allocates)))
+            constants = self._maker.constants(sort, allocates=allocates)
+            shape = known[sort] = Shape(parts(self._names, constants))
         return shape
 
-    def _text(self, constants: Row) -> str:
-        """What is shared in its places, a percent sign as a format has it."""
-        shared = [field(constants.get(name, "")) for name in self._shared]
-        return self._frame % tuple(shared if "%" not in "".join(shared) else [one.replace("%", "%%") for one in shared])
 
-
-def _quoted(column: Sequence[str]) -> Sequence[str]:
-    return [text and fields([text]) for text in column]
+def parts(names: Sequence[str], shared: Mapping[str, str]) -> tuple[str, ...]:
+    """The text of a line before, between and after what is a row's own; what is not there is empty."""
+    found, part = list[str](), list[str]()
+    for name in names:
+        if name in OWN:
+            found.append(intern("".join(part)))  # most come again
+            part = [","]
+        else:
+            part += _quoted(shared.get(name, "")), ","
+    return (*found, "".join(part[:-1]) + "\n")

@@ -70,5 +70,6 @@ def _array(arrow: Any, column: Column, kind: Any, values: Sequence[Value]) -> An
     if column.kind is Kind.DECIMAL:
         return arrow.array(values, arrow.string()).cast(kind)
     if column.kind is Kind.INSTANT:
-        return arrow.array([datetime.fromisoformat(str(value)) for value in values], kind)
+        instants = {value: datetime.fromisoformat(str(value)) for value in set(values)}
+        return arrow.array([instants[value] for value in values], kind)
     return arrow.array(values, kind)

@@ -31,7 +31,7 @@ class Rounding:
 
     def _start(self) -> None:
         self._width = 1
-        self._buckets: dict[int, int] = {}
+        self._buckets = Counter[int]()
         self._rest = 0  # the sum of all remainders
 
     def look(self, values: Iterable[int]) -> None:
@@ -39,10 +39,7 @@ class Rounding:
         times, unit, low, high, width = self._times, self._unit, self._low, self._high, self._width
         rests = [value * times % unit for value in values]
         self._rest += sum(rests)
-        for rest, count in Counter(rests).items():
-            if low <= rest < high:
-                bucket = (rest - low) // width
-                self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+        self._buckets.update([(rest - low) // width for rest in rests if low <= rest < high])
         while len(self._buckets) > MOST_BUCKETS:
             self._coarsen()
 
@@ -96,10 +93,10 @@ class Rounding:
 
     def _coarsen(self) -> None:
         """Twice as wide: some buckets stay apart, so that each look tells something."""
-        finer, self._buckets = self._buckets, {}
+        finer, self._buckets = self._buckets, Counter()
         self._width *= 2
         for bucket, count in finer.items():
-            self._buckets[bucket // 2] = self._buckets.get(bucket // 2, 0) + count
+            self._buckets[bucket // 2] += count
 
 
 def settle(roundings: Sequence[Rounding], look: Callable[[Sequence[Rounding]], None]) -> None:

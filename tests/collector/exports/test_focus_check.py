@@ -4,16 +4,17 @@ import csv
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.statements import JULY, UTC, apply, book, rows_of
 from tests.windows import MINUTE_US, device, pod, reserved, unallocated, window
 
 from gputally.collector.database.engine import open_database
 from gputally.collector.database.migrate import migrate
-from gputally.collector.exports.csv_text import field
 from gputally.collector.exports.focus import Options, write_focus
 from gputally.collector.exports.focus_check import MOST_FINDINGS, Checker, check_file
 from gputally.collector.exports.focus_columns import Version, columns
-from gputally.collector.exports.focus_text import OWN, Rows, Shape
+from gputally.collector.exports.focus_text import OWN, Rows, Shape, parts
 from gputally.collector.statement.ground import ground
 
 BROKEN = [
@@ -103,9 +104,9 @@ def rows_of_1_2(good: list[dict[str, str]], change: dict[str, str], at: int) -> 
     rows = [{**row, **change} if number == at else row for number, row in enumerate(good)]
     names = columns(Version.V1_2)
     own = {name: [row[name] for row in rows] for name in OWN}
-    texts = [",".join("%s" if name in OWN else field(row[name]).replace("%", "%%") for name in names) for row in rows]
-    shapes = {text: Shape(text + "\n") for text in texts}
-    return Rows(names, [shapes[text] for text in texts], own)
+    found = [parts(names, row) for row in rows]
+    shapes = {of: Shape(of) for of in found}
+    return Rows(names, [shapes[of] for of in found], own)
 
 
 @pytest.mark.parametrize("change", [{}, *(change for change, _ in BROKEN[:-1])], ids=str)
@@ -131,3 +132,37 @@ def test_many_rows_at_once_are_told_the_same(good: list[dict[str, str]], change:
         )
     )
     assert bool(later.finish()) == bool(OWN.intersection(change))
+
+
+NAMES = columns(Version.V1_2)
+VALUES = [
+    *("", "N/A", "NA", "null", "0", "5", "-1.000000000", "0.00", "0.000000000", "1.000000000", "0.000000000000000000"),
+    *("٣.000000000", "1e3", "2026-07-01T00:00:00Z", "2026-07-32", "2026-09-01T00:00:00Z", "2026-08-000000009"),
+    *("Usage", "Correction", "Tax", "gpu hours", "EUR", "{}", "[]", "Compute", "%s", "x"),
+]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(NAMES), st.sampled_from(VALUES)), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_whatever_a_row_has_in_a_column_is_judged_alike(
+    good: list[dict[str, str]], changes: list[tuple[int, str, str]], known: bool
+) -> None:
+    """Many rows at once are right for the checker just where each of them is: also of shapes that were right before."""
+    rows = [{**row, "x_LineId": f"2026-08-{number:09d}"} for number, row in enumerate(good)]
+    for at, name, value in changes:
+        rows[at % len(rows)][name] = value
+    one_by_one, at_once = Checker(Version.V1_2), Checker(Version.V1_2)
+    before, some = rows_of_1_2(good, {}, 0), rows_of_1_2(rows, {}, 0)
+    if known:
+        at_once.rows(before)
+        for row in good:
+            one_by_one.row(row)
+    facts = {shape.parts: shape.facts for shape in before.shapes}  # None where they were not looked at
+    for shape in some.shapes:
+        shape.facts = facts.get(shape.parts)
+    for row in rows:
+        one_by_one.row(row)
+    at_once.rows(some)
+    assert at_once.finish() == one_by_one.finish()
