@@ -18,9 +18,9 @@ from gputally.collector.allocation.money import Money
 from gputally.collector.allocation.nodes import read_nodes_alike
 from gputally.collector.allocation.period import Period
 from gputally.collector.allocation.places import count_places
-from gputally.collector.allocation.plan import SummedDay, detail
+from gputally.collector.allocation.plan import Summed, detail
 from gputally.collector.allocation.query import Query, Scope, Spread
-from gputally.collector.allocation.read_plan import plan_with, read_days
+from gputally.collector.allocation.read_plan import plan_with, read_summed
 from gputally.collector.allocation.sheet import Sheet
 from gputally.collector.allocation.table import Row, Table
 from gputally.collector.database import schema
@@ -78,30 +78,30 @@ def allocate(engine: Engine, billing: ZoneInfo, query: Query) -> Allocation:
 
 def read_allocation(connection: Connection, billing: ZoneInfo, query: Query) -> Allocation:
     """The same from the ledger as it is; all of it sees one state of the database."""
-    days = read_days(connection, query.period)
+    days = read_summed(connection, query.period)
     return _read(connection, billing, query, days, _ground(connection, query, days))
 
 
 def read_usage(connection: Connection, billing: ZoneInfo, query: Query) -> tuple[Row, ...]:
     """Its rows alone: for answers that are made of several, and say themselves which ledger they are of."""
-    return _read(connection, billing, query, read_days(connection, query.period), Ground("", 0)).rows
+    return _read(connection, billing, query, read_summed(connection, query.period), Ground("", 0)).rows
 
 
-def _ground(connection: Connection, query: Query, days: Sequence[SummedDay]) -> Ground:
+def _ground(connection: Connection, query: Query, days: Sequence[Summed]) -> Ground:
     """In one statement, whatever the tables are."""
     *sums, waiting = connection.execute(_told(query, tuple(days))).one()
     return Ground(ledger_hash(sums), waiting)
 
 
 @lru_cache(maxsize=64)
-def _told(query: Query, days: tuple[SummedDay, ...]) -> Select[*tuple[int, ...]]:
+def _told(query: Query, days: tuple[Summed, ...]) -> Select[*tuple[int, ...]]:
     """Kept as statements of sums are."""
     parts = (*hashed(query, days), _pending(query.period, query.scope))
     return select(*(each.scalar_subquery() for each in parts))
 
 
 def _read(
-    connection: Connection, billing: ZoneInfo, query: Query, days: Sequence[SummedDay], ground: Ground
+    connection: Connection, billing: ZoneInfo, query: Query, days: Sequence[Summed], ground: Ground
 ) -> Allocation:
     pricer, changes = _changes(connection, billing, query)
     needed = detail({*query.keys, *query.where.keys}, by_node=pricer.asks_labels)

@@ -5,15 +5,15 @@ from sqlalchemy import Connection, Select, func, select
 from gputally.collector.allocation.cells import SOURCES
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
-from gputally.collector.allocation.plan import Detail, Part, parts, whole_days
-from gputally.collector.allocation.read_plan import read_days
+from gputally.collector.allocation.plan import Detail, Part, parts, uncut
+from gputally.collector.allocation.read_plan import read_summed
 
 _NAMES = (By.CLUSTER, By.KIND, By.NAMESPACE, By.MODEL, By.PROFILE)
 
 
 def count_places(connection: Connection, period: Period) -> int:
     """The places of a period; some are counted twice where it is read from several tables."""
-    days = whole_days(period, (period.start_us,), read_days(connection, period))
+    days = uncut(period, (period.start_us,), read_summed(connection, period))
     return sum(connection.execute(_count(part)).scalar_one() for part in parts(period, Detail.NAMESPACE, days))
 
 

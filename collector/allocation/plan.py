@@ -26,7 +26,7 @@ class Detail(IntEnum):
     POSTING = 3
 
 
-class SummedDay(NamedTuple):
+class Summed(NamedTuple):
     """A month or a day whose postings are summed, and the coarsest table that has its sums."""
 
     start_us: int
@@ -37,7 +37,7 @@ class SummedDay(NamedTuple):
 class Cut(NamedTuple):
     """Namespaces and nodes, by name, whose price or team changes within a day while they have time in it."""
 
-    day: SummedDay
+    day: Summed
     namespaces: tuple[str, ...]
     nodes: tuple[str, ...]
 
@@ -93,7 +93,7 @@ def pieces(starts: Sequence[int], changes: Changes) -> Pieces:
     return Pieces(edges, common, tuple(changes.namespaces), tuple(changes.nodes))
 
 
-def whole_days(period: Period, common: Sequence[int], summed: Iterable[SummedDay]) -> list[SummedDay]:
+def uncut(period: Period, common: Sequence[int], summed: Iterable[Summed]) -> list[Summed]:
     """The days and months within a period in which no edge lies but at their start."""
     found, edges, at = [], (*common, period.end_us), 0
     for each in sorted(summed):
@@ -104,9 +104,9 @@ def whole_days(period: Period, common: Sequence[int], summed: Iterable[SummedDay
     return found
 
 
-def coarsest(needed: Detail, summed: Iterable[SummedDay]) -> list[SummedDay]:
+def coarsest(needed: Detail, summed: Iterable[Summed]) -> list[Summed]:
     """Months instead of their days, where they know what is needed; otherwise days alone."""
-    found: list[SummedDay] = []
+    found: list[Summed] = []
     by_place = needed <= Detail.NAMESPACE
     for each in sorted(summed, key=attrgetter("start_us", "detail")):
         if (by_place or each.detail is not Detail.MONTH) and (not found or found[-1].end_us <= each.start_us):
@@ -114,7 +114,7 @@ def coarsest(needed: Detail, summed: Iterable[SummedDay]) -> list[SummedDay]:
     return found
 
 
-def parts(period: Period, needed: Detail, summed: Iterable[SummedDay], cuts: Sequence[Cut] = ()) -> tuple[Part, ...]:
+def parts(period: Period, needed: Detail, summed: Iterable[Summed], cuts: Sequence[Cut] = ()) -> tuple[Part, ...]:
     """The parts of a period; `summed` are days and months that may be read from sums, `cuts` what must not."""
     if needed is Detail.POSTING:
         return (Part(Detail.POSTING, (period,)),)
@@ -156,9 +156,9 @@ class Used(NamedTuple):
     last_us: int
 
 
-def within_days(changes: Mapping[str, Sequence[int]], summed: Iterable[SummedDay]) -> dict[SummedDay, list[str]]:
+def within_days(changes: Mapping[str, Sequence[int]], summed: Iterable[Summed]) -> dict[Summed, list[str]]:
     """The days and months within which names change, but at their start, with the names."""
-    found: dict[SummedDay, list[str]] = {}
+    found: dict[Summed, list[str]] = {}
     for name, instants in changes.items():
         for each in summed:
             if any(each.start_us < us < each.end_us for us in instants):

@@ -10,13 +10,13 @@ from gputally.collector.allocation.plan import (
     Cut,
     Detail,
     Plan,
-    SummedDay,
+    Summed,
     Used,
     coarsest,
     is_cut,
     parts,
     pieces,
-    whole_days,
+    uncut,
     within_days,
 )
 from gputally.collector.database.schema import node, owner
@@ -36,15 +36,15 @@ _SUMMED = union_all(
 )
 
 
-def read_days(connection: Connection, period: Period) -> list[SummedDay]:
+def read_summed(connection: Connection, period: Period) -> list[Summed]:
     """The summed days that lie in a period, and the months that are made of them."""
     rows = connection.execute(_SUMMED, {"start": period.start_us, "end": period.end_us})
-    return [SummedDay(start_us, end_us, Detail(of)) for start_us, end_us, of in rows]
+    return [Summed(start_us, end_us, Detail(of)) for start_us, end_us, of in rows]
 
 
 def read_plan(connection: Connection, period: Period, starts: Sequence[int], changes: Changes, needed: Detail) -> Plan:
     """How to read a period whose steps begin at `starts`, with at least this much detail."""
-    return plan_with(connection, period, starts, changes, needed, read_days(connection, period))
+    return plan_with(connection, period, starts, changes, needed, read_summed(connection, period))
 
 
 def plan_with(
@@ -53,20 +53,20 @@ def plan_with(
     starts: Sequence[int],
     changes: Changes,
     needed: Detail,
-    summed: Sequence[SummedDay],
+    summed: Sequence[Summed],
 ) -> Plan:
     """The same where the period's summed days are known."""
     cut_at = pieces(starts, changes)
     if needed is Detail.POSTING:
         return Plan(cut_at, parts(period, needed, ()))
-    whole = whole_days(period, cut_at.common, summed)
+    whole = uncut(period, cut_at.common, summed)
     split = _split(connection, changes, coarsest(needed, whole))
     found = coarsest(needed, (each for each in whole if each not in split))
     days = [each for each in found if each.detail is not Detail.MONTH]
     return Plan(cut_at, parts(period, needed, found, _cuts(connection, changes, days)))
 
 
-def _split(connection: Connection, changes: Changes, found: Sequence[SummedDay]) -> set[SummedDay]:
+def _split(connection: Connection, changes: Changes, found: Sequence[Summed]) -> set[Summed]:
     """The months within which a namespace changes that has time before and after: they are read by their days."""
     months = [each for each in found if each.detail is Detail.MONTH]
     return {
@@ -76,7 +76,7 @@ def _split(connection: Connection, changes: Changes, found: Sequence[SummedDay])
     }
 
 
-def _used_in_month(connection: Connection, month: SummedDay, names: Sequence[str]) -> Iterable[tuple[str, Used]]:
+def _used_in_month(connection: Connection, month: Summed, names: Sequence[str]) -> Iterable[tuple[str, Used]]:
     row, name = namespace_month.c, place.c.namespace
     edges = select(name, func.min(row.first_us), func.max(row.last_us))
     edges = edges.join_from(namespace_month, place, place.c.id == row.place_id).group_by(name)
@@ -84,7 +84,7 @@ def _used_in_month(connection: Connection, month: SummedDay, names: Sequence[str
     return [(name, Used(first_us, last_us)) for name, first_us, last_us in connection.execute(edges.where(*of_pods))]
 
 
-def _cuts(connection: Connection, changes: Changes, days: Sequence[SummedDay]) -> list[Cut]:
+def _cuts(connection: Connection, changes: Changes, days: Sequence[Summed]) -> list[Cut]:
     """What changes within a day is only cut where it has time before and after: most of what is new has none before."""
     namespaces = _cut(connection, changes.namespaces, days, owner.c.namespace)
     nodes = _cut(connection, changes.nodes, days, node.c.name)
@@ -94,8 +94,8 @@ def _cuts(connection: Connection, changes: Changes, days: Sequence[SummedDay]) -
 
 
 def _cut(
-    connection: Connection, changes: Mapping[str, Sequence[int]], days: Sequence[SummedDay], column: Column[str]
-) -> dict[SummedDay, list[str]]:
+    connection: Connection, changes: Mapping[str, Sequence[int]], days: Sequence[Summed], column: Column[str]
+) -> dict[Summed, list[str]]:
     found = {
         day: [name for name, used in _used(connection, day, names, column) if is_cut(changes[name], used)]
         for day, names in within_days(changes, days).items()
@@ -103,9 +103,7 @@ def _cut(
     return {day: names for day, names in found.items() if names}
 
 
-def _used(
-    connection: Connection, day: SummedDay, names: Sequence[str], column: Column[str]
-) -> Iterable[tuple[str, Used]]:
+def _used(connection: Connection, day: Summed, names: Sequence[str], column: Column[str]) -> Iterable[tuple[str, Used]]:
     row = posting_day.c
     pointer = row.owner_id if column.table is owner else row.node_id
     edges = select(column, func.min(row.first_us), func.max(row.last_us))

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Select, Subquery, and_, func, select, true, t
 
 from gputally.accounting.ledger_hour import hour_end
 from gputally.collector.allocation import whose
-from gputally.collector.allocation.plan import Detail, Part, detail, parts, whole_days
+from gputally.collector.allocation.plan import Detail, Part, detail, parts, uncut
 from gputally.collector.allocation.query import Query, TooMany
-from gputally.collector.allocation.read_plan import read_days
+from gputally.collector.allocation.read_plan import read_summed
 from gputally.collector.allocation.sources import POSTING_DAYS, POSTINGS
 from gputally.collector.database.schema import node, owner, window
 from gputally.collector.database.schema_waste import tenure
@@ -166,8 +166,8 @@ def _statement(connection: Connection, query: Query, only: Sequence[JobName] | N
 def _held(connection: Connection, query: Query) -> Subquery:
     """Who held something where, with the first and the last hour: from sums of days, as far as there are."""
     needed = detail([clause.key for clause in query.where.clauses], by_node=True)
-    found = read_days(connection, query.period) if needed is Detail.POSTING_DAY else []
-    days = whole_days(query.period, (query.period.start_us,), found)
+    found = read_summed(connection, query.period) if needed is Detail.POSTING_DAY else []
+    days = uncut(query.period, (query.period.start_us,), found)
     rows = union_all(*(_part(query, part) for part in parts(query.period, needed, days))).subquery()
     hours = (func.min(rows.c.first_us).label("first_us"), func.max(rows.c.last_us).label("last_us"))
     return select(rows.c.node_id, rows.c.owner_id, *hours).group_by(rows.c.node_id, rows.c.owner_id).subquery()

@@ -14,7 +14,7 @@ from sqlalchemy import Select, and_, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from gputally.collector.allocation.cells import SOURCES
-from gputally.collector.allocation.plan import Detail, Part, SummedDay, detail, parts, whole_days
+from gputally.collector.allocation.plan import Detail, Part, Summed, detail, parts, uncut
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.whose import learnt
 from gputally.collector.database import schema
@@ -34,9 +34,9 @@ def ledger_hash(sums: Iterable[int | None]) -> str:
     return hashlib.sha256(str(sum(map(int, filter(None, sums)))).encode()).hexdigest()
 
 
-def hashed(query: Query, days: Sequence[SummedDay]) -> Sequence[Select[int]]:
+def hashed(query: Query, days: Sequence[Summed]) -> Sequence[Select[int]]:
     """What sums the rows of the query's period that the asker may see and the filter lets in; `days` are its own."""
-    of_days = whole_days(query.period, (query.period.start_us,), days)
+    of_days = uncut(query.period, (query.period.start_us,), days)
     found = parts(query.period, detail(query.where.keys), of_days)
     return [_statement(query, part) for part in found]
 

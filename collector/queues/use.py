@@ -38,9 +38,9 @@ from gputally.collector.allocation import whose
 from gputally.collector.allocation.cells import SOURCES, rows_of
 from gputally.collector.allocation.grouping import By
 from gputally.collector.allocation.period import Period
-from gputally.collector.allocation.plan import Detail, Part, parts, whole_days
+from gputally.collector.allocation.plan import Detail, Part, parts, uncut
 from gputally.collector.allocation.query import QueryError, Scope
-from gputally.collector.allocation.read_plan import read_days
+from gputally.collector.allocation.read_plan import read_summed
 from gputally.collector.allocation.sources import POSTINGS
 from gputally.collector.database import schema
 from gputally.collector.database.engine import is_sqlite
@@ -158,7 +158,7 @@ def _borrowed(key: QueueKey, cells: Sequence[_Cell], quotas: QuotaHistory, until
 
 
 def _cells(connection: Connection, period: Period, scope: Scope, compared: Sequence[QueueKey]) -> Iterator[_Cell]:
-    days = whole_days(period, (period.start_us,), read_days(connection, period))
+    days = uncut(period, (period.start_us,), read_summed(connection, period))
     statement = _statement(parts(period, Detail.POSTING_DAY, days), period, scope, compared)
     for count, row in enumerate(_rows(connection, statement), start=1):
         if count > MAX_CELLS:

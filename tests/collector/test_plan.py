@@ -11,20 +11,20 @@ from gputally.collector.allocation.plan import (
     Detail,
     Part,
     Pieces,
-    SummedDay,
+    Summed,
     Used,
     detail,
     is_cut,
     parts,
     pieces,
-    whole_days,
+    uncut,
     within_days,
 )
 from gputally.collector.rates.changes import Changes
 
 DAY = 24
-DAYS = [SummedDay(at * DAY, (at + 1) * DAY, Detail.POSTING_DAY if at == 4 else Detail.NAMESPACE) for at in range(10)]
-MONTHS = [SummedDay(3 * at * DAY, (3 * at + 3) * DAY, Detail.MONTH) for at in range(3)]  # of three days each
+DAYS = [Summed(at * DAY, (at + 1) * DAY, Detail.POSTING_DAY if at == 4 else Detail.NAMESPACE) for at in range(10)]
+MONTHS = [Summed(3 * at * DAY, (3 * at + 3) * DAY, Detail.MONTH) for at in range(3)]  # of three days each
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_the_coarsest_table_that_knows_the_keys_is_read(keys: tuple[By, ...], by
     needed=st.sampled_from(Detail),
 )
 def test_every_hour_is_read_once_and_no_edge_lies_within_what_is_read_from_sums(
-    start: int, length: int, edges: set[int], summed: set[SummedDay], needed: Detail
+    start: int, length: int, edges: set[int], summed: set[Summed], needed: Detail
 ) -> None:
     period = Period(start, start + length)
     common = tuple(sorted({start, *(us for us in edges if start < us < start + length)}))
-    found = parts(period, needed, whole_days(period, common, summed))
+    found = parts(period, needed, uncut(period, common, summed))
     hours = [hour for part in found for span in part.spans for hour in range(span.start_us, span.end_us)]
     assert sorted(hours) == list(range(start, start + length))
     for part in found:
@@ -70,13 +70,13 @@ def test_every_hour_is_read_once_and_no_edge_lies_within_what_is_read_from_sums(
             assert not [us for us in common for each in whole if each.start_us < us < each.end_us]
 
 
-def _is_in(each: SummedDay, span: Period) -> bool:
+def _is_in(each: Summed, span: Period) -> bool:
     return span.start_us <= each.start_us and each.end_us <= span.end_us
 
 
 def test_a_month_is_read_instead_of_its_days_where_it_knows_enough_and_no_edge_lies_within_it() -> None:
     period, summed = Period(0, 9 * DAY), [*DAYS[:9], *MONTHS]
-    found = parts(period, Detail.NAMESPACE, whole_days(period, (0, 4 * DAY), summed))
+    found = parts(period, Detail.NAMESPACE, uncut(period, (0, 4 * DAY), summed))
     assert found == (
         Part(Detail.MONTH, (Period(0, 3 * DAY), Period(6 * DAY, 9 * DAY))),
         Part(Detail.NAMESPACE, (Period(3 * DAY, 4 * DAY), Period(5 * DAY, 6 * DAY))),
