@@ -175,7 +175,8 @@ def _skip_unpriced(block: Block, of_lines: Sequence[_Sorts], skipped: Skipped) -
 
 def _borne(rows: Sequence[int], block: Block, skipped: Skipped) -> tuple[list[int | None], list[int | None]]:
     """The energies that each row bears, of lines that have so many rows."""
-    idle, dynamic = [None] * sum(rows), [None] * sum(rows)
+    idle: list[int | None] = [None] * sum(rows)
+    dynamic = idle.copy()
     at = 0
     for count, idle_mj, dynamic_mj in zip(rows, *block.amounts[_STATES + 1 :], strict=True):
         if count:
