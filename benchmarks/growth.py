@@ -16,7 +16,7 @@ import machine
 from cpu import cost, middle
 from disk import SERVER
 from fleet import GPUS_PER_NODE, Size, book_month
-from month import application, ask
+from month import application, asking
 from serving import postmaster
 from settling import PODS, a_minute, analyse, live_fleet
 from tests.databases import PostgresServer, running_postgres
@@ -70,17 +70,11 @@ def _measured(server: PostgresServer, name: str, grown: float, size: Size, windo
     engine = open_database(url)
     postings, database = book_month(engine, size), postmaster(url)
     with application(engine) as app:
-        question = _asking(lambda: ask(app, f"{_BY.format(window)}namespace"))
+        question = asking(app, f"{_BY.format(window)}namespace")  # once before, so that all find the same warm cache
         took = middle([cost(question, database) for _ in range(_ROUNDS)])
     engine.dispose()
     server.drop(url)
     return Point(name, grown, postings, took.cpu * 1000)
-
-
-def _asking(question: Callable[[], None]) -> Callable[[], None]:
-    """Once before, so that all find the same warm cache."""
-    question()
-    return question
 
 
 def curve(title: str, points: Sequence[Point], most: Callable[[Point], float]) -> str:
