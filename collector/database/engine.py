@@ -53,6 +53,7 @@ def open_database(url: str) -> Engine:
     return create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
+        isolation_level="READ COMMITTED",  # whatever the server's default: who waited for a lock sees what came before
         connect_args=_POSTGRES_OPTIONS,
     )
 

@@ -1,6 +1,7 @@
 """A fingerprint of a row, 40 bits: rows that differ have another, by all likelihood. Sums of them tell tables apart.
 
-It guards against change, not against forgery, and SQLite and PostgreSQL make different ones.
+It guards against change, not against forgery, and SQLite and PostgreSQL make different ones. Of a sum the lowest 56
+bits count: without the others those of a month's days are no more than a column holds.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
-_BITS = 40  # eight million rows add up to 63, which is what a column holds
+SUM_MASK = (1 << 56) - 1
+_BITS = 40  # eight million rows of a day add up to 63, which is what a column holds
 _FUNCTION = "gputally_fingerprint"
 
 

@@ -11,6 +11,7 @@ from datetime import tzinfo
 
 from sqlalchemy import BigInteger, Connection, Insert, bindparam, cast, delete, exists, func, insert, select
 
+from gputally.collector.database.fingerprint import SUM_MASK
 from gputally.collector.database.schema import posting
 from gputally.collector.database.schema_day import namespace_day, summed_day
 from gputally.collector.database.schema_month import SUMS, namespace_month, summed_month
@@ -76,6 +77,7 @@ def _by_place() -> Insert:
     row = namespace_day.c
     edges = {"first_us": func.min(row.first_us), "last_us": func.max(row.last_us)}
     sums = {name: cast(func.sum(row[name]), BigInteger) for name in SUMS if name not in edges}
+    sums["hash"] = cast(func.sum(row.hash.bitwise_and(SUM_MASK)), BigInteger)
     told = {"month_us": bindparam("month", type_=BigInteger), **edges, **sums, "place_id": row.place_id}
     found = select(*(column.label(name) for name, column in told.items()))
     found = found.where(row.day_us >= bindparam("month"), row.day_us < bindparam("end")).group_by(row.place_id)

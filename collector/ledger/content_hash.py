@@ -18,7 +18,7 @@ from gputally.collector.allocation.plan import Detail, Part, Summed, detail, par
 from gputally.collector.allocation.query import Query
 from gputally.collector.allocation.whose import learnt
 from gputally.collector.database import schema
-from gputally.collector.database.fingerprint import fingerprint
+from gputally.collector.database.fingerprint import SUM_MASK, fingerprint
 from gputally.collector.database.schema_workload import pod_workload
 
 _IDS = ("node_id", "device_id", "owner_id")
@@ -31,7 +31,8 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
 
 def ledger_hash(sums: Iterable[int | None]) -> str:
     """64 hexadecimal digits for the sums that `hashed` tells."""
-    return hashlib.sha256(str(sum(map(int, filter(None, sums)))).encode()).hexdigest()
+    whole = sum(map(int, filter(None, sums)))
+    return hashlib.sha256(str(whole & SUM_MASK).encode()).hexdigest()
 
 
 def hashed(query: Query, days: Sequence[Summed]) -> Sequence[Select[int]]:

@@ -93,6 +93,16 @@ def test_a_reader_sees_one_state_while_a_writer_commits(engine: Engine) -> None:
     assert _nodes(engine) == 1
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+def test_who_waited_for_a_lock_sees_what_came_before_whatever_the_servers_default(database_url: str) -> None:
+    """Sums of days and months are made and dropped by who sees what the holder of the lock before has committed."""
+    engine = open_database(f"{database_url}&options=-cdefault_transaction_isolation%3Dserializable")
+    for begin, level in ((reading, "repeatable read"), (writing, "read committed")):
+        with begin(engine) as connection:
+            assert connection.execute(text("SHOW transaction_isolation")).scalar() == level
+    engine.dispose()
+
+
 def test_a_reading_connection_goes_back_as_it_was(engine: Engine) -> None:
     """The pool's next user of that connection can write again."""
     with reading(engine):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from tests.databases import empty
 from tests.histories import Labelled
@@ -35,6 +35,7 @@ from gputally.collector.days.seal import next_to_seal
 from gputally.collector.days.upkeep import Days
 from gputally.collector.files.applied import Kind, apply_file
 from gputally.collector.ingest.commit import Committer
+from gputally.collector.ledger.content_hash import ledger_hash
 from gputally.collector.ledger.postings import settle
 from gputally.collector.ledger.retention import Policy, Retention
 from gputally.collector.statement.month import parse_month
@@ -186,6 +187,19 @@ def test_a_month_that_is_over_is_read_from_its_own_sums(ledger: Engine) -> None:
         connection.execute(delete(namespace_day))
     assert asked(ledger, UTC, query) == found
     assert read_statement(ledger, UTC, month).statement == statement
+
+
+def test_a_month_is_made_however_large_the_hashes_of_its_days_are(ledger: Engine) -> None:
+    """Of a fleet of short pods in one namespace there are more rows in a month than a column holds hashes of."""
+    keep_up(ledger, UTC, AUGUST)
+    forget(ledger)
+    with writing(ledger) as connection:
+        connection.execute(update(namespace_day).values(hash=2**63 - 1 - namespace_day.c.day_us))
+        hashes = connection.scalars(select(namespace_day.c.hash)).all()
+    keep_up(ledger, UTC, AUGUST)
+    assert (summed(ledger), len(hashes)) == ([JULY], 2)
+    found = allocate(ledger, UTC, Query(Period(JULY, AUGUST), UTC))
+    assert found.ground.ledger_hash == ledger_hash(hashes) != ledger_hash(hashes[1:])
 
 
 def test_months_are_summed_one_in_a_turn_the_newest_first_and_none_that_runs(ledger: Engine) -> None:
