@@ -319,8 +319,10 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
 
     def _fail(self, stream: "_Stream", error: Exception) -> None:
         """End a stream on whose window a defect of ours showed. The window is not refused: its agent keeps it, for a
-        collector without the defect, and comes again, ever later."""
-        self._counts["failed"] += not stream.error
+        collector without the defect, and comes again, ever later. What fails of a stream after that is not told."""
+        if stream.error:
+            return
+        self._counts["failed"] += 1
         _LOG.error("the stream of %s is ended by a defect of this collector: %r", stream.node, error, exc_info=error)
         stream.error = error
         stream.wake()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy import Connection, Engine, event, func, select, text, update
 from tests.databases import empty
 from tests.unkept import faults
 from tests.windows import (
@@ -380,6 +380,22 @@ def test_a_window_on_which_a_defect_shows_leaves_the_others_alone(
     assert isinstance(outcomes[1].defect, KeyError)
     assert count(engine, schema.quarantine) == 0
     assert verdicts(under_test.commit([first, second, third], NOW_US)) == ["duplicate", "accepted", "duplicate"]
+
+
+def test_who_fails_is_found_in_few_transactions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent whose window fails comes again and again: the others of its group are not committed one by one."""
+    group, begun = all_received(minutes(64)), list[Connection]()
+    examine = validity.invalidity
+
+    def broken(one: Received, zone: tzinfo) -> Refusal | None:
+        return examine(one, zone) if one is not group[37] else {}["a defect of ours"]
+
+    monkeypatch.setattr("gputally.collector.ingest.commit.invalidity", broken)
+    event.listen(engine, "begin", begun.append)
+    outcomes = committer(engine).commit(group, NOW_US)
+    assert [at for at, outcome in enumerate(outcomes) if outcome.verdict is Verdict.FAILED] == [37]
+    assert verdicts(outcomes).count("accepted") == 63
+    assert len(begun) <= 6
 
 
 def test_outcomes_stand_in_the_order_of_the_group(engine: Engine) -> None:

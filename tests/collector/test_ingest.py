@@ -315,13 +315,15 @@ def break_node_b(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Layouts, "read", read_most)
 
 
-def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong may come to light in the turn of another one. It is counted, and the log names the node."""
+def test_windows_that_break_their_reader_end_their_own_stream_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong may come to light in the turn of another one. It is counted, and told, once for all of them."""
     break_node_b(monkeypatch)
 
     async def scenario(door: Door) -> None:
         async with door.agent() as one, door.agent() as other:
-            await other.send(messages(minutes(1, node="node-b")))
+            await other.send(messages(minutes(3, node="node-b")))
             assert await other.call.code() is grpc.StatusCode.INTERNAL
             assert "a defect of ours" in await other.call.details()
             assert door.ingest.stats().failed == 1
@@ -331,6 +333,7 @@ def test_a_window_that_breaks_its_reader_ends_its_own_stream_only(monkeypatch: p
             assert (await one.ack()).committed_through == 2
 
     run(scenario)
+    assert len([record for record in caplog.records if "is ended by a defect" in record.getMessage()]) == 1
 
 
 def test_a_window_that_breaks_the_writer_is_neither_acknowledged_nor_refused(caplog: pytest.LogCaptureFixture) -> None:
