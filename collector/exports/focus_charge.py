@@ -1,7 +1,7 @@
 """The charges of lines: each state's time, its energy, and what the building draws besides; in columns."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from operator import attrgetter, mul
@@ -69,7 +69,7 @@ class Charges(NamedTuple):
         """One by one."""
         return map(Row._make, zip(*self, strict=True))
 
-    def by_meter(self, values: Iterable[int]) -> list[list[int]]:
+    def by_meter(self, values: Sequence[int]) -> list[list[int]]:
         """A value of each, apart for each meter."""
         meters = bytes(map(_METER, self.sorts))
         return [list(compress(values, meters.translate(only))) for only in _ONLY]

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from sys import intern
 
 from gputally.collector.exports.csv_text import field
 from gputally.collector.exports.focus_charge import Charges, Printed, Sort
@@ -22,7 +21,8 @@ OWN = frozenset(
     }
 )
 _JSON = "AllocatedMethodDetails"  # the only one of them that has to be quoted
-_quoted = lru_cache(10_000)(field)  # most come again
+_quoted = lru_cache(1_000)(field)  # most come again, and soon
+_once = lru_cache(1_000)(str)  # the same object for the same text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,8 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         """Each row, by the names of its columns, as a reader finds it in the file."""
-        return (dict(zip(self.names, values, strict=True)) for values in self.read())
-
-    def read(self) -> Iterator[list[str]]:
-        """What a reader finds in each line."""
-        return csv.reader(map("".join, self._woven(0, len(self.shapes)) if self.shapes else ()))
+        lines = map("".join, self._woven(0, len(self.shapes)) if self.shapes else ())
+        return (dict(zip(self.names, values, strict=True)) for values in csv.reader(lines))
 
     def only(self, places: Sequence[int]) -> "Rows":
         """Some of them."""
@@ -73,12 +70,13 @@ class Rows:
 
     def _woven(self, start: int, end: int) -> Iterable[Sequence[str]]:
         """What the lines are made of: parts of the shape, and what is the row's own between them."""
-        own = [self._own(name)[start:end] for name in self.names if name in OWN]
+        own = [self._own(name, start, end) for name in self.names if name in OWN]
         first, *others = zip(*[shape.parts for shape in self.shapes[start:end]], strict=True)
         return zip(first, *chain.from_iterable(zip(own, others, strict=True)), strict=True)
 
-    def _own(self, name: str) -> Sequence[str]:
-        return list(map(field, self.own[name])) if name == _JSON else self.own[name]
+    def _own(self, name: str, start: int, end: int) -> Sequence[str]:
+        column = self.own[name][start:end]
+        return list(map(field, column)) if name == _JSON else column
 
 
 class Shaper:
@@ -118,7 +116,7 @@ def parts(names: Sequence[str], shared: Mapping[str, str]) -> tuple[str, ...]:
     found, part = list[str](), list[str]()
     for name in names:
         if name in OWN:
-            found.append(intern("".join(part)))  # most come again
+            found.append(_once("".join(part)))
             part = [","]
         else:
             part += _quoted(shared.get(name, "")), ","
