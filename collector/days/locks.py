@@ -32,7 +32,7 @@ def lock_opening(connection: Connection, day_us: int) -> None:
 
 
 def lock_months(connection: Connection) -> None:
-    """Be the only one that makes or drops sums of months; nothing else is locked after it.
+    """Be the only one that makes or drops sums of months; no day is locked after it.
 
     Months are made once, and dropped by what comes late: to tell them apart would need an order of them, too.
     """

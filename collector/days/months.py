@@ -55,7 +55,7 @@ def sum_month(connection: Connection, month: Month) -> None:
 
 
 def drop_months(connection: Connection, days_us: Iterable[int]) -> None:
-    """Forget the sums of the months of some days. It is the last that a transaction waits for: see `locks`."""
+    """Forget the sums of the months of some days. It is the last lock that a transaction takes: see `locks`."""
     lock_months(connection)
     for day_us in days_us:
         connection.execute(_DROP_SUMS, {"day": day_us})
