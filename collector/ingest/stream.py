@@ -22,6 +22,7 @@ from gputally.collector.auth.errors import AuthError, Forbidden, Unauthenticated
 from gputally.collector.ingest import columns
 from gputally.collector.ingest.admission import Outcome, Received, Refusal, RefusalReason, SpoolState
 from gputally.collector.ingest.arrivals import ENOUGH, Arrival, Bursts, arrival
+from gputally.collector.ingest.progress import Progress
 from gputally.collector.ingest.turns import Turns
 from gputally.proto import telemetry_pb2 as pb
 from gputally.proto import telemetry_pb2_grpc
@@ -49,14 +50,6 @@ OPTIONS = (
     # A port that another process listens on is an error at the start, not every second stream lost.
     ("grpc.so_reuseport", 0),
 )
-
-_REASONS: Mapping[RefusalReason, pb.Refusal.Reason] = {
-    RefusalReason.INVALID: pb.Refusal.REFUSAL_INVALID,
-    RefusalReason.CONFLICT: pb.Refusal.REFUSAL_CONFLICT,
-    RefusalReason.CLOCK: pb.Refusal.REFUSAL_CLOCK,
-    RefusalReason.TOO_OLD: pb.Refusal.REFUSAL_TOO_OLD,
-    RefusalReason.IDENTITY: pb.Refusal.REFUSAL_IDENTITY,
-}
 
 _CODES: Mapping[type[AuthError], grpc.StatusCode] = {
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
@@ -91,54 +84,6 @@ class IngestStats:
     skewed: int = 0
     turned_away: int = 0
     failed: int = 0
-
-
-@dataclass(slots=True)
-class Progress:
-    """What one stream may be told: which of its windows have an outcome."""
-
-    _pending: Counter[int] = field(default_factory=Counter)
-    _settled: set[int] = field(default_factory=set)
-    _refusals: list[pb.Refusal] = field(default_factory=list)
-    _committed_through: int = 0
-    _told_through: int = 0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether windows were received that have no outcome yet."""
-        return bool(self._pending)
-
-    def received(self, sequence: int) -> None:
-        """A window came in; the same sequence may come again."""
-        self._pending[sequence] += 1
-
-    def settled(self, sequence: int, refusal: Refusal | None) -> None:
-        """A window that was received has its outcome."""
-        self._pending[sequence] -= 1
-        if not self._pending[sequence]:
-            del self._pending[sequence]
-            self._settled.add(sequence)
-        if refusal:
-            self._refusals.append(pb.Refusal(sequence=sequence, reason=_REASONS[refusal.reason], detail=refusal.detail))
-
-    def news(self) -> pb.Ack | None:
-        """The acknowledgement that is due, once; None where nothing changed since the last."""
-        self._advance()
-        if self._committed_through == self._told_through and not self._refusals:
-            return None
-        ack = pb.Ack(committed_through=self._committed_through, refusals=self._refusals)
-        self._told_through = self._committed_through
-        self._refusals = []
-        return ack
-
-    def _advance(self) -> None:
-        """Up to the highest sequence below which nothing that was received waits."""
-        if not self._settled:
-            return
-        first = min(self._pending, default=None)
-        done = {sequence for sequence in self._settled if first is None or sequence < first}
-        self._settled -= done
-        self._committed_through = max(done | {self._committed_through})
 
 
 @dataclass(slots=True)
@@ -183,6 +128,7 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         self._outcomes: deque[tuple[_Stream, int, Outcome]] = deque()
         self._is_told = False  # the loop knows that there are outcomes
         self._last_turned_away = ""
+        self._last_defect = ""
         self._counts: Counter[str] = Counter()
 
     def stats(self) -> IngestStats:
@@ -323,8 +269,11 @@ class Ingest(telemetry_pb2_grpc.TelemetryServicer):
         if stream.error:
             return
         self._counts["failed"] += 1
-        _LOG.error("the stream of %s is ended by a defect of this collector: %r", stream.node, error, exc_info=error)
-        stream.error = error
+        traceback = None if repr(error) == self._last_defect else error  # once for all that it shows on
+        _LOG.error(
+            "the stream of %s is ended by a defect of this collector: %r", stream.node, error, exc_info=traceback
+        )
+        self._last_defect, stream.error = repr(error), error
         stream.wake()
 
 

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import grpc.aio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.collector.open_door import NOW_US, Agent, Door, messages, run
 from tests.windows import minutes, window
 
@@ -18,7 +16,6 @@ from gputally.collector.ingest.stream import (
     MAX_MESSAGE_BYTES,
     REFUSED_SKEW_US,
     IngestStats,
-    Progress,
     Skew,
     clock_refusal,
     farewell,
@@ -257,50 +254,7 @@ def test_five_minutes_are_the_limit() -> None:
     assert ("300 s behind" in behind.detail, "300 s ahead of" in ahead.detail) == (True, True)
 
 
-# Progress.
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=30), st.data())
-def test_an_ack_never_covers_what_waits_and_in_the_end_covers_all(refused: list[bool], data: st.DataObject) -> None:
-    progress = Progress()
-    waiting = list(range(1, len(refused) + 1))
-    for sequence in waiting:
-        progress.received(sequence)
-    told, refusals = 0, []
-    while waiting:
-        sequence = waiting.pop(data.draw(st.integers(0, len(waiting) - 1)))
-        refusal = Refusal(RefusalReason.INVALID, "") if refused[sequence - 1] else None
-        progress.settled(sequence, refusal)
-        if ack := progress.news():
-            assert ack.committed_through >= told
-            told = ack.committed_through
-            refusals += [refusal.sequence for refusal in ack.refusals]
-        assert all(told < other for other in waiting)
-    assert told == len(refused)
-    assert not progress.waiting
-    assert sorted(refusals) == [sequence for sequence, is_refused in enumerate(refused, start=1) if is_refused]
-
-
-def test_an_ack_names_only_what_was_received() -> None:
-    """A spool may begin anywhere, and have lost some."""
-    progress = Progress()
-    for sequence in (5, 9):
-        progress.received(sequence)
-    progress.settled(9, None)
-    assert progress.news() is None
-    progress.settled(5, None)
-    assert progress.news() == pb.Ack(committed_through=9)
-    assert progress.news() is None
-
-
-def test_a_sequence_that_comes_twice_waits_for_both() -> None:
-    progress = Progress()
-    progress.received(1)
-    progress.received(1)
-    progress.settled(1, None)
-    assert progress.news() is None
-    progress.settled(1, None)
-    assert progress.news() == pb.Ack(committed_through=1)
+# Defects.
 
 
 def break_node_b(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,6 +314,26 @@ def test_a_window_that_breaks_the_writer_is_neither_acknowledged_nor_refused(cap
     [said] = [record for record in ours if record.levelname == "ERROR"]
     assert "node-b" in said.getMessage()
     assert said.exc_info
+
+
+def test_a_defect_that_shows_on_many_nodes_has_its_traceback_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of their streams is named: ten thousand tracebacks a minute would bury that."""
+    break_node_b(monkeypatch)
+
+    async def scenario(door: Door) -> None:
+        for node in ("node-b1", "node-b2"):
+            async with door.agent() as agent:
+                await agent.send(messages(minutes(1, node=node)))
+                assert await agent.call.code() is grpc.StatusCode.INTERNAL
+
+    run(scenario)
+    said = [record for record in caplog.records if "is ended by a defect" in record.getMessage()]
+    assert [("node-b1" in record.getMessage(), bool(record.exc_info)) for record in said] == [
+        (True, True),
+        (False, False),
+    ]
 
 
 def test_a_window_that_breaks_its_reader_gives_its_room_back(monkeypatch: pytest.MonkeyPatch) -> None:
