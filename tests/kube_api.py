@@ -139,14 +139,8 @@ def resource_claim(namespace: str, name: str, *devices: str, **fields: Any) -> O
 
 def status(code: int, message: str, reason: str = "") -> Object:
     """A Status object, as refusals carry it."""
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
-    }
+    told = {"status": "Failure", "message": message, "reason": reason, "code": code}
+    return {"kind": "Status", "apiVersion": "v1", **told}
 
 
 class FakeKubeApi:
@@ -163,8 +157,7 @@ class FakeKubeApi:
         self.documents: dict[str, Object | Trouble] = {}  # single objects and lists of kinds, by their path
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in _KINDS.values()}
         self._history: list[tuple[int, str, bytes]] = []  # version, kind ("" any), line
-        self._version = 1000
-        self._oldest = 0
+        self._version, self._oldest = 1000, 0
         self._cuts = 0  # watches begun before the last cut end
         self._torn = b""
         self._server: ThreadingHTTPServer | None = None
@@ -323,8 +316,7 @@ class FakeKubeApi:
     def stream(self, request: Request, write: Callable[[bytes], None]) -> bool:
         """The body of a WATCH; whether it ended because its time was over, and not by a cut."""
         ends = time.monotonic() + float(request.query["timeoutSeconds"])
-        seen = int(request.query["resourceVersion"])
-        cut = False
+        seen, cut = int(request.query["resourceVersion"]), False
         while not cut and time.monotonic() < ends:
             with self.changed:
                 self.changed.wait_for(partial(self._news, request, seen), ends - time.monotonic())

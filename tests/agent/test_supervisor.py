@@ -393,8 +393,7 @@ def test_a_driver_that_hangs_is_noticed_in_time_though_process_lists_are_rare(se
 
 def rest_after(live: Supervisor, fulls: list[Message]) -> tuple[int, int] | None:
     """When it was asked for, and how long to rest once all that waits was taken; None while something did."""
-    asked_us = monotonic_us()
-    us = live.rest_us
+    asked_us, us = monotonic_us(), live.rest_us
     message = None if us else live.receive(0)
     if message is not None and is_full(message):
         fulls.append(message)

@@ -30,9 +30,7 @@ from gputally.collector.ledger.postings import catch_up, dump, pending, settle
 
 NOW_US = START_US + 36_000 * MINUTE_US
 HOUR_US = 60 * MINUTE_US
-modest = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+modest = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def commit(engine: Engine, windows: Sequence[Window], zone: tzinfo = UTC) -> None:
@@ -354,8 +352,7 @@ def _wait_until_somebody_waits(database_url: str) -> None:
     """Until a session of this database waits for a lock of another."""
     watcher = open_database(database_url)
     query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    until_s = monotonic() + 60
-    found = 0
+    until_s, found = monotonic() + 60, 0
     while not found and monotonic() < until_s:
         with reading(watcher) as connection:
             found = connection.execute(query).scalar_one()
