@@ -37,7 +37,7 @@ from gputally.collector.database.schema import device, line, owner, posting, win
 S = 1_000_000
 GPUS = tuple(f"GPU-0000000{n}-1111-4222-8333-444444444444" for n in range(4))
 TRAIN, CHAT = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
-LATE_US = S  # how far off an edge may be: samples are 250 ms apart, and this machine may have other things to do
+LATE_US = S // 2  # how far off an edge may be: samples are 250 ms apart
 _GPU_IS_LOST = 15
 DEADLINE_S = 90  # for what takes seconds on a machine that has nothing else to do
 
@@ -294,7 +294,7 @@ def check_devices(cluster: Cluster, truth: NvmlScenario) -> dict[str, tuple[int,
             continue  # its counter cannot be read while it is lost
         assert energy[device_id] == mine[-1]["energy_end_mj"] - mine[0]["energy_start_mj"]
         moved = truth.energy_mj(uuid, spans[uuid][1]) - truth.energy_mj(uuid, spans[uuid][0])
-        assert energy[device_id] == pytest.approx(moved, rel=0.03)
+        assert energy[device_id] == pytest.approx(moved, rel=0.01)
     states = lines_of(cluster.engine)["all"]
     assert sum(states.values()) == sum(end - start for start, end in spans.values())
     return spans

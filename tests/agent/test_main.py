@@ -303,7 +303,7 @@ def test_an_agent_whose_clock_was_set_back_over_a_restart_counts_no_time_twice(n
             assert agent.stop() == 0, agent.log
         if windows[0].waited_us:
             break
-    assert sent_us < windows[0].start_us < sent_us + 5 * S
+    assert sent_us < windows[0].start_us < sent_us + S
     assert 0 < windows[0].waited_us < windows[0].start_us - began_us
     assert {window.waited_us for window in windows[1:]} == {0}
 
