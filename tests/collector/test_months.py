@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, select, text, update
 from sqlalchemy.exc import OperationalError
+from tests.collector.test_days import MOMENTS  # the clocks change within the first month
 from tests.databases import empty
 from tests.histories import Labelled
 from tests.windows import START_US, all_received, histories, window
@@ -44,13 +45,6 @@ from gputally.collector.statement.read import read_statement
 UTC = ZoneInfo("UTC")
 DAY_US = 24 * HOUR_US
 JULY, AUGUST, SEPTEMBER = (to_us(datetime(2026, month, 1, tzinfo=UTC)) for month in (7, 8, 9))
-# The clocks change within the first month, or there are hours that begin at half past.
-MOMENTS = {
-    "UTC": START_US,
-    "Asia/Kolkata": START_US,
-    "Europe/Berlin": to_us(datetime(2026, 10, 24, 1, tzinfo=UTC)),
-    "Australia/Lord_Howe": to_us(datetime(2026, 10, 2, 15, tzinfo=UTC)),
-}
 CARD = """\
 version: 1
 currency: EUR
